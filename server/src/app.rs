@@ -1,6 +1,7 @@
 //! The state that handlers share: settings, clock, randomness, the store's queues, and what is held in memory.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,11 +15,12 @@ use tokio::{
 };
 
 use crate::{
+    applied_limits::AppliedLimits,
     artifacts::Artifacts,
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{AddressBudget, EXPENSIVE_FAILURES, FailureBudget, NEW_DEVICE_FAILURES, Throttle, Turns},
+    limit::{FailureBudget, Limits, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::Registry,
@@ -56,8 +58,20 @@ pub struct Parts {
     pub rollouts: Rollouts,
     /// Held by the running import: one at a time.
     pub imports: Mutex<()>,
-    /// Budgets for failed requests, by address.
-    pub address_budget: AddressBudget,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// Where the limits in force come from.
+    pub applied_limits: AppliedLimits,
+    /// Budgets for failed requests, by address; addresses of one IPv6 network share one.
+    pub address_failures: FailureBudget<IpAddr>,
+    /// The same by the network of a site.
+    pub site_failures: FailureBudget<IpAddr>,
+    /// Registrations, by address.
+    pub address_registrations: FailureBudget<IpAddr>,
+    /// Registrations of all devices.
+    pub registrations: FailureBudget<()>,
+    /// Calls of the admin API, by the row of the token; 0 is ADMIN_TOKEN.
+    pub token_calls: FailureBudget<i64>,
     /// The budget of all addresses together for failures that cost more than parsing.
     pub expensive_failures: FailureBudget<()>,
     /// The same for failures in the names of devices that never sent a request, while another budget is used up.
@@ -111,9 +125,11 @@ impl App {
         let AppInputs { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics } =
             with;
         let registry = Registry::load(&reader).await?;
-        let decision = reader.ask(|store| store.newest()).await?.decision;
-        let address_budget = AddressBudget::new(config.address_failure_rate);
-        let throttle = Throttle::new(config.address_failure_rate);
+        let newest = reader.ask(|store| store.newest()).await?;
+        let limits = Arc::new(Limits::new(&config.limits, Arc::clone(&metrics.limits)));
+        let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now());
+        applied_limits.follow_to(newest.limits_version, &reader).await?;
+        let throttle = Throttle::new(Arc::clone(&limits));
         let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
@@ -126,17 +142,30 @@ impl App {
             turns: Turns::default(),
             registry,
             artifacts,
-            rollouts: Rollouts::after(decision),
+            rollouts: Rollouts::after(newest.decision),
             imports: Mutex::default(),
-            address_budget,
-            expensive_failures: FailureBudget::new(EXPENSIVE_FAILURES),
-            new_device_failures: FailureBudget::new(NEW_DEVICE_FAILURES),
+            limits,
+            applied_limits,
+            address_failures: FailureBudget::default(),
+            site_failures: FailureBudget::default(),
+            address_registrations: FailureBudget::default(),
+            registrations: FailureBudget::default(),
+            token_calls: FailureBudget::default(),
+            expensive_failures: FailureBudget::default(),
+            new_device_failures: FailureBudget::default(),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),
             metrics,
             started,
         })))
+    }
+
+    /// How many addresses, networks, names and tokens the limits remember; each table is bounded.
+    pub fn limit_subjects(&self) -> usize {
+        let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
+        let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
+        by_address + self.token_calls.subjects() + self.throttle.subjects()
     }
 
     /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.

@@ -38,6 +38,7 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
     if let Ok(newest) = app.reader.ask(|store| store.newest()).await {
         let _ = driver::count_decisions(&app, newest.decision).await;
     }
+    app.metrics.limit_subjects.set(i64::try_from(app.limit_subjects()).unwrap_or(i64::MAX));
     let Ok(text) = app.metrics.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if wants_older_text(accepted) {

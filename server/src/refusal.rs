@@ -11,12 +11,14 @@ pub struct Refusal {
     pub(crate) message: Option<String>,
     pub(crate) retry_after_s: Option<u64>,
     pub(crate) kept: Option<Sequence>,
+    /// `retry_after_s` is the device's turn: it must not come later.
+    pub(crate) is_turn: bool,
 }
 
 impl Refusal {
     /// A refusal with the code's own meaning as its message.
     pub fn new(code: RefusalCode) -> Self {
-        Self { code, message: None, retry_after_s: None, kept: None }
+        Self { code, message: None, retry_after_s: None, kept: None, is_turn: false }
     }
 
     /// STALE_SEQUENCE, with the pair that is stored.
@@ -32,6 +34,12 @@ impl Refusal {
     /// A rate limit: retry after `wait_us` microseconds; `why` says which budget is used up.
     pub fn too_often(wait_us: u64, why: &str) -> Self {
         Self::wait(RefusalCode::RateLimited, wait_us).saying(why)
+    }
+
+    /// The wait ends with a turn that is the device's own, so that it is not spread.
+    #[must_use]
+    pub fn in_turn(self) -> Self {
+        Self { is_turn: true, ..self }
     }
 
     /// Replaces the message.

@@ -13,7 +13,10 @@ use hyper::{HeaderMap, Method, header};
 use ks_protocol::time::UnixMs;
 
 use super::Problem;
-use crate::{app::App, http::body::text_of, role::Role, service::accounts::token_sha256, store::accounts::TokenKind};
+use crate::{
+    app::App, http::body::text_of, limit::Limit, role::Role, service::accounts::token_sha256,
+    store::accounts::TokenKind,
+};
 
 /// The session cookie. The `__Host-` prefix makes browsers refuse it unless it is Secure, host-only and for path /.
 pub const COOKIE: &str = "__Host-ks_session";
@@ -61,6 +64,7 @@ impl Caller {
         // Hashes are compared, so that timing reveals nothing about the token.
         let root = app.config.admin_token.as_ref().map(|token| token_sha256(token.reveal()));
         if kind == TokenKind::Bearer && root == Some(sha256) {
+            spend_call(app, 0)?;
             let name = "admin-token".to_owned();
             return Ok(Self { name, role: Some(Role::Admin), token: None, user: None, expires_at: None });
         }
@@ -78,6 +82,7 @@ impl Caller {
         if kind == TokenKind::Session && !method.is_safe() && !is_same_site(app, headers) {
             return Err(Problem::forbidden("cross-site requests that change something are refused"));
         }
+        spend_call(app, token.row)?;
         let name = match kind {
             TokenKind::Session => format!("user:{}", token.name),
             TokenKind::Bearer => format!("token:{}", token.name),
@@ -85,6 +90,15 @@ impl Caller {
         let (role, row, expires_at) = (Some(token.role), Some(token.row), Some(token.expires_at));
         Ok(Self { name, role, token: row, user: token.user, expires_at })
     }
+}
+
+/// Spends one call of a token or session, by its row.
+fn spend_call(app: &App, row: i64) -> Result<(), Problem> {
+    let now_us = app.elapsed_us();
+    let verdict = app.limits.check(Limit::TokenCalls, now_us, |rate| app.token_calls.try_spend(rate, row, now_us));
+    verdict.refusal().map_err(|wait_us| {
+        Problem::too_many_requests("too many calls with this token or session; retry later", wait_us)
+    })
 }
 
 impl Display for Caller {

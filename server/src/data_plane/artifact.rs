@@ -101,6 +101,7 @@ fn refusal(app: &App, error: ArtifactError) -> Refusal {
             app.metrics.artifact_refusals.inc();
             Refusal::wait(RefusalCode::Overloaded, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
                 .saying("download limit reached; retry later")
+                .in_turn()
         }
         ArtifactError::Missing => Refusal::new(RefusalCode::NotFound).saying("the artifact's file is missing"),
         error => {

@@ -8,7 +8,12 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed, app::App, command::CommandState, http::answer, refusal::Refusal, registry::Known,
+    admission::Signed,
+    app::App,
+    command::CommandState,
+    http::answer,
+    refusal::Refusal,
+    registry::{Known, ROW_BYTES},
     store::commands::AckBatch,
 };
 
@@ -26,6 +31,11 @@ async fn record(app: &App, request: CommandAck, known: &Known) -> Result<AcksRec
     let recorded = app.writer.hot(AckBatch { device_id: request.device_id, sequence, acks, at }).await?;
     let states = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    known.charge_stored(
+        &app.limits,
+        ROW_BYTES * u64::try_from(command_ids.len()).unwrap_or(u64::MAX),
+        app.elapsed_us(),
+    );
     let recorded = command_ids.into_iter().zip(states).map(|(command_id, state)| AckRecorded {
         command_id,
         state: Text::truncated(state.map_or("UNKNOWN", CommandState::as_str)),

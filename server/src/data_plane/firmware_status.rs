@@ -5,7 +5,12 @@ use ks_protocol::message::{FirmwareStatus, FirmwareStatusRecorded, Request};
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::rollouts::StatusReport,
+    admission::Signed,
+    app::App,
+    http::answer,
+    refusal::Refusal,
+    registry::{Known, ROW_BYTES},
+    store::rollouts::StatusReport,
 };
 
 /// Records a device's update progress, and answers whether it may go on.
@@ -20,6 +25,7 @@ async fn record(app: &App, status: FirmwareStatus, known: &Known) -> Result<Firm
     let taken = app.writer.hot(StatusReport { status, at }).await?;
     let taken = taken.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     if taken.has_changed {
         app.rollouts.wake();
     }

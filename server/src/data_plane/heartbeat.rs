@@ -12,7 +12,7 @@ use crate::{
     http::answer,
     pace,
     refusal::Refusal,
-    registry::Known,
+    registry::{Known, ROW_BYTES},
     store::{Denied, devices::DeviceStatus, heartbeats::Beat},
 };
 
@@ -41,8 +41,9 @@ pub fn exchange(
     let known = crate::admission::admit_verified(app, address, key, &beat, arrived_us)?;
     let app = app.clone();
     Some(async move {
+        let device_id = beat.device_id.clone();
         let result = record(&app, beat, &known).await;
-        answer::value(&app, Heartbeat::PATH, arrived_us, result)
+        answer::value(&app, Heartbeat::PATH, (&device_id, arrived_us), result)
     })
 }
 
@@ -51,6 +52,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
     let recorded = app.writer.hot(Beat { heartbeat: beat, at: received_at }).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     if due.is_update_further {
         app.rollouts.wake();
     }

@@ -28,7 +28,7 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 fn unbound(app: &App, path: &'static str) -> Reply {
-    Reply { path, sig_dev: NO_SIG_DEV.to_owned(), arrived_us: app.elapsed_us() }
+    Reply { path, sig_dev: NO_SIG_DEV.to_owned(), device_id: None, arrived_us: app.elapsed_us() }
 }
 
 /// Any path that belongs to no endpoint.

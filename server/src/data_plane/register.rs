@@ -1,11 +1,23 @@
 //! POST /register.
 
+use std::net::IpAddr;
+
 use axum::{extract::State, response::Response};
 use ks_protocol::message::{Register, Registered, Request};
 use sha2::{Digest, Sha256};
 
 use super::heartbeat::remember;
-use crate::{admission::Signed, app::App, http::answer, pace, refusal::Refusal, rules, store::devices::Registration};
+use crate::{
+    admission::Signed,
+    app::App,
+    http::answer,
+    limit::{Limit, network_of},
+    pace,
+    refusal::Refusal,
+    registry::ROW_BYTES,
+    rules,
+    store::devices::Registration,
+};
 
 /// Registers a whitelisted device: [`Signed`] has checked that its key is the whitelisted one and that it holds the private key.
 pub async fn register(State(app): State<App>, request: Signed<Register>) -> Response {
@@ -14,7 +26,24 @@ pub async fn register(State(app): State<App>, request: Signed<Register>) -> Resp
     answer::send(&app, &reply, result)
 }
 
+/// Spends one registration of the address and one of all devices; of neither, if one of them refuses.
+fn check_limits(app: &App, address: IpAddr, now_us: u64) -> Result<(), Refusal> {
+    let network = network_of(address);
+    let of_address = app
+        .limits
+        .check(Limit::AddressRegistrations, now_us, |rate| app.address_registrations.try_spend(rate, network, now_us));
+    of_address.refusal().map_err(|wait_us| Refusal::too_often(wait_us, "too many registrations from this address"))?;
+    let of_all = app.limits.check(Limit::Registrations, now_us, |rate| app.registrations.try_spend(rate, (), now_us));
+    of_all.refusal().map_err(|wait_us| {
+        if let Some(rate) = app.limits.rate(Limit::AddressRegistrations).filter(|_| of_address.is_charged()) {
+            app.address_registrations.refund(rate, &network);
+        }
+        Refusal::too_often(wait_us, "too many registrations of all devices")
+    })
+}
+
 async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refusal> {
+    check_limits(app, request.address, request.reply.arrived_us)?;
     let by = request.by(app.clock.now());
     let Signed { message, known, .. } = request;
     let (at, sequence, device_id) = (by.at, message.sequence(), message.device_id.clone());
@@ -28,6 +57,7 @@ async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refu
     let registered = app.writer.write(move |store| rules::devices::register(store, &registration, &by)).await?;
     let registered_at = registered.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
+    known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     Ok(Registered {
         kind: Default::default(),
         next_beat_ms: pace::next_beat_ms(&device_id, at, app.config.heartbeat_interval),

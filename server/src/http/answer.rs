@@ -5,11 +5,12 @@ use hyper::{StatusCode, header};
 use ks_protocol::{
     MEDIA_TYPE,
     document::{self, DocumentError},
+    id::DeviceId,
     refusal::RefusalDocument,
 };
 use serde::Serialize;
 
-use crate::{app::App, refusal::Refusal};
+use crate::{app::App, limit, refusal::Refusal};
 
 /// What binds an answer to its request.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Reply {
     pub path: &'static str,
     /// The request's SIG_DEV, or `-`.
     pub sig_dev: String,
+    /// The device that the request names, once it is read: refusals spread by it.
+    pub device_id: Option<DeviceId>,
     /// When the request arrived, in microseconds since the start.
     pub arrived_us: u64,
 }
@@ -40,7 +43,7 @@ pub fn send_document(app: &App, reply: &Reply, result: Result<String, Refusal>) 
 
 /// Signs and sends a refusal.
 pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
-    let document = refusal_document(app, reply.path, refusal);
+    let document = refusal_document(app, reply.path, reply.device_id.as_ref(), refusal);
     let code = document.code;
     let mut response = sealed(app, reply, code.as_str(), code.status(), document::encode(&document));
     if let Some(seconds) = document.retry_after_s {
@@ -49,8 +52,12 @@ pub fn refuse(app: &App, reply: &Reply, refusal: Refusal) -> Response {
     response
 }
 
-fn refusal_document(app: &App, path: &'static str, refusal: Refusal) -> RefusalDocument {
-    let Refusal { code, message, retry_after_s, kept } = refusal;
+fn refusal_document(app: &App, path: &'static str, device_id: Option<&DeviceId>, refusal: Refusal) -> RefusalDocument {
+    let Refusal { code, message, retry_after_s, kept, is_turn } = refusal;
+    let retry_after_s = match device_id.filter(|_| !is_turn) {
+        Some(device_id) => retry_after_s.map(|least_s| limit::retry_after_s(device_id, app.elapsed_us(), least_s)),
+        None => retry_after_s,
+    };
     tracing::debug!(path, %code, detail = message.as_deref(), "refused");
     RefusalDocument {
         code,
@@ -67,13 +74,13 @@ fn refusal_document(app: &App, path: &'static str, refusal: Refusal) -> RefusalD
 pub(crate) fn value<T>(
     app: &App,
     path: &'static str,
-    arrived_us: u64,
+    (device_id, arrived_us): (&DeviceId, u64),
     result: Result<T, Refusal>,
 ) -> (ks_protocol::signature::Reply<T>, ks_protocol::id::KeyId) {
     use ks_protocol::signature::Reply as Value;
     let value = match result {
         Ok(answer) => Value::Answer(answer),
-        Err(refusal) => Value::Refused(refusal_document(app, path, refusal)),
+        Err(refusal) => Value::Refused(refusal_document(app, path, Some(device_id), refusal)),
     };
     let code = if let Value::Refused(refusal) = &value { refusal.code.as_str() } else { "OK" };
     count(app, path, code, arrived_us);

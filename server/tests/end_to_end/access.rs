@@ -102,6 +102,8 @@ POST /keys/activate: admin
 POST /keys/retire: admin
 POST /keys/revoke: admin
 POST /keys/firmware: admin
+PUT /limits: admin
+POST /limits/rollback: admin
 POST /users: admin
 PATCH /users/{name}: admin
 POST /tokens: admin
@@ -389,8 +391,10 @@ async fn password_guessing_does_not_lock_the_user_out() {
 /// Method: more wrong tokens than may fail; then one that was valid before.
 #[tokio::test]
 async fn wrong_tokens_are_rate_limited_and_valid_ones_are_not() {
-    let server =
-        start_server(&[("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "60")]);
+    let server = start_server(&[
+        ("RATE_LIMIT_ADDRESS_WRONG_TOKENS_PER_MIN", "1"),
+        ("RATE_LIMIT_ADDRESS_WRONG_TOKENS_BURST", "60"),
+    ]);
     let token = server.token("viewer").await;
     server.admin_as(&token, "GET", "/api/me", "").await.done();
     let mut refused = 0;

@@ -14,7 +14,7 @@ async fn the_disk_reserve_is_for_operators() {
     let _ = device.register(None).await; // before the first check, or refused
     eventually("the full disk is noticed", async || server.get("/health").await.status == 503).await;
     let refusal = device.beat().await.refusal(RefusalCode::Overloaded);
-    assert!(refusal.message.contains("disk") && refusal.retry_after_s == Some(60), "{refusal:?}");
+    assert!(refusal.message.contains("disk") && (60..=75).contains(&refusal.retry_after_s.unwrap()), "{refusal:?}");
     let health = server.get("/health").await;
     assert!(health.body["store"].as_str().unwrap().contains("DISK_RESERVE_BYTES"), "{}", health.body);
     assert!(server.metric("ks_disk_free_bytes").await.unwrap() > 0.0);

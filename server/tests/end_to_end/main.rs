@@ -20,6 +20,7 @@ mod durability;
 mod error_report;
 mod keys;
 mod lifecycle;
+mod limits;
 mod logs;
 mod malformed;
 mod malformed_http;

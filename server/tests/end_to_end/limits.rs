@@ -1,15 +1,7 @@
 //! Goal: an operator sees what each limit does, tries it in shadow first, and changes it without a restart; a limits file that is wrong
 //! changes nothing.
 //! Method: devices and addresses beyond small limits, over the wire; the API, the metrics and the command line say what happened.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a failure here is a failed test"
-)]
 
-mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,7 +12,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 use serde_json::{Value, json};
-use support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
+use crate::support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
 
 const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))

@@ -2,7 +2,7 @@
 
 use crate::moments::Moments;
 use crate::number::{group_in_sentence, grouped, share, span};
-use crate::review::{Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, TrueState, Truth};
+use crate::review::{Action, Assumed, Cell, DeviceStory, Fate, GateThresholds, Range, RolloutReview, TrueState, Truth};
 
 /// What was rolled out, and to how many devices.
 pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
@@ -25,7 +25,8 @@ pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
 
 /// Whether the bug was found, when and by what, how many devices broke and how many were spared.
 pub(crate) fn found(of: &RolloutReview, moments: Moments) -> String {
-    let has_bug = of.count(|cell| cell.truth.is_bad()) > 0;
+    let may_go_wrong = of.assumed.as_ref().is_some_and(|assumed| assumed.goes_wrong.most > 0);
+    let has_bug = may_go_wrong || of.count(|cell| cell.truth.is_bad()) > 0;
     let mut others = of.others.iter();
     let mut answer = match (&of.found, has_bug) {
         (Some(found), true) => {
@@ -130,9 +131,10 @@ fn harm(of: &RolloutReview) -> String {
             0 => String::new(),
             _ => format!(", and failed on {} without breaking them", grouped(would_fail)),
         };
+        let range = of.assumed.as_ref().map_or_else(String::new, |of| or_between(of.spared_breaks));
         let never = if spared == 1 { "was spared: it never got it" } else { "were spared: they never got it" };
         harm += &format!(
-            " {} {never}, and it would have broken {} of them{would_fail}.",
+            " {} {never}, and it would have broken {} of them{range}{would_fail}.",
             devices(spared),
             grouped(would_break)
         );
@@ -164,8 +166,35 @@ fn rescued(of: &RolloutReview) -> String {
     format!(" {} {run} other firmware since; {from}.", devices(rescued))
 }
 
+/// ` (0 to 200, as it depends on when they would have got it)`; empty if that does not matter.
+fn or_between(range: Range) -> String {
+    if range.is_exact() {
+        return String::new();
+    }
+    format!(" ({} to {}, depending on when they would have got it)", grouped(range.least), grouped(range.most))
+}
+
+/// When the targets that it did not reach are assumed to get it; empty if that does not matter.
+fn assumption(of: &RolloutReview, moments: Moments) -> String {
+    let Some(assumed) = &of.assumed else { return String::new() };
+    let Assumed { devices: without, from_s, until_s, goes_wrong, .. } = assumed;
+    let range = if goes_wrong.is_exact() {
+        "with the same result at any time".to_owned()
+    } else {
+        format!("which gives {} to {} of all targets", grouped(goes_wrong.least), grouped(goes_wrong.most))
+    };
+    format!(
+        " What it does depends on when a device gets it. Assumed: the {} that did not get it would have, each as it was then, as the \
+         policy's stages follow one another; or at any time from {} until {}, {range}.",
+        devices(*without),
+        after_start(of, *from_s, moments),
+        after_start(of, *until_s, moments),
+    )
+}
+
 /// What would have happened without a gate.
-pub(crate) fn without_gate(of: &RolloutReview) -> String {
+pub(crate) fn without_gate(of: &RolloutReview, moments: Moments) -> String {
+    let assumption = assumption(of, moments);
     let targets = of.targets();
     let breaks = of.count(|cell| cell.truth.breaks());
     let in_words = |truth: Truth| match truth {
@@ -180,16 +209,17 @@ pub(crate) fn without_gate(of: &RolloutReview) -> String {
     let bad = bad.map(|truth| (truth, of.count(|cell| cell.truth == truth))).filter(|(_, devices)| *devices > 0);
     let each: Vec<String> = bad.map(|(truth, count)| format!("it {} on {}", in_words(truth), grouped(count))).collect();
     if each.is_empty() {
-        return format!("The release works on every one of the {} targets.", grouped(targets));
+        return format!("The release works on every one of the {} targets.{assumption}", grouped(targets));
     }
     let (broken, bad_devices) = (of.count(Cell::is_broken), of.count(|cell| cell.truth.is_bad()));
     format!(
-        "Had all {} targets got it, it would have gone wrong on {} of them ({}): {}. {} would be broken for good; {} {}.",
+        "Had all {} targets got it, it would have gone wrong on {} of them ({}): {}. {} would be broken for good{}; {} {}.{assumption}",
         grouped(targets),
         grouped(bad_devices),
         share(bad_devices, targets),
         each.join(", "),
         devices(breaks),
+        of.assumed.as_ref().map_or_else(String::new, |of| or_between(of.breaks)),
         grouped(broken),
         was(broken),
     )
@@ -326,7 +356,7 @@ mod tests {
              ended it had broken 7 devices. 2 850 devices were spared: they never got it, and it would have broken 93 of them."
         );
         assert_eq!(
-            plain(&without_gate(&sample::review())),
+            plain(&without_gate(&sample::review(), moments())),
             "Had all 3 000 targets got it, it would have gone wrong on 100 of them (3.33 %): it bricks the device on 98, it kills \
              the device later on 2. 100 devices would be broken for good; 7 were."
         );

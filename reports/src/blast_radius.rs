@@ -34,7 +34,7 @@ impl RolloutSummary {
             End::Open(word) => format!("; it was {word} when the run ended"),
         };
         let (installed, targets) = (count(self.installed_devices), devices(self.targets, count));
-        format!("Release {} was installed on {installed} of {targets} and broke none{end}.", self.release)
+        format!("{} was installed on {installed} of {targets} and broke none{end}.", self.who())
     }
 
     /// For a release that broke something.
@@ -53,10 +53,14 @@ impl RolloutSummary {
             (End::Open(word), false) => format!(" and was {word} when the run ended, although {held_back}"),
         };
         let (broken, installed) = (count(self.broken_devices), devices(self.installed_devices, count));
-        let (release, targets) = (&self.release, count(self.targets));
-        format!(
-            "Release {release} broke {broken} of {installed} that installed it{percent}{end}; it targeted {targets}."
-        )
+        let (who, targets) = (self.who(), count(self.targets));
+        format!("{who} broke {broken} of {installed} that installed it{percent}{end}; it targeted {targets}.")
+    }
+
+    /// `Release 1.1.0`, and by which rollout if the run had several of it.
+    fn who(&self) -> String {
+        let by = if self.is_one_of_several { format!(", by the rollout {},", self.rollout_id) } else { String::new() };
+        format!("Release {}{by}", self.release)
     }
 
     fn end(&self) -> End {

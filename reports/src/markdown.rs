@@ -50,7 +50,7 @@ fn answered(of: &RolloutReview, moments: Moments) -> String {
     let answers = [
         ("What was rolled out", answers::what(of, moments)),
         ("Was the bug found?", answers::found(of, moments)),
-        ("Without the gate", answers::without_gate(of)),
+        ("Without the gate", answers::without_gate(of, moments)),
     ];
     for (question, answer) in answers {
         out.push_str(&format!("- **{question}** {}\n", text(&answer)));

@@ -45,6 +45,15 @@ pub struct RolloutReview {
     pub found: Option<Action>,
     /// The other decisions that held it back or let it go on, by people and by the engine, in order; not more than the first 10.
     pub others: Vec<Action>,
+    /// When the release broke the first of the devices that this rollout installed it on.
+    #[serde(default)]
+    pub first_broke_at_s: Option<f64>,
+    /// How many rollouts of the run had this release: each is counted by the devices that it installed the release on itself.
+    #[serde(default)]
+    pub rollouts_of_release: u64,
+    /// What is assumed of targets that it did not get to, if it matters when they would have got it.
+    #[serde(default)]
+    pub assumed: Option<Assumed>,
     /// Its targets, counted; each device is in one cell.
     pub cells: Vec<Cell>,
     /// Devices that it harmed, or that the server believes harmed, in the order in which that happened; not more than the first
@@ -54,6 +63,37 @@ pub struct RolloutReview {
     pub stories_total: u64,
     /// What other thresholds of each gate would have done.
     pub thresholds: Vec<GateThresholds>,
+}
+
+/// When targets would have got a release that did not reach them, and between what numbers it would have harmed then.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Assumed {
+    /// The targets that did not get it.
+    pub devices: u64,
+    /// Not before: the policy did not allow it.
+    pub from_s: f64,
+    /// Until half as long after the stop as the policy's stages are expected to take, and half an hour.
+    pub until_s: f64,
+    /// Of all targets, those that it would have broken.
+    pub breaks: Range,
+    /// Of all targets, those on which it would have gone wrong.
+    pub goes_wrong: Range,
+    /// Of the spared devices, those that it would have broken.
+    pub spared_breaks: Range,
+}
+
+/// Between two numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    pub least: u64,
+    pub most: u64,
+}
+
+impl Range {
+    /// Whether both are the same.
+    pub fn is_exact(&self) -> bool {
+        self.least == self.most
+    }
 }
 
 /// What happened to a device.
@@ -160,7 +200,7 @@ pub struct Cell {
     pub site: String,
     /// What the server believes: the state of the update, `CONFIRMED`, `LOST`, `PENDING`.
     pub believed: String,
-    /// What the release does to them once it is installed, whether or not it was.
+    /// What the release does to them once it is installed; if it was not, what it would have done when it is expected to have been.
     pub truth: Truth,
     /// It was installed on them.
     pub is_installed: bool,

@@ -488,6 +488,9 @@ pub struct RolloutSummary {
     pub state: String,
     /// Devices that the rollout targeted.
     pub targets: u64,
+    /// Its release had other rollouts in the run, and the devices counted here are those that this one installed it on.
+    #[serde(default)]
+    pub is_one_of_several: bool,
     /// Devices that the release was installed on, including those that it broke: ground truth.
     #[serde(alias = "updated_devices")]
     pub installed_devices: u64,

@@ -113,6 +113,7 @@ pub(crate) fn rollout() -> RolloutSummary {
         release: "1.1.0".into(),
         state: "ABORTED".into(),
         targets: 3_000,
+        is_one_of_several: false,
         installed_devices: 150,
         broken_devices: 7,
         started_at_s: Some(3_000.0),
@@ -173,6 +174,9 @@ pub(crate) fn review() -> RolloutReview {
             broken: 6,
         }),
         others: Vec::new(),
+        first_broke_at_s: Some(3_600.0),
+        rollouts_of_release: 1,
+        assumed: None,
         cells: vec![
             cell("KS-100", "north", "CONFIRMED", Truth::Good, 100),
             cell("KS-200", "north", "CONFIRMED", Truth::Good, 43),

@@ -98,9 +98,10 @@ impl Failure {
             }
             Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
             Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
-            Self::NotResumable { .. } => {
-                "repeat the command that began the trials, with the same files and the same program, and add --resume DIR; or begin new ones with --out and another folder".to_owned()
-            }
+            Self::NotResumable { path, .. } => format!(
+                "trials are continued by `ks-fleet rehearse --resume {}`, also those of `advise`, without other flags and with the same files and the same program; or begin new ones with --out and another folder",
+                path.display()
+            ),
             Self::Interrupted(_) => "run it again".to_owned(),
             Self::Machine { .. } => "check the limits of this process and machine".to_owned(),
             Self::File { path, cause, .. }

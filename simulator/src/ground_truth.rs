@@ -59,20 +59,45 @@ impl GroundTruth {
     ///
     /// The draws of a fault depend on its place in the list alone, so that a fault at the end changes nothing for those before it.
     pub fn install_outcome(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> InstallOutcome {
-        let Some(firmware) = self.0.iter().find(|firmware| firmware.release_counter == release_counter) else {
-            return InstallOutcome::Good;
-        };
-        for (number, fault) in
-            firmware.behaviour.faults.iter().enumerate().filter(|(_, fault)| device.is_in(&fault.scope))
-        {
-            let of_fault = if number == 0 { String::new() } else { format!(" {number}") };
+        let faults = self.faults_around(release_counter, device);
+        self.outcome_of_faults(release_counter, root_seed, device.device_id, &faults)
+    }
+
+    /// The faults of a release whose scope a device is in, by number.
+    pub fn faults_around(&self, release_counter: u64, device: &Subject<'_>) -> Vec<usize> {
+        let faults = self.faults(release_counter).iter().enumerate();
+        faults.filter(|(_, fault)| device.is_in(&fault.scope)).map(|(number, _)| number).collect()
+    }
+
+    /// The outcome for a device that is in the scope of these faults of a release.
+    pub fn outcome_of_faults(
+        &self,
+        release_counter: u64,
+        root_seed: u64,
+        device_id: &DeviceId,
+        faults: &[usize],
+    ) -> InstallOutcome {
+        let drawn = |number: &usize| {
+            let of_fault = if *number == 0 { String::new() } else { format!(" {number}") };
             let stream = format!("fate {release_counter}{of_fault}");
-            let mut rng = seed::stream(root_seed, device.device_id.as_str(), &stream);
-            if let Some(outcome) = drawn_outcome(fault, &mut rng) {
-                return outcome;
-            }
-        }
-        InstallOutcome::Good
+            let fault = self.faults(release_counter).get(*number)?;
+            drawn_outcome(fault, &mut seed::stream(root_seed, device_id.as_str(), &stream))
+        };
+        faults.iter().find_map(drawn).unwrap_or(InstallOutcome::Good)
+    }
+
+    /// How a release may fail; nothing for one that the scenario does not have.
+    pub fn faults(&self, release_counter: u64) -> &[Fault] {
+        let firmware = self.0.iter().find(|firmware| firmware.release_counter == release_counter);
+        firmware.map_or(&[] as &[Fault], |firmware| firmware.behaviour.faults.as_slice())
+    }
+
+    /// Whether any fault looks at where a device is, what it runs, or how long it has been up.
+    pub fn looks_at_stays(&self) -> bool {
+        let looks = |Scope { only_site, from_version, uptime_min, uptime_max, .. }: &Scope| {
+            only_site.is_some() || from_version.is_some() || !uptime_min.is_zero() || uptime_max.is_some()
+        };
+        self.0.iter().flat_map(|firmware| &firmware.behaviour.faults).any(|fault| looks(&fault.scope))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ks_protocol::{id::RolloutId, time::UnixMs};
-use ks_reports::review::Review;
+use ks_reports::review::{Cell, Review, RolloutReview};
 use ks_reports::run_folder::{
     ActionTime, DECISIONS, GateSample, ROLLOUTS, RolloutDecision, RolloutSample, RolloutSummary,
 };
@@ -96,10 +96,15 @@ impl ObservedRollouts {
 
     /// The rollout whose release broke most devices, else one that was stopped, else the first. A rollback comes after the rollouts
     /// that broke something: it is their consequence.
-    fn worst(&self, total: &Measurements) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
+    fn worst(
+        &self,
+        total: &Measurements,
+        review: Option<&Review>,
+    ) -> Option<&(ObservedRollout, Vec<ObservedDecision>)> {
         let is_stopped = |rollout: &ObservedRollout| matches!(rollout.status.as_str(), "ABORTED" | "PAUSED");
         let severity = |(rollout, _): &&(ObservedRollout, Vec<ObservedDecision>)| {
-            let broken = total.broken_by(&rollout.version);
+            let of_release = total.broken_by(&rollout.version);
+            let broken = shared(review, rollout).map_or(of_release, |of| of.count(Cell::is_broken));
             (broken > 0 && !self.is_rollback(&rollout.rollout_id), broken, is_stopped(rollout))
         };
         self.rollouts.iter().rev().max_by_key(severity)
@@ -111,9 +116,13 @@ impl ObservedRollouts {
         of.is_some_and(|of| self.rollouts.iter().any(|(other, _)| other.rollout_id.as_str() == of))
     }
 
-    /// The summary of the worst rollout.
-    fn summary(&self, total: &Measurements) -> Option<RolloutSummary> {
-        let (rollout, decisions) = self.worst(total)?;
+    /// The summary of the worst rollout. If its release had others, it counts the devices that it installed the release on itself,
+    /// as far as the rollouts were reviewed.
+    fn summary(&self, total: &Measurements, review: Option<&Review>) -> Option<RolloutSummary> {
+        let (rollout, decisions) = self.worst(total, review)?;
+        let own = shared(review, rollout);
+        let of_release = total.installed.get(&rollout.version).copied().unwrap_or(0);
+        let first_broken_at_s = self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64);
         let is_action =
             |decision: &ObservedDecision| matches!(decision.decision.as_str(), "paused" | "aborted" | "alert");
         let is_state = |decision: &ObservedDecision| {
@@ -124,13 +133,14 @@ impl ObservedRollouts {
             release: rollout.version.clone(),
             state: rollout.status.clone(),
             targets: rollout.targets,
-            installed_devices: total.installed.get(&rollout.version).copied().unwrap_or(0),
-            broken_devices: total.broken_by(&rollout.version),
+            is_one_of_several: own.is_some(),
+            installed_devices: own.map_or(of_release, |own| own.count(|cell| cell.is_installed)),
+            broken_devices: own.map_or_else(|| total.broken_by(&rollout.version), |own| own.count(Cell::is_broken)),
             started_at_s: self.first_s(decisions, |decision| decision.decision == "created"),
             detected_at_s: self.first_s(decisions, is_against_the_release),
             first_action: decisions.iter().find(|decision| is_action(decision)).map(|first| self.action_time(first)),
             last_action: decisions.iter().rfind(|decision| is_state(decision)).map(|last| self.action_time(last)),
-            first_broken_at_s: self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64),
+            first_broken_at_s: own.map_or(first_broken_at_s, |own| own.first_broke_at_s),
             completed_at_s: self.first_s(decisions, |decision| decision.decision == "completed"),
         })
     }
@@ -258,11 +268,18 @@ impl RolloutMonitor {
             }
         }
         file.flush()?;
-        if self.is_reviewed {
-            ks_reports::write_review(folder, &review(&self.seen))?;
+        let review = self.is_reviewed.then(|| review(&self.seen));
+        if let Some(review) = &review {
+            ks_reports::write_review(folder, review)?;
         }
-        Ok(self.seen.summary(total))
+        Ok(self.seen.summary(total, review.as_ref()))
     }
+}
+
+/// The review of a rollout whose release had other rollouts too; none if it had none, or was not reviewed.
+fn shared<'r>(review: Option<&'r Review>, rollout: &ObservedRollout) -> Option<&'r RolloutReview> {
+    let mut reviewed = review?.rollouts.iter();
+    reviewed.find(|of| of.rollout_id == rollout.rollout_id.as_str() && of.rollouts_of_release > 1)
 }
 
 /// Appends a clone of `item`, up to `max` items.
@@ -443,7 +460,7 @@ mod tests {
             for (version, devices) in broken {
                 total.broke(version, Broken { devices: *devices, first_at: Duration::ZERO });
             }
-            seen.worst(&total).unwrap().0.rollout_id.as_str().to_owned()
+            seen.worst(&total, None).unwrap().0.rollout_id.as_str().to_owned()
         };
         assert_eq!(worst(&[("2", 2), ("1b", 3)]), "r");
         assert_eq!(worst(&[("2", 2), ("1b", 9), ("3", 4)]), "s");

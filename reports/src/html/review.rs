@@ -54,7 +54,7 @@ fn of_rollout(of: &RolloutReview, context: &Context, gates: &[&Figure]) -> Strin
     let answer = |sentences: &str| format!("<p>{}</p>\n", text(sentences));
     let mut page = section("", &whose("What was rolled out"), &(answer(&answers::what(of, moments)) + &policy(of)));
     page += &section("", &whose("Was the bug found?"), &answer(&answers::found(of, moments)));
-    page += &section("", &whose("Without the gate"), &answer(&answers::without_gate(of)));
+    page += &section("", &whose("Without the gate"), &answer(&answers::without_gate(of, moments)));
     page += &section("tables", &whose("By model and site"), &places::tables(of));
     if of.stories_total > 0 {
         page += &section("tables", &whose("Devices with a failure"), &stories::list(of, moments, context.has_events));

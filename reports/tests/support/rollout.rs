@@ -145,6 +145,7 @@ pub(crate) fn bad_rollout() -> Folder {
     let summary = &mut folder.summary;
     summary.phases = phases(&[("ramp", 3_600.0), ("steady", 86_400.0)]);
     summary.rollout = Some(RolloutSummary {
+        is_one_of_several: false,
         rollout_id: "rol-1".into(),
         release: "1.1.0".into(),
         state: last.state,
@@ -183,6 +184,7 @@ pub(crate) fn good_rollout() -> Folder {
     .map(|(hour, decision, stage)| decided(hour, "rol-7", decision, stage, "every gate PASS"))
     .into();
     folder.summary.rollout = Some(RolloutSummary {
+        is_one_of_several: false,
         rollout_id: "rol-7".into(),
         release: "1.1.0".into(),
         state: "COMPLETED".into(),

@@ -422,7 +422,8 @@ fn order(config: &Config, name: &str, flags: &ArgMatches) -> Result<(), StartErr
         match done.map_err(|error| assembly::database_error(config, &error))? {
             None => Err(unknown(&rollout_id)),
             Some(Err(error)) => {
-                Err(StartError::refused(error.to_string(), "`ks-server rollout watch --once` shows its current state"))
+                let help = format!("`ks-server rollout watch {rollout_id} --once` shows its current state");
+                Err(StartError::refused(error.to_string(), help))
             }
             Some(Ok(_)) => {
                 let seen = read_rollout(config, &reader, &rollout_id).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ks_server::rollout::{
-    policy::{Policy, WHOLE_BP},
+    policy::{Policy, Scope, WHOLE_BP},
     power::groups,
     stage::PlannedStage,
     walk::{Order, promoted},
@@ -91,14 +91,22 @@ impl<'a> Candidate<'a> {
         Err(too_late(question, too_late_by.unwrap_or_default(), &population.fails_how()))
     }
 
-    /// The chance to stop a good release whose devices fail by themselves with this chance.
-    pub(super) fn false_alarms(&self, failing: f64) -> f64 {
+    /// The chance to stop a good release whose devices fail by themselves with this chance, in each group.
+    fn false_alarms_with(&self, failing: impl Fn((Scope, &str)) -> f64) -> f64 {
         let gates = self.policy.gates.iter();
         let passes = gates.flat_map(|gate| {
-            let groups = groups(gate.scope, &self.planned).into_values();
-            groups.map(|added| promoted(gate, &added, failing, Order::Mixed).last().copied().unwrap_or(1.0))
+            let groups = groups(gate.scope, &self.planned).into_iter();
+            groups.map(|(name, added)| {
+                let failing = failing((gate.scope, name.as_str()));
+                promoted(gate, &added, failing, Order::Mixed).last().copied().unwrap_or(1.0)
+            })
         });
         1.0 - passes.product::<f64>()
+    }
+
+    /// The chance to stop a good release whose devices fail by themselves as here.
+    pub(super) fn false_alarms(&self, background: &Background<'_>) -> f64 {
+        self.false_alarms_with(|group| background.chance(group, self.policy.lost_after_s, self.at_best_s()))
     }
 
     /// The chance to stop the rollout by the end of each stage, all of whose devices have an outcome, by the server's own gates.
@@ -123,14 +131,14 @@ impl<'a> Candidate<'a> {
         let (mut low, mut high) = (0.0, share(self.question.detect_bp));
         for _ in 0..TOLERANCE_STEPS {
             let middle = f64::midpoint(low, high);
-            *(if self.false_alarms(middle) <= wanted { &mut low } else { &mut high }) = middle;
+            *(if self.false_alarms_with(|_| middle) <= wanted { &mut low } else { &mut high }) = middle;
         }
         low
     }
 
     /// The chance of a device to fail by itself within the rollout.
-    pub(super) fn background(&self, background: &Background<'_>) -> f64 {
-        background.chance(self.policy.lost_after_s, self.at_best_s())
+    fn background(&self, background: &Background<'_>) -> f64 {
+        background.chance((Scope::Cumulative, "all"), self.policy.lost_after_s, self.at_best_s())
     }
 
     /// How long the rollout of a good release takes at best, in seconds.
@@ -139,7 +147,6 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> Advised {
-        let background = self.background(background);
         let [first_step, of_group, all] = self.devices;
         let rate = share(self.question.detect_bp);
         let hit = Binomial::new(of_group, rate);
@@ -162,7 +169,7 @@ impl<'a> Candidate<'a> {
             first_step,
             first_step_stops_at: self.first_step_stops_at(),
             duration_s: self.at_best_s(),
-            background,
+            background: self.background(background),
             false_alarms: self.false_alarms(background),
             tolerates: self.tolerates(),
             policy: self.policy.clone(),

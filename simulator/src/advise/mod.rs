@@ -103,7 +103,7 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
     let in_time = |canary: &Canary, steps: &[u16]| Candidate::of(&population, question, canary, steps);
     let small = in_time(first, &[first.share_bp])?;
     let background = Background::of(plan, rate * BACKGROUND_PART);
-    let false_alarms = |candidate: &Candidate| candidate.false_alarms(candidate.background(&background));
+    let false_alarms = |candidate: &Candidate| candidate.false_alarms(&background);
     let mut calm: Option<(&Canary, Candidate<'_>, f64)> = None;
     for canary in canaries.iter().skip(1) {
         let Ok(candidate) = in_time(canary, &[canary.share_bp]) else { break };

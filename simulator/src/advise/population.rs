@@ -13,7 +13,7 @@ use ks_server::{
     store::rollouts::Target,
 };
 
-use super::{Group, NoAdvice};
+use super::{Group, NoAdvice, background::longest_closing, ceil};
 use crate::{
     fleet,
     scenario::{Fault, Firmware, Plan, planned_rollout, server_interval_s},
@@ -25,6 +25,8 @@ use crate::{
 const LOST_AFTER_S: u64 = 3_600;
 /// Silence counts after this many heartbeat intervals at the least: the server refuses less.
 const SILENT_BEATS: u64 = 3;
+/// Time for booting when a site opens, and the unit of times that are longer than it is closed.
+const BOOTING: Duration = Duration::from_mins(15);
 /// Firmware that dies later does so at up to this many tenths of its time.
 const LATEST_TENTHS: u32 = 11;
 
@@ -55,6 +57,8 @@ type Stratum = (String, String);
 pub(super) struct Population<'a> {
     plan: &'a Plan,
     firmware: &'a Firmware,
+    /// How long devices may be silent, in seconds: see [`lost_after_s`].
+    lost_after_s: [u64; 3],
     /// How often the server expects heartbeats, in seconds.
     heartbeat_interval_s: u64,
     /// At which share each device enters, ascending.
@@ -95,6 +99,7 @@ impl<'a> Population<'a> {
         Ok(Self {
             plan,
             firmware,
+            lost_after_s: lost_after_s(plan),
             heartbeat_interval_s: server_interval_s(plan),
             enters_bp,
             targets: count(strata.values().map(Vec::len).sum()),
@@ -136,9 +141,9 @@ impl<'a> Population<'a> {
         Some(if low >= self.last_enters_bp { WHOLE_BP } else { low })
     }
 
-    /// How long devices may be silent: as usual, or as short as possible.
-    pub(super) fn lost_after_s(&self) -> [u64; 2] {
-        lost_after_s(self.plan)
+    /// How long devices may be silent: longer than any site closes, as usual, or as short as possible.
+    pub(super) fn lost_after_s(&self) -> [u64; 3] {
+        self.lost_after_s
     }
 
     /// How often devices are heard.
@@ -174,7 +179,7 @@ impl<'a> Population<'a> {
         gate: Option<(Scope, u16, u32)>,
         lost_after_s: u64,
     ) -> Policy {
-        draft(steps, gate, lost_after_s.max(self.lost_after_s()[1]))
+        draft(steps, gate, lost_after_s.max(self.lost_after_s[2]))
     }
 
     /// The stages that the server would plan for a policy, from the places of the devices: how many each adds, and how long it takes
@@ -231,10 +236,14 @@ fn would_refuse(why: &str) -> NoAdvice {
     NoAdvice::Impossible(format!("the server would refuse such a rollout: {why}"))
 }
 
-/// How long devices may be silent: as usual, or as short as possible.
-fn lost_after_s(plan: &Plan) -> [u64; 2] {
+/// How long devices may be silent: longer than any site closes, as usual, or as short as possible.
+fn lost_after_s(plan: &Plan) -> [u64; 3] {
     let least = SILENT_BEATS * plan.interval().as_secs().max(20);
-    [LOST_AFTER_S.max(least), least]
+    let usual = LOST_AFTER_S.max(least);
+    let closed = longest_closing(plan);
+    // Unheard before it closes and after it opens, and booting.
+    let longer = if closed.is_zero() { 0 } else { ceil(closed + plan.interval() * 2 + BOOTING, BOOTING).as_secs() };
+    [usual.max(longer), usual, least]
 }
 
 /// A policy of these steps, as for [`Population::draft`].
@@ -256,7 +265,10 @@ fn draft(steps: &[(u16, u32, u64)], gate: Option<(Scope, u16, u32)>, lost_after_
         scope,
         action: Action::Abort,
     };
-    Policy { lost_after_s, ..Policy::new(stages.collect(), vec![gate]) }
+    let usual = Policy::new(stages.collect(), vec![gate]);
+    // A device that is cut off in its update needs as long.
+    let progress_timeout_s = if lost_after_s > LOST_AFTER_S { lost_after_s } else { 0 }.max(usual.progress_timeout_s);
+    Policy { lost_after_s, progress_timeout_s, ..usual }
 }
 
 /// How many have entered with this share.

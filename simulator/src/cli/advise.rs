@@ -236,6 +236,23 @@ pub(super) fn of_folder(folder: &Path) -> Result<Option<Advice>, Failure> {
     read_advice(folder).map(Some).map_err(damaged)
 }
 
+/// Removes the text and the page of advice whose numbers are gone: trials that were continued would not show in them.
+pub(super) fn remove_outdated(folder: &Path, is_quiet: bool) -> Result<(), Failure> {
+    for name in [ADVICE_TEXT, ADVICE_PAGE] {
+        let path = folder.join(name);
+        match std::fs::remove_file(&path) {
+            Ok(()) if is_quiet => {}
+            Ok(()) => complain(&format!(
+                "{} was removed: without {ADVICE} the results of these trials can't be added to it",
+                path.display()
+            )),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Failure::File { what: "remove", path, cause }),
+        }
+    }
+    Ok(())
+}
+
 /// Adds what the trials that were continued showed to the advice that they are of.
 pub(super) fn complete(folder: &Path, mut advice: Advice, is_quiet: bool) -> Result<(), Failure> {
     add_trials(folder, &mut advice)?;

@@ -347,6 +347,7 @@ impl Device {
         if self.machine.reboot_if_due(self.shard.time.unix_now()) {
             let runs = self.machine.firmware.running().version.to_string();
             self.log_firmware_event("rebooted", &runs);
+            self.note_stay();
         }
         self.plan_next(in_flight.kind, &ended, ctx);
         self.continue_update(ctx);
@@ -521,6 +522,7 @@ impl Actor for Device {
                 ctx.run_later(wait, move |device, ctx| device.shift_starts(punches, ctx));
             }
         }
+        self.note_stay();
         self.follow_agenda(ctx);
         self.pump(ctx);
     }

@@ -11,6 +11,9 @@ use crate::ground_truth::{InstallOutcome, Subject};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FateNotes {
     pub fates: Vec<Fate>,
+    /// Where it was, what it ran and since when it had been up, from each change of that on; only of a run with a fault that looks
+    /// at it.
+    pub stays: Vec<Stay>,
     /// Its condition when the run ended.
     pub at_end: Condition,
     /// Why it was no longer in service by then, if no release broke it.
@@ -42,6 +45,31 @@ impl FateNotes {
     pub fn broken_by(&self) -> Option<Fate> {
         self.fates.iter().find(|fate| fate.what.breaks()).copied()
     }
+
+    /// The device's condition at some moment of the run, `now` by the wall clock.
+    pub fn condition(&self, at: Duration, now: UnixMs) -> Condition {
+        let stay = self.stays.iter().rev().find(|stay| stay.from <= at).or(self.stays.first());
+        let Some(stay) = stay else { return self.at_end.clone() };
+        Condition {
+            model: self.at_end.model.clone(),
+            site: stay.site.clone(),
+            version: stay.version.clone(),
+            uptime: Duration::from_millis(now.since_ms(stay.booted_at)),
+        }
+    }
+}
+
+/// What was true of a device from a moment on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    /// Since the start of the run.
+    pub from: Duration,
+    /// Where it really was.
+    pub site: Box<str>,
+    /// The version that it ran.
+    pub version: Box<str>,
+    /// When it had booted.
+    pub booted_at: UnixMs,
 }
 
 /// The condition of a device, which decides whether a fault may hit it.

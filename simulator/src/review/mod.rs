@@ -2,12 +2,15 @@
 //!
 //! Each target of a rollout is asked three questions: what does the server believe (its update, by the admin API), what happened
 //! (the device's own notes), and what does the release do to it: what it did to a device that wrote it, by the device's notes,
-//! and otherwise the ground truth for the device as it was when the run ended.
+//! and otherwise the ground truth for the device as it was when it would have got the release ([`without_gate`]).
 
 mod actions;
 mod evidence;
+mod owners;
+mod promotions;
 mod stories;
 mod what_if;
+mod without_gate;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +20,7 @@ use ks_server::rollout::words;
 
 use crate::{
     churn::{Episode, Schedule},
-    device::fate::{Condition, FateEvent, FateNotes},
+    device::fate::{FateEvent, FateNotes},
     fleet,
     ground_truth::{GroundTruth, InstallOutcome},
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
@@ -26,6 +29,9 @@ use crate::{
 };
 
 pub use evidence::Confirmations;
+
+use owners::Owners;
+use without_gate::{Continuation, Window};
 
 /// A device that missed as many heartbeats is silent.
 const SILENT_BEATS: u32 = 3;
@@ -44,10 +50,11 @@ pub fn review(
     let silent_after = plan.interval() * SILENT_BEATS;
     let truth = &GroundTruth::of(plan);
     let churn = &churn(plan, seen.epoch, lasted);
-    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after, churn };
-    let rollouts = seen.rollouts.iter().map(|(rollout, decisions)| {
+    let owners = &Owners::of(seen);
+    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after, churn, owners };
+    let rollouts = seen.rollouts.iter().enumerate().map(|(number, (rollout, decisions))| {
         let updates = seen.updates.get(&rollout.rollout_id).map(Vec::as_slice).unwrap_or_default();
-        of_rollout(&with, rollout, decisions, updates)
+        of_rollout(&with, number, rollout, decisions, updates)
     });
     Review { silent_after_s: silent_after.as_secs_f64(), rollouts: rollouts.collect() }
 }
@@ -62,6 +69,7 @@ struct With<'a> {
     lasted: Duration,
     silent_after: Duration,
     churn: &'a Churn,
+    owners: &'a Owners,
 }
 
 /// The background failures of devices that have any, up to the end of the run.
@@ -82,6 +90,10 @@ fn churn(plan: &Plan, epoch: UnixMs, lasted: Duration) -> Churn {
 struct Target<'a> {
     update: &'a ObservedUpdate,
     truth: Truth,
+    /// What the release may do to it: more than one thing only if that depends on when a device gets it that never did.
+    outcomes: Vec<Truth>,
+    /// When it would have got the release, if it did not write it.
+    window: Option<Window>,
     /// When the release was installed on it, since the start of the run.
     installed_at: Option<Duration>,
     /// When the release broke it.
@@ -97,29 +109,52 @@ impl With<'_> {
         Duration::from_millis(at.since_ms(self.epoch))
     }
 
+    fn wall_clock(&self, at: Duration) -> UnixMs {
+        UnixMs(self.epoch.0.saturating_add(ks_server::clock::ms(at)))
+    }
+
+    /// So long after some moment, since the start of the run; none if that is before it.
+    fn since_start_of(&self, moment: UnixMs, later: Duration) -> Option<Duration> {
+        let ms = moment.0.saturating_add(ks_server::clock::ms(later)).checked_sub(self.epoch.0)?;
+        Some(Duration::from_millis(ms))
+    }
+
+    /// The targets of the rollout with this number.
     fn targets<'u>(
         &self,
+        number: usize,
         rollout: &ObservedRollout,
         decisions: &[ObservedDecision],
         updates: &'u [ObservedUpdate],
     ) -> Vec<Target<'u>> {
         let firmware = self.plan.firmware.iter().find(|firmware| firmware.version == rollout.version);
-        let release_counter = firmware.map_or(0, |firmware| firmware.release_counter);
-        let from = started_at(decisions).map_or(Duration::ZERO, |at| self.since_start(at));
-        updates.iter().map(|update| self.target(update, release_counter, from)).collect()
+        let release = (rollout.version.as_str(), firmware.map_or(0, |firmware| firmware.release_counter));
+        let mut continuation = Continuation::of(self, rollout, decisions, updates);
+        updates.iter().map(|update| self.target(update, number, release, &mut continuation)).collect()
     }
 
-    fn target<'u>(&self, update: &'u ObservedUpdate, release_counter: u64, from: Duration) -> Target<'u> {
+    fn target<'u>(
+        &self,
+        update: &'u ObservedUpdate,
+        number: usize,
+        release: (&str, u64),
+        continuation: &mut Continuation,
+    ) -> Target<'u> {
+        let (_, release_counter) = release;
         let notes = self.notes.get(&update.device_id);
         let fates = notes.map(|notes| notes.fates.as_slice()).unwrap_or_default();
-        let of_release = || fates.iter().filter(|fate| fate.release_counter == release_counter && fate.at >= from);
-        let first =
-            |is_such: fn(FateEvent) -> bool| of_release().filter(|fate| is_such(fate.what)).map(|fate| fate.at).min();
-        let last_written = of_release().rev().find_map(|fate| match fate.what {
+        let own = self.owners.fates(release, number, &update.device_id, fates, |at| self.wall_clock(at));
+        let first = |is_such: fn(FateEvent) -> bool| own.iter().find(|fate| is_such(fate.what)).map(|fate| fate.at);
+        let last_written = own.iter().rev().find_map(|fate| match fate.what {
             FateEvent::Written(outcome) => Some(outcome),
             _ => None,
         });
-        let outcome = last_written.unwrap_or_else(|| self.outcome_at_end(update, notes, release_counter));
+        let window = if last_written.is_some() { None } else { Some(continuation.window(self, update)) };
+        let outcomes = match (last_written, window) {
+            (Some(outcome), _) => vec![truth(outcome)],
+            (None, window) => window
+                .map_or_else(Vec::new, |window| without_gate::outcomes(self, release_counter, update, notes, window)),
+        };
         let installed_at = first(|what| what == FateEvent::Installed);
         let broke_at = first(FateEvent::breaks);
         let fate = match installed_at {
@@ -134,33 +169,15 @@ impl With<'_> {
         let may_be_silent = matches!(fate, Fate::Broken | Fate::HasIt);
         Target {
             update,
-            truth: truth(outcome),
+            truth: outcomes.first().copied().unwrap_or_default(),
+            outcomes,
+            window,
             installed_at,
             broke_at,
             fate,
             is_silent: may_be_silent && last_seen + self.silent_after < self.lasted,
             release_counter,
         }
-    }
-
-    /// What the release would do to a device that never wrote it, if it got it when the run ended, in the condition it was in then.
-    fn outcome_at_end(
-        &self,
-        update: &ObservedUpdate,
-        notes: Option<&FateNotes>,
-        release_counter: u64,
-    ) -> InstallOutcome {
-        // A device without notes is one whose account never came: the server's word has to do.
-        let known_to_server = || Condition {
-            model: update.model.as_str().into(),
-            site: update.site.as_str().into(),
-            version: self.plan.fleet.firmware_version.as_str().into(),
-            uptime: self.lasted,
-        };
-        let condition = notes.map_or_else(known_to_server, |notes| notes.at_end.clone());
-        let now = UnixMs(self.epoch.0 + ks_server::clock::ms(self.lasted));
-        let subject = condition.subject(&update.device_id, now);
-        self.truth.install_outcome(release_counter, self.plan.seed, &subject)
     }
 }
 
@@ -200,11 +217,12 @@ fn started_at(decisions: &[ObservedDecision]) -> Option<UnixMs> {
 
 fn of_rollout(
     with: &With<'_>,
+    number: usize,
     rollout: &ObservedRollout,
     decisions: &[ObservedDecision],
     updates: &[ObservedUpdate],
 ) -> RolloutReview {
-    let targets = &with.targets(rollout, decisions, updates);
+    let targets = &with.targets(number, rollout, decisions, updates);
     let window_s = rollout.policy.confirm_window_s;
     let (stories, stories_total) = stories::stories(with, targets, with.confirmations, window_s);
     let (found, others) = actions::actions(with, decisions, targets);
@@ -227,6 +245,9 @@ fn of_rollout(
         completed_at_s: actions::completed_at_s(with, decisions),
         found,
         others,
+        first_broke_at_s: targets.iter().filter_map(|target| target.broke_at).min().map(|at| at.as_secs_f64()),
+        rollouts_of_release: u64::try_from(with.owners.rollouts(&rollout.version)).unwrap_or(u64::MAX),
+        assumed: without_gate::assumed(with, targets),
         cells: cells(targets),
         stories,
         stories_total,

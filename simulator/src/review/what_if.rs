@@ -2,7 +2,8 @@
 //!
 //! Until a rollout is stopped, its evidence is the same for every threshold that did not stop it earlier. So it can be said when a
 //! stricter threshold would have stopped it. A looser one would have let more devices have the release, and about those there is
-//! no evidence: of it can only be said that it would not have stopped it by then.
+//! no evidence: of it can only be said that it would not have stopped it by then. Where a threshold might have promoted a stage at
+//! another time ([`super::promotions`]), what follows is uncertain, and marked so.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ use ks_server::rollout::{
 use super::{
     Target, With,
     evidence::{Change, EVALUATED_WITHIN_MS, Point, points},
+    promotions::{Promotion, promotions},
 };
 use crate::{
     operator::{ObservedDecision, ObservedGate, ObservedRollout},
@@ -32,21 +34,21 @@ pub(super) fn of_gates(
     targets: &[Target<'_>],
 ) -> Vec<GateThresholds> {
     let ends = EvidenceEnd::of(rollout, decisions);
+    let promotions = promotions(with, rollout, decisions, targets);
     let gates = rollout.policy.gates.iter().enumerate();
     let of_gate = |(number, gate): (usize, &Gate)| {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let mut points = points(gate, changes, decisions);
         points.retain(|point| ends.at.is_none_or(|end| point.at <= end));
         let rows = if is_consistent(gate, number, &points, decisions) {
-            let promoted_at = decisions.iter().find(|decision| decision.decision == "promoted").map(|first| first.at);
             let outcome = |threshold_bp: u16| {
                 let tripped = first_trip(gate, threshold_bp, &points);
-                let decides_promotion = gate.test != Test::Raw && threshold_bp != gate.threshold_bp;
+                let until = tripped.map(|trip| trip.at);
+                let is_other = |of: &Promotion<'_>| of.depends_on(gate, number, threshold_bp, until);
                 ThresholdOutcome {
                     threshold_bp,
                     is_actual: threshold_bp == gate.threshold_bp,
-                    is_uncertain: decides_promotion
-                        && promoted_at.is_some_and(|promoted| tripped.is_none_or(|trip| trip.at > promoted)),
+                    is_uncertain: promotions.iter().any(is_other),
                     trip: tripped.map(|point| trip(with, point, targets)),
                 }
             };

@@ -18,8 +18,12 @@ use ks_server::{
     },
 };
 
-use super::plan::{Firmware, Plan};
+use super::{
+    churn::ChurnKind,
+    plan::{Firmware, Mode, Plan},
+};
 use crate::{
+    churn::Schedule,
     fleet::{self, DeviceSpec, FACTORY_COUNTER},
     timeline::{StartRollout, Step},
 };
@@ -37,7 +41,7 @@ pub struct RefusedRollout {
     pub why: String,
 }
 
-/// The rollouts of a plan that the server would refuse even if each device that is switched on by then were registered and
+/// The rollouts of a plan that the server would refuse even if each device that has had power by then were registered and
 /// free for it; steps that may fail are not checked. Whatever else the server knows by then can only exclude devices.
 pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
     if !plan.has_rollouts() {
@@ -76,10 +80,31 @@ pub fn planned(
     request: &RolloutRequest,
     at: Duration,
 ) -> Option<Result<(plan::Plan, Vec<Target>), String>> {
-    let is_on = |device: &&DeviceSpec| device.starts_after <= at;
+    let schedule = match plan.mode {
+        Mode::Rehearse => Schedule::of(plan, plan.starts_at),
+        Mode::Load => Schedule::default(), // it begins whenever it is started
+    };
+    let is_on = |device: &&DeviceSpec| device.starts_after <= at && may_be_registered(&schedule, device, at);
     let candidates = devices.iter().filter(is_on).map(|device| candidate(plan, device)).collect();
     let release = release(plan, firmware)?;
     Some(plan::plan(request, &release, candidates, server_interval_s(plan), Vec::new()).map_err(|no| no.to_string()))
+}
+
+/// Whether a device has had power before this time, at least for a moment: it is no target before it has registered.
+fn may_be_registered(schedule: &Schedule, device: &DeviceSpec, at: Duration) -> bool {
+    if schedule.is_empty() {
+        return true;
+    }
+    let mut off_until = device.starts_after;
+    for episode in schedule.episodes(&device.device_id, device.model, device.site) {
+        if episode.from > off_until {
+            break;
+        }
+        if episode.is_without_power() || episode.kind == ChurnKind::Removed {
+            off_until = off_until.max(episode.to);
+        }
+    }
+    off_until <= at
 }
 
 /// How often the scenario's server expects heartbeats, in seconds.

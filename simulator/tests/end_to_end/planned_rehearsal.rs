@@ -145,6 +145,7 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
     let checked = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings);
     let scenario = checked.unwrap_or_else(|problems| panic!("{}\n{text}", problems[0].message));
     assert_eq!(scenario.fleet.devices, 400);
+    assert_eq!(scenario.starts_at, MIDNIGHT + Duration::from_hours(6), "one site is closed until then");
     let shares = |shares: &[scenario::Share]| {
         shares.iter().map(|share| (share.name.clone(), u64::from(share.share))).collect::<BTreeMap<_, _>>()
     };
@@ -175,6 +176,31 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
         scenario.firmware.iter().map(|firmware| (firmware.version.as_str(), firmware.release_counter)).collect();
     assert_eq!(versions, [("2.1-beta", 7), ("2.2", 8)]);
     assert_eq!(policy.roll_back_to.as_ref().unwrap().as_str(), scenario.firmware[1].release_id());
+}
+
+/// When a rehearsal begins that does not say it.
+const MIDNIGHT: UnixMs = UnixMs(1_767_225_600_000);
+
+/// All devices are at a site that is closed at midnight: a rehearsal that began then would have no targets.
+#[test]
+fn a_written_scenario_begins_when_its_sites_are_open() {
+    let (request, plan) = planned_of(POLICY, 100, |_| "kiosk".to_owned());
+    let night = background::Hours { from: 21, until: 5 };
+    let background = Background { closed: BTreeMap::from([("kiosk".to_owned(), vec![night])]), ..failures() };
+    let text = written(&request, &plan, &Ok(background));
+    let check = |text: &str| scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+    let checked = check(&text);
+    assert_eq!(checked.starts_at, MIDNIGHT + Duration::from_hours(5), "{text}");
+    assert!(text.contains("# From now on until the rollout starts, all sites are open."), "{text}");
+    assert_eq!(scenario::refused_rollouts(&checked), []);
+    let at_midnight = check(&text.replace("starts_at = 2026-01-01T05:00:00Z", ""));
+    let refused = scenario::refused_rollouts(&at_midnight);
+    assert!(refused[0].why.contains("no device"), "devices that never had power are no targets: {refused:?}");
+    let folder = tempfile::tempdir().unwrap();
+    write_scenario(folder.path(), "planned", &text);
+    let flags = ["--signatures", "modelled", "--quiet", "--events", "none", "--out", "run"];
+    let ran = fleet_in(folder.path(), &[&["rehearse", "planned.toml"][..], &flags].concat());
+    assert!(summary_in(&folder.path().join("run"))["rollout"]["targets"] == 100, "{}", support::stderr_of(&ran));
 }
 
 /// The format has 1,000 sites at most.

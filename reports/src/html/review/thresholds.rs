@@ -26,7 +26,7 @@ fn of_gate(of: &RolloutReview, gate: &GateThresholds, moments: Moments) -> Strin
     let rows: Vec<String> = gate.rows.iter().map(|row| line(of, gate, row, moments)).collect();
     let columns = ["Threshold", "Would have tripped", "#Installed by then", "#Broken by then", "#Break in the end"];
     let uncertain = if gate.rows.iter().any(|row| row.is_uncertain) {
-        "<p class=\"muted\">With this test, a threshold also decides when a stage is promoted. Rows marked ? hold only if the first promotion had come at the same time.</p>\n"
+        "<p class=\"muted\">A threshold also decides when a stage is promoted: its gates must pass even if every silent device is lost. Rows marked ? hold only if each stage before had been promoted at the same time, which with this threshold is not certain.</p>\n"
     } else {
         ""
     };

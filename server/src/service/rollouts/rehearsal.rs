@@ -12,7 +12,7 @@ use std::{
 use ks_protocol::{id::RolloutId, text::counted};
 use serde_json::Value;
 
-use super::background::{self, Background, FileNames, Limits, NotMeasured};
+use super::background::{self, Background, Beginning, FileNames, Limits, NotMeasured};
 use crate::{
     rollout::{
         plan::{self, Plan},
@@ -52,6 +52,8 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
     let (models, sites) = (totals(plan, |stage| &stage.by_model), totals(plan, |stage| &stage.by_site));
     let ramp = Duration::from_mins(30).max(heartbeat_interval * 2);
     let starts_at = ramp + heartbeat_interval * 2;
+    let lead_hours = u8::try_from(starts_at.as_secs().div_ceil(3_600)).unwrap_or(23).min(23);
+    let beginning = background::beginning(background, &sites, lead_hours);
     let approvals = approvals(plan, policy, starts_at.as_secs());
     let approved_s = approvals.last().map_or(0, |(at_s, _)| *at_s);
     // Half as long again as expected, and the watch; it ends early if nothing is left to happen.
@@ -68,7 +70,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
          mode = \"rehearse\"\n\
          seed = 1\n\
          duration = \"{hours}h\"\n\
-         ramp = {}\n\n\
+         {}ramp = {}\n\n\
          [fleet]\n\
          devices = {devices}\n\
          heartbeat_interval = {}\n",
@@ -77,6 +79,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         plan.expected_s,
         quoted(&name),
         quoted(&format!("The rollout {rollout_id} goes through a fleet like ours, and breaks nothing.")),
+        beginning.map_or_else(String::new, begins_at),
         duration(ramp),
         duration(heartbeat_interval),
     );
@@ -109,8 +112,18 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         quoted(rollout_id.as_str())
     );
     text += &approvals.into_iter().map(|(at_s, stage)| approval(rollout_id, at_s, stage)).collect::<String>();
-    text += &expectations(plan, &version, removes);
+    text += &expectations(plan, &version, removes, beginning);
     text
+}
+
+/// The time of day at which the rehearsal begins.
+fn begins_at(Beginning { hour, there, of }: Beginning) -> String {
+    let open = if there == of {
+        "all sites are open".to_owned()
+    } else {
+        format!("the sites of {there} of {of} devices are open, the most at any hour; the others may be no targets")
+    };
+    format!("# From now on until the rollout starts, {open}.\nstarts_at = 2026-01-01T{hour:02}:00:00Z\n")
 }
 
 /// The step that approves a stage.
@@ -124,8 +137,10 @@ fn approval(rollout_id: &RolloutId, at_s: u64, stage: u32) -> String {
 
 /// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need. Where devices are
 /// removed, the last stage may wait for one of them.
-fn expectations(plan: &Plan, version: &str, removes: bool) -> String {
-    let outcomes: u32 = plan.stages.iter().map(|stage| stage.min_executed).sum();
+fn expectations(plan: &Plan, version: &str, removes: bool, beginning: Option<Beginning>) -> String {
+    let outcomes: u64 = plan.stages.iter().map(|stage| u64::from(stage.min_executed)).sum();
+    // Devices of a site that opens later are no targets.
+    let outcomes = beginning.map_or(outcomes, |of| outcomes * of.there / of.of.max(1));
     let completed = if removes {
         "\n# `rollout.completed = 1` is not expected: the last stage waits for devices that were removed before their turn.\n"
     } else {

@@ -104,7 +104,11 @@ fn run(
     let state = made.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     let score = score_of(&trials, &record, state, folder.path());
     let code = conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))?;
-    advice.map(|advice| advise::complete(folder.path(), advice, options.quiet)).transpose()?;
+    match advice {
+        Some(advice) => advise::complete(folder.path(), advice, options.quiet)?,
+        None if resumed.is_some() => advise::remove_outdated(folder.path(), options.quiet)?,
+        None => {}
+    }
     Ok(code)
 }
 

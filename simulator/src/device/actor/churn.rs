@@ -55,6 +55,7 @@ impl Device {
         if let Some(site) = episode.moves_to {
             self.site = site;
             self.site_name = self.shard.churn.site(site).into();
+            self.note_stay();
         }
         self.log_churn(episode.kind, "ends");
         if episode.is_without_power() {
@@ -88,6 +89,7 @@ impl Device {
         }
         self.is_off = false;
         self.machine.reboot(self.shard.time.unix_now());
+        self.note_stay();
         if self.shard.interval == HeartbeatInterval::Server && self.machine.state() == DeviceState::Registered {
             self.schedule(Instant::now(), ctx);
         }

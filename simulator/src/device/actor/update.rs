@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use actix::{AsyncContext, Context};
+use ks_protocol::time::UnixMs;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::Device;
 use crate::{
     device::{
-        fate::{Condition, Fate, FateEvent},
+        fate::{Condition, Fate, FateEvent, Stay},
         firmware::Next,
         machine::DeviceState,
     },
@@ -80,6 +81,17 @@ impl Device {
         }
     }
 
+    /// Notes where it is, what it runs and since when it is up, after one of them changed, if any fault of the run looks at them.
+    pub(super) fn note_stay(&mut self) {
+        if !self.shard.ground_truth.looks_at_stays() {
+            return;
+        }
+        let now = self.shard.time.unix_now();
+        let Condition { site, version, uptime, .. } = self.condition();
+        let booted_at = UnixMs(now.0.saturating_sub(u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)));
+        self.account.releases.stays.push(Stay { from: self.shard.time.elapsed(), site, version, booted_at });
+    }
+
     /// Booting after an update has ended, in success or in a brick.
     pub(super) fn booted(&mut self, ctx: &mut Context<Self>) {
         let Some(release_counter) = self.machine.firmware.installing() else { return };
@@ -97,6 +109,7 @@ impl Device {
         let into_new = matches!(fate, InstallOutcome::Good | InstallOutcome::Dies(_));
         let before = self.machine.firmware.running().version.to_string();
         self.machine.firmware.booted(into_new, into_new || fate == InstallOutcome::Lies);
+        self.note_stay();
         let runs = self.machine.firmware.running().version.to_string();
         if into_new {
             self.shard.measure(|measured| {

@@ -18,7 +18,7 @@ use ks_protocol::time::UnixMs;
 
 pub use observation::Observation;
 pub use sites::Hours;
-pub(super) use tables::{FileNames, tables};
+pub(super) use tables::{Beginning, FileNames, beginning, tables};
 
 use crate::{
     clock::{is_ahead, ms},
@@ -185,9 +185,10 @@ pub enum NotMeasured {
     #[error("the heartbeats that are kept are of less than a day")]
     TooShort,
     #[error(
-        "heartbeats came less often than the server's HEARTBEAT_INTERVAL_MS says, so a slow pace looks like silence"
+        "heartbeats came about every {every_s} s, which is less often than HEARTBEAT_INTERVAL_MS says, so a slow pace looks like silence; \
+         plan again with HEARTBEAT_INTERVAL_MS={every_s}000, if the server has that setting too"
     )]
-    TooRare,
+    TooRare { every_s: u64 },
 }
 
 /// Measures the heartbeats of a store. `progress` is called after each page with how many were read, of how many.
@@ -216,7 +217,7 @@ pub async fn measure(
         let is_within = |beat: &&HeartbeatRecord| look.contains(&beat.received_at) && !is_ahead(beat.received_at, now);
         page.iter().filter(is_within).for_each(|beat| observation.hear(beat));
         if observation.is_too_rare() {
-            return Ok(Err(NotMeasured::TooRare));
+            return Ok(Err(observation.too_rare()));
         }
         let mut of = beats;
         if let Some(looks) = looks {

@@ -174,6 +174,15 @@ impl<'a> Observation<'a> {
         self.silences.len() > SILENCES_MAX
     }
 
+    /// That heartbeats come as rarely as most of the silences are long.
+    pub fn too_rare(&self) -> NotMeasured {
+        let ended = self.silences.iter().filter(|silence| silence.ending != Ending::Lasts);
+        let mut lengths_ms: Vec<u64> = ended.map(|silence| silence.length_ms).collect();
+        lengths_ms.sort_unstable();
+        let median_ms = lengths_ms.get(lengths_ms.len() / 2).copied().unwrap_or_default();
+        NotMeasured::TooRare { every_s: (median_ms + 500) / 1_000 }
+    }
+
     /// The failures of what was heard.
     ///
     /// # Errors
@@ -187,7 +196,7 @@ impl<'a> Observation<'a> {
         let ended = self.silences.iter().filter(|silence| silence.ending != Ending::Lasts).count();
         let observed_ms: u64 = self.devices.iter().map(|device| self.observed_ms(device)).sum();
         if self.is_too_rare() || ended as u64 * 24 * 3_600_000 > SILENCES_PER_DAY_MAX * observed_ms {
-            return Err(NotMeasured::TooRare);
+            return Err(self.too_rare());
         }
         let mut background = Background {
             from,

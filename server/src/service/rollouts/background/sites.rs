@@ -22,6 +22,17 @@ pub struct Hours {
     pub until: u8,
 }
 
+impl Hours {
+    /// Whether the hour of the day is in it.
+    pub fn contain(self, hour: u8) -> bool {
+        if self.from < self.until {
+            (self.from..self.until).contains(&hour)
+        } else {
+            hour >= self.from || hour < self.until
+        }
+    }
+}
+
 /// `22-06`
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -224,8 +224,8 @@ fn of_group(cause: &Cause, seen: &Seen, only_model: Option<&str>) -> String {
     text
 }
 
-/// The hours in which sites are closed.
-fn closings(background: &Background, sites: &FileNames) -> String {
+/// The hours in which sites are closed, by their names in the file; and how many that close have none of their own there.
+fn closed_by_name<'a>(background: &'a Background, sites: &'a FileNames) -> (BTreeMap<&'a str, &'a Vec<Hours>>, usize) {
     let mut closed: BTreeMap<&str, &Vec<Hours>> = BTreeMap::new();
     let mut unnamed = 0;
     for (site, hours) in &background.closed {
@@ -238,6 +238,49 @@ fn closings(background: &Background, sites: &FileNames) -> String {
             None => {}
         }
     }
+    (closed, unnamed)
+}
+
+/// When a rehearsal begins, so that all devices can register before its rollout, or as many as possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service::rollouts) struct Beginning {
+    /// The hour of the day in UTC.
+    pub(in crate::service::rollouts) hour: u8,
+    /// The devices whose sites are open all the time from then until the rollout starts, of all of them.
+    pub(in crate::service::rollouts) there: u64,
+    pub(in crate::service::rollouts) of: u64,
+}
+
+/// The hour to begin at, if sites close; the rollout starts so many hours later. Of equally good hours the first after a worse one:
+/// the sites have just opened.
+pub(in crate::service::rollouts) fn beginning(
+    measured: &Result<Background, NotMeasured>,
+    sites: &FileNames,
+    lead_hours: u8,
+) -> Option<Beginning> {
+    let (closed, _) = closed_by_name(measured.as_ref().ok()?, sites);
+    if closed.is_empty() {
+        return None;
+    }
+    let devices = |there: &dyn Fn(&str) -> bool| -> u64 {
+        sites.shares.iter().filter(|(name, _)| there(name)).map(|(_, share)| u64::from(*share)).sum()
+    };
+    let there = |hour: u8| {
+        let is_open = |name: &str| {
+            let mut closed = closed.get(name).into_iter().flat_map(|of| of.iter());
+            closed.all(|closed| (0..=lead_hours).all(|later| !closed.contain((hour + later) % 24)))
+        };
+        devices(&is_open)
+    };
+    let best = (0..24).map(there).max()?;
+    let is_first = |hour: &u8| there(*hour) == best && there((*hour + 23) % 24) < best;
+    let hour = (0..24).find(is_first).unwrap_or(0);
+    Some(Beginning { hour, there: best, of: devices(&|_| true) })
+}
+
+/// The hours in which sites are closed.
+fn closings(background: &Background, sites: &FileNames) -> String {
+    let (closed, unnamed) = closed_by_name(background, sites);
     if closed.is_empty() && unnamed == 0 {
         return String::new();
     }

@@ -134,7 +134,7 @@ fn too_little_is_not_measured() {
     assert_eq!(observed(&alone(1), &[], &[day]), Err(NotMeasured::TooShort));
     assert_eq!(observed(&[], &[], &[]), Err(NotMeasured::TooShort));
     let hourly = |device| beats(device, &[]).into_iter().step_by(6).collect();
-    assert_eq!(observed(&alone(2), &[], &[hourly(0), hourly(1)]), Err(NotMeasured::TooRare));
+    assert_eq!(observed(&alone(2), &[], &[hourly(0), hourly(1)]), Err(NotMeasured::TooRare { every_s: 3_600 }));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod planned_rehearsal;
 mod rehearsal_repeats;
 mod review;
 mod review_endings;
+mod review_of_several;
 mod support;
 mod trials_and_exploring;
 mod trials_that_go_on;

@@ -2,20 +2,12 @@
 //! got it; it says where another threshold might have promoted a stage at another time.
 //! Method: the real executable; reviews against the event log, and against rehearsals of the same scenario without the gate or with
 //! the other threshold.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a failure here is a failed test"
-)]
 
-mod support;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{events_in, fleet_in, stderr_of, write_scenario};
+use crate::support::{events_in, fleet_in, stderr_of, write_scenario};
 
 /// Rehearses a scenario; gives its folder.
 fn rehearsed(folder: &Path, name: &str, text: &str) -> PathBuf {

@@ -18,6 +18,8 @@ mod events;
 mod execute;
 mod explore;
 mod interrupt;
+mod limits;
+mod live;
 mod output;
 mod target;
 mod trials;

@@ -1,0 +1,1 @@
+//! `ks-fleet limits`.

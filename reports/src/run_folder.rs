@@ -148,6 +148,12 @@ pub struct Summary {
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
     pub adversaries: BTreeMap<String, Attacks>,
+    /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_devices: Option<LateDevices>,
+    /// Requests a second that no limit refused, honest ones and adversaries', in the busiest tick; none if nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_through_per_s_max: Option<f64>,
     /// What adversaries sent, by kind; all kinds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adversary_requests: BTreeMap<String, AdversaryRequests>,
@@ -305,6 +311,14 @@ pub struct Attacks {
     /// Requests that prove nothing: not answered, or refused by a rate limit.
     #[serde(default)]
     pub unjudged: u64,
+}
+
+/// Honest devices that missed the deadline of the server's presence, for whatever reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LateDevices {
+    pub devices: u64,
+    /// Longest silence between two stored heartbeats in time, in seconds; counted from the end of the ramp to the end of the run.
+    pub deadline_s: f64,
 }
 
 /// What adversaries of one kind sent.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
-use crate::scenario::ChurnKind;
+use crate::scenario::{AnswerCode, ChurnKind};
 
 /// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
@@ -190,7 +190,22 @@ impl Default for Measurements {
     }
 }
 
+/// The codes of requests that a limit refused.
+pub const LIMITED: [&str; 2] = ["RATE_LIMITED", "OVERLOADED"];
+
+/// Whether the limits let a request with this result through: the server answered it, and not with a refusal by a limit.
+pub fn is_let_through(code: &str) -> bool {
+    !LIMITED.contains(&code) && !AnswerCode::LOCAL.contains(&code)
+}
+
 impl Measurements {
+    /// Requests that ended and that no limit refused, of honest devices and of adversaries.
+    pub fn let_through(&self) -> u64 {
+        let honest = self.messages.values().flat_map(Measured::codes);
+        let adversaries = self.adversaries.values().flat_map(|of| of.codes.iter().map(|(code, count)| (*code, *count)));
+        honest.chain(adversaries).filter(|(code, _)| is_let_through(code)).map(|(_, count)| count).sum()
+    }
+
     /// Heartbeats that were due, as a count.
     pub fn offered(&self) -> u64 {
         u64::try_from(self.due).unwrap_or(0)

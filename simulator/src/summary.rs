@@ -89,6 +89,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         adversary_requests: adversary_requests(total),
+        late_devices: played.late_devices,
+        let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),
         events_kept: about.events_kept,

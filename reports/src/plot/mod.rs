@@ -15,6 +15,7 @@ mod layout;
 mod names;
 mod operating_characteristic;
 mod paint;
+mod pareto_front;
 mod pen;
 mod percentile_curve;
 mod rollout_outcomes;
@@ -22,12 +23,14 @@ mod rollout_stages;
 pub(crate) mod rollouts;
 mod series;
 mod stack;
+mod sweep;
 mod theme;
 pub(crate) mod timeline;
 
 use crate::advice::Advice;
 use crate::run::Run;
 use crate::score::Score;
+use crate::sweep::Sweep;
 use chart::Chart;
 
 /// Every plot, in the order of the report.
@@ -109,6 +112,12 @@ type OfAdvice = (&'static str, fn(&Advice) -> Chart);
 /// The pictures of advice.
 pub(crate) const OF_ADVICE: [OfAdvice; 2] =
     [("canary_size", canary_size::chart), ("false_alarms_and_broken", false_alarms_and_broken::chart)];
+
+/// A picture of a sweep: file name without extension, and what it shows, if it has anything to show.
+type OfSweep = (&'static str, fn(&Sweep) -> Option<Chart>);
+
+/// The pictures of a sweep of limits.
+pub(crate) const OF_SWEEP: [OfSweep; 2] = [("limits", sweep::chart), ("pareto_front", pareto_front::chart)];
 
 /// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {

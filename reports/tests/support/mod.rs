@@ -93,6 +93,8 @@ impl Folder {
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             ledger: Ledger { reconciled: true, ..Ledger::default() },
             adversaries: BTreeMap::new(),
+            late_devices: None,
+            let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),
             phases: Vec::new(),

@@ -41,11 +41,7 @@ pub(super) struct Live<D> {
 
 impl<D> Live<D> {
     /// Draws the page for the first time.
-    pub(super) fn begin<T: Recorded>(
-        record: &Record<T>,
-        page: &Path,
-        following: Following<D>,
-    ) -> Result<Self, Failure>
+    pub(super) fn begin<T: Recorded>(record: &Record<T>, page: &Path, following: Following<D>) -> Result<Self, Failure>
     where
         D: Fn(&Record<T>) -> Result<(), Failure>,
     {

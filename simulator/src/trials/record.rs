@@ -92,8 +92,7 @@ impl<T: Recorded> Record<T> {
                 return Err(refused(format!("{which}: its numbers are impossible")));
             }
             let number = number(&trial);
-            let number = number
-                .ok_or_else(|| refused(format!("{which}: no such trial was requested")))?;
+            let number = number.ok_or_else(|| refused(format!("{which}: no such trial was requested")))?;
             if made.contains_key(&number) {
                 return Err(refused(format!("{which}: this trial is there twice")));
             }

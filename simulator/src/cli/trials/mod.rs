@@ -110,9 +110,8 @@ fn make(
 ) -> Result<State, Failure> {
     let asked = trials.asked();
     let of = u64::try_from(asked.cells.saturating_mul(asked.trials_per_cell)).unwrap_or(u64::MAX);
-    let draw = |record: &Record<Trial>| {
-        draw_page(folder.path(), &score_of(trials, record, State::Running, folder.path()))
-    };
+    let draw =
+        |record: &Record<Trial>| draw_page(folder.path(), &score_of(trials, record, State::Running, folder.path()));
     let page = folder.path().join(ks_reports::score::SCORE_PAGE);
     let mut live = Live::begin(record, &page, Following { of, budget: trials.budget, quiet: options.quiet, draw })?;
     let state = trials.run(record, stop, |record, left| live.follow(record, left))?;

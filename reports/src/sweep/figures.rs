@@ -48,6 +48,9 @@ pub struct Figures {
     /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_p99_s: Option<Spread>,
+    /// Devices that an outage affected and that were not served again, in all trials.
+    #[serde(default)]
+    pub never_served: u64,
 }
 
 impl Figures {
@@ -70,6 +73,7 @@ impl Figures {
             attacks_accepted: trials.iter().map(|trial| trial.attacks_accepted).sum(),
             let_through_per_s_max: each(&|of| of.let_through_per_s_max),
             recovery_p99_s: some(&|of| of.recovery_p99_s),
+            never_served: trials.iter().map(|trial| trial.never_served).sum(),
         }
     }
 

@@ -65,6 +65,9 @@ pub struct SweepTrial {
     /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
     #[serde(default)]
     pub recovery_p99_s: Option<f64>,
+    /// Devices that an outage affected and that were not served again; the time is none then.
+    #[serde(default)]
+    pub never_served: u64,
     pub invariant_violations: u64,
     /// A command that repeats it.
     pub replay: String,

@@ -66,7 +66,10 @@ pub(super) fn row(of: &Tried) -> [String; 8] {
         attacks,
         mean(figures.let_through_per_s_max),
         figures.sent_per_served.map_or_else(none, |of| format!("{:.2}", of.mean)),
-        figures.recovery_p99_s.map_or_else(none, |of| span(of.mean)),
+        match (figures.never_served, figures.recovery_p99_s) {
+            (0, recovered) => recovered.map_or_else(none, |of| span(of.mean)),
+            (never, _) => format!("never: {}", grouped(never)),
+        },
         if of.is_on_front { "yes".to_owned() } else { String::new() },
     ]
 }
@@ -196,7 +199,8 @@ pub(super) fn how(of: &Sweep) -> String {
          requests answered RATE_LIMITED or OVERLOADED, of all that honest devices sent. Late: honest devices whose stored heartbeats were \
          further apart than the deadline of presence (two intervals), for whatever reason, from the end of the ramp to the end. \
          Let through: attackers' requests that no limit refused, so that the server had to judge them. Peak: the same of all requests, \
-         a second, in the busiest tick. Sent per served: requests that honest devices sent for each one that was answered OK. Numbers are means \
+         a second, in the busiest tick. Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
+         an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
          over the trials. Two configurations are told apart if the 95 % limits of the mean difference on the same seeds (paired t \
          test) leave zero out for any of refused, late, let through and peak; of a hundred comparisons, a few say so by chance.",
         span(of.asked.simulated_s),

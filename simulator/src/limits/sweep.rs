@@ -141,7 +141,8 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         attacks_let_through,
         attacks_accepted: summary.adversaries.values().map(|of| of.successes).sum(),
         let_through_per_s_max: summary.let_through_per_s_max.unwrap_or_default(),
-        recovery_p99_s: None,
+        recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
+        never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
         invariant_violations: u64::try_from(violations).unwrap_or(u64::MAX),
         replay,
     }

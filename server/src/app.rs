@@ -1,6 +1,7 @@
 //! The state that handlers share: settings, clock, randomness, the store's queues, and what is held in memory.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,11 +15,12 @@ use tokio::{
 };
 
 use crate::{
+    applied_limits::AppliedLimits,
     artifacts::Artifacts,
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{AddressBudget, EXPENSIVE_FAILURES, FailureBudget, NEW_DEVICE_FAILURES, Throttle, Turns},
+    limit::{FailureBudget, Limits, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::Registry,
@@ -56,8 +58,12 @@ pub struct Parts {
     pub rollouts: Rollouts,
     /// Held by the running import: one at a time.
     pub imports: Mutex<()>,
-    /// Budgets for failed requests, by address.
-    pub address_budget: AddressBudget,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// Where the limits in force come from.
+    pub applied_limits: AppliedLimits,
+    /// Budgets for failed requests, by address; addresses of one IPv6 network share one.
+    pub address_failures: FailureBudget<IpAddr>,
     /// The budget of all addresses together for failures that cost more than parsing.
     pub expensive_failures: FailureBudget<()>,
     /// The same for failures in the names of devices that never sent a request, while another budget is used up.
@@ -111,9 +117,11 @@ impl App {
         let AppInputs { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics } =
             with;
         let registry = Registry::load(&reader).await?;
-        let decision = reader.ask(|store| store.newest()).await?.decision;
-        let address_budget = AddressBudget::new(config.address_failure_rate);
-        let throttle = Throttle::new(config.address_failure_rate);
+        let newest = reader.ask(|store| store.newest()).await?;
+        let limits = Arc::new(Limits::new(&config.limits, Arc::clone(&metrics.limits)));
+        let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now());
+        applied_limits.follow_to(newest.limits_version, &reader).await?;
+        let throttle = Throttle::new(Arc::clone(&limits));
         let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
@@ -126,11 +134,13 @@ impl App {
             turns: Turns::default(),
             registry,
             artifacts,
-            rollouts: Rollouts::after(decision),
+            rollouts: Rollouts::after(newest.decision),
             imports: Mutex::default(),
-            address_budget,
-            expensive_failures: FailureBudget::new(EXPENSIVE_FAILURES),
-            new_device_failures: FailureBudget::new(NEW_DEVICE_FAILURES),
+            limits,
+            applied_limits,
+            address_failures: FailureBudget::default(),
+            expensive_failures: FailureBudget::default(),
+            new_device_failures: FailureBudget::default(),
             passwords,
             throttle,
             is_short_of_disk: AtomicBool::new(false),

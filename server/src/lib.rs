@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod admission;
 pub mod app;
+pub mod applied_limits;
 pub mod artifacts;
 pub mod assembly;
 pub mod cli;

@@ -1,6 +1,6 @@
 //! Every metric, declared once with its unit and help; GET /metrics sends them as OpenMetrics or as Prometheus's older text format.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ks_protocol::{
     message::{FirmwareArtifact, Request as _},
@@ -11,6 +11,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+use crate::limit::Counters;
 
 /// Every path of the data plane; `other` counts all other paths.
 pub const PATHS: [&str; 10] = [
@@ -100,6 +102,8 @@ pub struct Metrics {
     pub artifact_checks: Counter,
     /// Requests for which a trusted proxy did not name the client's address.
     pub forwarded_for_not_understood: Counter,
+    /// What each limit has decided.
+    pub limits: Arc<Counters>,
     /// Open connections.
     pub connections: Gauge,
     pub connections_accepted: Counter,
@@ -129,6 +133,7 @@ impl Default for Metrics {
             artifacts_broken: Gauge::default(),
             artifact_checks: Counter::default(),
             forwarded_for_not_understood: Counter::default(),
+            limits: Arc::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             registry: Registry::with_prefix("ks"),
@@ -176,6 +181,12 @@ impl Default for Metrics {
         registry.register("artifact_checks", help, metrics.artifact_checks.clone());
         let help = "Requests whose X-Forwarded-For by a trusted proxy is not an address";
         registry.register("forwarded_for_not_understood", help, metrics.forwarded_for_not_understood.clone());
+        let help = "Decisions of each limit: requests that it was asked about";
+        registry.register("limit_checked", help, metrics.limits.checked.clone());
+        let help = "Requests that each limit has refused";
+        registry.register("limit_refused", help, metrics.limits.refused.clone());
+        let help = "Requests that each limit in shadow has let through and would have refused";
+        registry.register("limit_would_refuse", help, metrics.limits.would_refuse.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics
@@ -235,6 +246,7 @@ mod tests {
             r#"ks_answers_total{path="other",code="METHOD_NOT_ALLOWED"} 0"#,
             r#"ks_rollout_decisions_total{what="aborted"} 0"#,
             "ks_store_commit_failures_total 0",
+            r#"ks_limit_refused_total{limit="address_failures"} 0"#,
         ] {
             assert!(text.lines().any(|line| line == series), "{series}: {text}");
         }

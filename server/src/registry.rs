@@ -16,8 +16,11 @@ use ks_protocol::{
     key::{PublicKey, Verifier},
 };
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::{
-    limit::{Gcra, Rate},
+    limit::{Gcra, Limit, Limits, Verdict},
     refusal::Refusal,
     store::{
         Newest, Reader, StoreError,
@@ -47,10 +50,41 @@ pub struct KnownState {
     pub spent: Spent,
 }
 
-/// Selects a budget.
-type Budget = fn(&mut Spent) -> &mut Gcra;
+/// A limit of one device, and where it is counted.
+#[derive(Debug)]
+pub struct DeviceLimit {
+    limit: Limit,
+    budget: fn(&mut Spent) -> &mut Gcra,
+    /// Says in a refusal that it is used up.
+    why: &'static str,
+}
 
-/// The budgets of a device, whichever key it has.
+/// Verified requests.
+pub const REQUESTS: DeviceLimit = DeviceLimit {
+    limit: Limit::DeviceRequests,
+    budget: |spent| &mut spent.requests,
+    why: "too many requests by this device",
+};
+/// Bytes of log lines.
+pub const LOG_BYTES: DeviceLimit = DeviceLimit {
+    limit: Limit::DeviceLogBytes,
+    budget: |spent| &mut spent.log_bytes,
+    why: "daily log limit of this device reached",
+};
+/// Punches.
+pub const PUNCHES: DeviceLimit = DeviceLimit {
+    limit: Limit::DevicePunches,
+    budget: |spent| &mut spent.punches,
+    why: "daily punch limit of this device reached",
+};
+/// Key changes.
+pub const KEY_CHANGES: DeviceLimit = DeviceLimit {
+    limit: Limit::DeviceKeyChanges,
+    budget: |spent| &mut spent.rotations,
+    why: "too many key changes of this device",
+};
+
+/// The budgets of a device, whichever key it has, and what they have refused.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     /// Verified requests.
@@ -64,6 +98,18 @@ pub struct Spent {
     pub suspect_failures: Gcra,
     /// Audit lines about its refused attempts.
     pub notes: Gcra,
+    pub refusals: Refusals,
+}
+
+/// What limits have refused of one device, since the server started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Refusals {
+    /// Verified requests that were refused.
+    pub refused: u32,
+    /// Verified requests that limits in shadow would have refused.
+    pub would_refuse: u32,
+    /// Requests in its name, by the device or by others, that were refused before their signature was checked.
+    pub refused_unverified: u32,
 }
 
 impl Known {
@@ -82,27 +128,43 @@ impl Known {
         change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What a limit says about one more, without counting it.
+    pub fn look(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Verdict {
+        self.with_state(|now| limits.look(of.limit, |rate| (of.budget)(&mut now.spent).wait_us(rate, now_us)))
+    }
+
     /// Spends one of a budget.
     ///
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
-    pub fn spend(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
-        let spent = self.with_state(|now| budget(&mut now.spent).spend(rate, now_us));
-        spent.map_err(|wait_us| Refusal::too_often(wait_us, why))
+    pub fn spend(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<(), Refusal> {
+        let verdict = self.with_state(|now| {
+            let spend = |rate| (of.budget)(&mut now.spent).spend(rate, now_us).err();
+            let verdict = limits.check(of.limit, now_us, spend);
+            now.spent.refusals.count(verdict);
+            verdict
+        });
+        verdict.refusal().map_err(|wait_us| Refusal::too_often(wait_us, of.why))
     }
 
-    /// Whether anything is left of a budget, before [`Known::charge`].
+    /// Whether anything is left of a budget; what is then stored is charged with [`Known::charge`].
     ///
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
-    pub fn check(&self, budget: Budget, rate: Rate, now_us: u64, why: &str) -> Result<(), Refusal> {
-        let wait_us = self.with_state(|now| budget(&mut now.spent).wait_us(rate, now_us));
-        wait_us.map_or(Ok(()), |wait_us| Err(Refusal::too_often(wait_us, why)))
+    pub fn check(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<Verdict, Refusal> {
+        let verdict = self.with_state(|now| {
+            let verdict = limits.check(of.limit, now_us, |rate| (of.budget)(&mut now.spent).wait_us(rate, now_us));
+            now.spent.refusals.count(verdict);
+            verdict
+        });
+        verdict.refusal().map(|()| verdict).map_err(|wait_us| Refusal::too_often(wait_us, of.why))
     }
 
-    /// Charges what has been stored to a budget.
-    pub fn charge(&self, budget: Budget, rate: Rate, count: u32, now_us: u64) {
-        self.with_state(|now| budget(&mut now.spent).charge(rate, count, now_us));
+    /// Charges what has been stored to a budget, unless the limit is off or would have refused it.
+    pub fn charge(&self, limits: &Limits, (of, verdict): (&DeviceLimit, Verdict), count: u32, now_us: u64) {
+        if let Some(rate) = limits.rate(of.limit).filter(|_| verdict.is_charged()) {
+            self.with_state(|now| (of.budget)(&mut now.spent).charge(rate, count, now_us));
+        }
     }
 
     /// Uses the pair of a request that stores nothing, so that it is accepted once, in memory.
@@ -127,6 +189,21 @@ impl Known {
                 state.status = DeviceStatus::Registered; // a revocation that came in between stays
             }
         });
+    }
+}
+
+impl Refusals {
+    /// Counts a request in the device's name that was refused before its signature was checked.
+    pub fn unverified(&mut self) {
+        self.refused_unverified = self.refused_unverified.saturating_add(1);
+    }
+
+    fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Off | Verdict::Passed => {}
+            Verdict::WouldRefuse => self.would_refuse = self.would_refuse.saturating_add(1),
+            Verdict::Refused(_) => self.refused = self.refused.saturating_add(1),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Conflict, conflicts, connections_max, new_fleet_warning, refuse_emptied},
     edge::{
-        Stop, environment, open_files_max, os_randomness, raise_open_files_limit, say,
+        Reload, Stop, environment, open_files_max, os_randomness, raise_open_files_limit, say,
         supervisor::Supervisor,
         threads::{block_on, thread},
     },
@@ -28,7 +28,7 @@ use crate::{
     password,
     rng::ServerRng,
     router::router,
-    service::background,
+    service::{background, limits},
     store::{SqliteReader, SqliteStore, StoreError, audit::chain::head_text, torn_log},
 };
 
@@ -64,6 +64,12 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
         let ingredients =
             AppInputs { config, clock, rng, keyring, writer, reader, admin_reader, artifacts, passwords, metrics };
         let app = App::new(ingredients).await.map_err(|error| database_error(original, &error))?;
+        if let Err(error) = limits::adopt_file(&app).await {
+            return Err(StartError::refused(
+                format!("the limits file can't be applied: {error}"),
+                "start the server again; if it fails again, see the log",
+            ));
+        }
         announce(&app, &listener).await?;
         until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
     });
@@ -118,6 +124,8 @@ async fn until_stopped(
 ) -> Result<(), StartError> {
     let background = tokio::spawn(background::run(app.clone()));
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
+    let reload = app.config.limits_file.is_some().then(Reload::listening).transpose()?;
+    let reloading = tokio::spawn(follow_signal(reload, app.clone()));
     supervisor.ready();
     let mut result = Ok(());
     let stopped = async {
@@ -136,7 +144,17 @@ async fn until_stopped(
     drop(app);
     background.abort();
     watchdog.abort();
+    reloading.abort();
     result
+}
+
+/// Reads the limits file again at each SIGHUP.
+async fn follow_signal(reload: Option<Reload>, app: App) {
+    let Some(mut reload) = reload else { return };
+    loop {
+        reload.requested().await;
+        limits::reload(&app).await;
+    }
 }
 
 /// Feeds the supervisor's watchdog while commits succeed. If there was none recently, it makes one: what an idle server writes each

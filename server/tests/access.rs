@@ -111,6 +111,8 @@ POST /keys/activate: admin
 POST /keys/retire: admin
 POST /keys/revoke: admin
 POST /keys/firmware: admin
+PUT /limits: admin
+POST /limits/rollback: admin
 POST /users: admin
 PATCH /users/{name}: admin
 POST /tokens: admin

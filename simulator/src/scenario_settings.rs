@@ -46,6 +46,7 @@ impl ServerSettings for ScenarioSettings {
             "S3_ACCESS_KEY_ID",
             "S3_SECRET_ACCESS_KEY",
             "S3_SECRET_ACCESS_KEY_FILE",
+            "RATE_LIMITS_FILE",
         ]
     }
 

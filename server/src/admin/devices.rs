@@ -11,6 +11,7 @@ use super::{
     route::{Call, Json, JsonBody, Nothing, Query, Versioned},
 };
 use crate::{
+    registry::Refusals,
     rules,
     service::{
         bulk,
@@ -68,10 +69,21 @@ pub(super) fn unknown_device(device_id: &DeviceId) -> Problem {
     Problem::not_found(format!("unknown device {device_id}"))
 }
 
+/// A device, and what limits have refused of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeviceWithLimits {
+    #[serde(flatten)]
+    device: Device,
+    /// On this server, since it started.
+    limits: Refusals,
+}
+
 /// Gets a device.
-pub async fn get(call: Call, _: Nothing) -> Result<Versioned<Device>, Problem> {
+pub async fn get(call: Call, _: Nothing) -> Result<Versioned<DeviceWithLimits>, Problem> {
     let device = find(&call, &call.path("device_id")?).await?;
-    Ok(Versioned(device.version, device.into()))
+    let known = call.app.registry.get(&device.device_id);
+    let limits = known.map_or_else(Refusals::default, |known| known.with_state(|now| now.spent.refusals));
+    Ok(Versioned(device.version, DeviceWithLimits { device: device.into(), limits }))
 }
 
 /// Changes to a device; omitted fields stay as they are.

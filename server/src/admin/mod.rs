@@ -13,6 +13,7 @@ pub mod device_selector;
 pub mod devices;
 pub mod heartbeats;
 pub mod keys;
+pub mod limits;
 pub mod login;
 pub mod logs;
 pub mod openapi;
@@ -41,7 +42,7 @@ pub use problem::Problem;
 use crate::{app::App, http::client_address, role::Access};
 use auth::Caller;
 use route::{
-    Method::{Delete, Get, Patch, Post},
+    Method::{Delete, Get, Patch, Post, Put},
     Route,
 };
 
@@ -200,6 +201,9 @@ fn server_routes() -> Vec<Route> {
         Route::new(Post, "/keys/retire", A::ADMIN, "Remove the retired keys from the keyset", keys::retire),
         Route::new(Post, "/keys/revoke", A::ADMIN, "Revoke a compromised key immediately", keys::revoke),
         Route::new(Post, "/keys/firmware", A::ADMIN, "Publish a key that signs only firmware", keys::add_firmware),
+        Route::new(Get, "/limits", A::READ, "Show the limits in force and what each has refused", limits::status),
+        Route::new(Put, "/limits", A::ADMIN, "Apply a limits file on all servers", limits::apply),
+        Route::new(Post, "/limits/rollback", A::ADMIN, "Bring back the limits before the last ones", limits::rollback),
         Route::new(Get, "/audit", A::ADMIN, "List audit entries, oldest first", audit::list),
         Route::new(Get, "/audit/export", A::ADMIN, "Export the audit log as NDJSON", audit::export),
         Route::new(Get, "/audit/verify", A::ADMIN, "Verify that the audit log is intact", audit::verify),
@@ -251,7 +255,13 @@ fn cors(origin: &str) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origin)
         .allow_credentials(true)
-        .allow_methods([hyper::Method::GET, hyper::Method::POST, hyper::Method::PATCH, hyper::Method::DELETE])
+        .allow_methods([
+            hyper::Method::GET,
+            hyper::Method::POST,
+            hyper::Method::PUT,
+            hyper::Method::PATCH,
+            hyper::Method::DELETE,
+        ])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
         .expose_headers([header::ETAG, header::RETRY_AFTER])
 }

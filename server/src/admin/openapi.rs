@@ -133,7 +133,7 @@ fn parameters(route: &Route, query: Option<Value>, accepts_etag: bool) -> Vec<Va
         let is_required = required.contains(&name.as_str());
         parameters.push(json!({ "name": name, "in": "query", "required": is_required, "schema": in_query(schema) }));
     }
-    if accepts_etag && route.method == super::route::Method::Patch {
+    if accepts_etag && route.method != super::route::Method::Get {
         let text = "ETag from an earlier response; the request is refused with 412 if the resource has changed since";
         let schema = json!({ "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" });
         parameters.push(

@@ -37,6 +37,7 @@ const JSON_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub enum Method {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -46,6 +47,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -55,6 +57,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
@@ -213,6 +216,21 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The version in If-Match, which must be sent; none if it is `*`, any version.
+    ///
+    /// # Errors
+    /// It is missing, or not an ETag of this API.
+    pub fn required_version(&self) -> Result<Option<u64>, Problem> {
+        if self.if_match.is_none() {
+            let detail =
+                "send If-Match with the ETag of GET, so that no other change is overwritten, or * for any version";
+            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail));
+        }
+        self.if_version()
+    }
+}
+
 /// A handler's input.
 pub trait Input: Sized + Send {
     /// Whether it reads the query string. If not, a request with one is refused rather than ignored: the caller meant something by it.
@@ -305,6 +323,20 @@ impl<const BYTES_MAX: usize> Input for CsvBody<BYTES_MAX> {
     }
     async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
         read_body(call, body, BYTES_MAX).await.map(Self)
+    }
+}
+
+/// A TOML body of at most `BYTES_MAX` bytes.
+pub struct TomlBody<const BYTES_MAX: usize>(pub String);
+
+impl<const BYTES_MAX: usize> Input for TomlBody<BYTES_MAX> {
+    fn describe(_: &mut SchemaGenerator) -> InputSchema {
+        InputSchema { query: None, body: Some(("application/toml", serde_json::json!({ "type": "string" }))) }
+    }
+    async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+        let bytes = read_body(call, body, BYTES_MAX).await?;
+        let text = String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
+        Ok(Self(text))
     }
 }
 

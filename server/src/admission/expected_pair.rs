@@ -11,16 +11,11 @@
 
 use ks_protocol::id::Sequence;
 
-use crate::limit::Rate;
-
 /// How far beyond the stored pair a device's next one is expected, in requests since a boot: 17 hours of lost beats, one each
 /// minute.
 const SEQ_AHEAD_MAX: u64 = 1_024;
 /// The same in boots.
 const BOOTS_AHEAD_MAX: u32 = 16;
-
-/// Failures on expected pairs of one device.
-pub(super) const ON_EXPECTED_PAIRS: Rate = Rate { per_min: 60, burst: 60 };
 
 /// Whether `pair` is one of the next from a device whose greatest stored pair is `stored`.
 pub(super) fn is_expected(pair: Sequence, stored: Sequence) -> bool {

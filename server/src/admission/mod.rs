@@ -1,6 +1,6 @@
 //! The checks of a signed request before its handler, cheap ones before expensive ones.
 //!
-//! media type and size ([`body`]; a GET has its document in a header) -> the address's budget ([`crate::limit::AddressBudget`]) ->
+//! media type and size ([`body`]; a GET has its document in a header) -> the budgets of failures ([`exhausted`]) ->
 //! parse -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
@@ -8,6 +8,7 @@
 //! itself ([`expected_pair`]) get as far as the signature check: a flood does not lock out honest devices, whatever its source.
 
 mod body;
+mod exhausted;
 mod expected_pair;
 
 use std::{net::IpAddr, sync::Arc};
@@ -30,11 +31,12 @@ use crate::{
         answer::{self, Reply},
         client_address,
     },
-    limit::Rate,
+    limit::{Limit, Rate},
     refusal::Refusal,
-    registry::Known,
+    registry::{Known, REQUESTS},
     store::{Actor, audit::chain, devices::DeviceStatus},
 };
+use exhausted::Exhausted;
 
 /// Audit lines about attempts of one revoked device.
 const AUDIT_NOTES: Rate = Rate { per_min: 1, burst: 1 };
@@ -71,7 +73,7 @@ impl<R: Request> FromRequest<App> for Signed<R> {
             Ok((message, known)) => Ok(Self { message, known, reply, address }),
             Err(refusal) => {
                 if refusal.costs_the_address() {
-                    app.address_budget.spend(address, arrived_us);
+                    exhausted::charge_address(app, address, arrived_us);
                 }
                 Err(answer::refuse(app, &reply, refusal))
             }
@@ -103,29 +105,29 @@ async fn admit_document<R: Request>(
     reply: &mut Reply,
 ) -> Result<(R, Arc<Known>), Refusal> {
     let now_us = reply.arrived_us;
-    let spent = spent(app, address, now_us);
+    let exhausted = Exhausted::now(app, address, now_us);
     // Once a budget is used up, every refusal is the same, whatever the request.
-    let or_spent = |refusal: Refusal| spent.clone().unwrap_or(refusal);
-    let wire = wire.map_err(or_spent)?;
-    let signed = document::split(&wire, SIG_DEV).map_err(|error| or_spent(malformed(&error)))?;
+    let or_exhausted = |refusal: Refusal| exhausted.refuse(app, now_us).unwrap_or(refusal);
+    let wire = wire.map_err(or_exhausted)?;
+    let signed = document::split(&wire, SIG_DEV).map_err(|error| or_exhausted(malformed(&error)))?;
     signed.signature_text.clone_into(&mut reply.sig_dev);
-    let message: R = document::decode(signed.body).map_err(|error| or_spent(malformed(&error)))?;
+    let message: R = document::decode(signed.body).map_err(|error| or_exhausted(malformed(&error)))?;
     let device_id = message.device_id();
     let verified_device = parts.extensions.get::<Arc<VerifiedDevice>>();
 
-    let known = match &spent {
-        // From memory only: a flood must not cause queries of the store.
-        Some(refusal) => {
-            let is_verified = verified_device.is_some_and(|verified_device| verified_device.is(device_id));
-            let known = app.registry.get(device_id);
-            let may_be_new_device = app.new_device_failures.wait_us(&(), now_us).is_none();
-            let is_admitted = |known: &Arc<Known>| {
-                is_likely_genuine(known, is_verified, &message, now_us) && (may_be_new_device || !is_new_device(known))
-            };
-            known.filter(is_admitted).ok_or_else(|| refusal.clone())?
-        }
+    // From memory only: a flood must not cause queries of the store.
+    let suspect = if exhausted.is_any() {
+        let is_verified = verified_device.is_some_and(|verified_device| verified_device.is(device_id));
+        exhausted.genuine(app, &message, is_verified, now_us)?
+    } else {
+        exhausted.passed(app, now_us);
+        None
+    };
+    let is_suspect = suspect.is_some();
+    let known = match suspect {
+        Some(known) => known,
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
-            app.expensive_failures.spend((), now_us);
+            exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
             Refusal::new(RefusalCode::UnknownDevice)
         })?,
     };
@@ -140,13 +142,9 @@ async fn admit_document<R: Request>(
         Err(refusal) => {
             verified_device.inspect(|verified_device| verified_device.failed(device_id));
             if refusal.cost_a_check() {
-                app.expensive_failures.spend((), now_us);
-                if spent.is_some() {
-                    let _ = known
-                        .with_state(|now| now.spent.suspect_failures.spend(expected_pair::ON_EXPECTED_PAIRS, now_us)); // an empty budget stays empty
-                    if is_new_device(&known) {
-                        app.new_device_failures.spend((), now_us);
-                    }
+                exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
+                if is_suspect {
+                    exhausted::charge_suspect(app, &known, now_us);
                 }
             }
             return Err(refusal);
@@ -166,39 +164,16 @@ pub(crate) fn admit_verified<R: Request>(
     message: &R,
     now_us: u64,
 ) -> Option<Arc<Known>> {
-    if spent(app, address, now_us).is_some() {
+    let exhausted = Exhausted::now(app, address, now_us);
+    if exhausted.is_any() {
         return None;
     }
     let known = app.registry.get(message.device_id())?;
     check(message, &known, || *key == known.public_key).ok()?;
+    known.look(&app.limits, &REQUESTS, now_us).refusal().ok()?;
     has_room(app, &known, now_us).ok()?;
+    exhausted.passed(app, now_us);
     Some(known)
-}
-
-/// The refusal of requests without a sign of the device itself; none while no budget is used up.
-fn spent(app: &App, address: IpAddr, now_us: u64) -> Option<Refusal> {
-    let by_address = app.address_budget.wait_us(address, now_us);
-    let (wait_us, why) = match by_address {
-        Some(wait_us) => (wait_us, "too many failed requests from this address"),
-        None => (app.expensive_failures.wait_us(&(), now_us)?, "too many failed requests from all addresses"),
-    };
-    Some(Refusal::too_often(wait_us, why))
-}
-
-/// Whether the device has never sent a valid request.
-fn is_new_device(known: &Known) -> bool {
-    known.with_state(|now| now.status == DeviceStatus::Whitelisted)
-}
-
-/// Whether a request is worth its signature check although a budget is used up: the device was verified on its connection, or the
-/// request has one of the device's next pairs and not too many have failed on those.
-fn is_likely_genuine<R: Request>(known: &Known, is_verified: bool, message: &R, now_us: u64) -> bool {
-    known.with_state(|now| {
-        let is_next = || expected_pair::is_expected(message.sequence(), now.kept);
-        let has_too_many_failures =
-            || now.spent.suspect_failures.wait_us(expected_pair::ON_EXPECTED_PAIRS, now_us).is_some();
-        now.status != DeviceStatus::Revoked && (is_verified || is_next() && !has_too_many_failures())
-    })
 }
 
 /// Records an attempt of a revoked device in the audit: at most once a minute, and only if the signature is the device's, so that
@@ -252,7 +227,7 @@ fn has_room(app: &App, known: &Known, now_us: u64) -> Result<(), Refusal> {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
             .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
-    known.spend(|spent| &mut spent.requests, app.config.device_rate, now_us, "too many requests by this device")
+    known.spend(&app.limits, &REQUESTS, now_us)
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

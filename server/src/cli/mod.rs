@@ -8,6 +8,7 @@ mod doctor;
 mod factory;
 mod firmware;
 mod keys;
+mod limits;
 mod output;
 mod plan_table;
 mod rollout;
@@ -103,6 +104,7 @@ fn dispatch(matches: &ArgMatches) -> Ended {
         Some(("completions", flags)) => completions(flags),
         Some(("man", flags)) => man(flags),
         Some(("keys", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| keys::run(name, flags)),
+        Some(("limits", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| limits::run(name, flags)),
         Some(("factory", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| factory::run(name, flags)),
         Some(("firmware", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| firmware::run(name, flags)),
         Some(("rollout", of)) => of.subcommand().map_or(Ok(()), |(name, flags)| rollout::run(name, flags)),
@@ -269,6 +271,7 @@ pub fn command() -> Command {
         .subcommand(firmware::command())
         .subcommand(rollout::command())
         .subcommand(keys::command())
+        .subcommand(limits::command())
         .subcommand(accounts::command())
         .subcommand(audit::command())
         .subcommand(Command::new("completions").about("Print a shell completion script").arg(shell))
@@ -287,6 +290,7 @@ Examples:
   ks-server firmware add --help                         add a release: image, manifest, signature
   ks-server rollout plan --help                         which devices get it when, and what the gates can detect
   ks-server keys status                                 the server's keys, and how many devices have them
+  ks-server limits show                                 the rate limits, and where they come from
   ks-server audit verify                                check that the audit log is intact
   ks-server completions bash > /etc/bash_completion.d/ks-server
 

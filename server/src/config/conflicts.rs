@@ -5,7 +5,10 @@ use std::time::Duration;
 use ks_protocol::text::counted;
 
 use super::{Config, IDLE_TIMEOUT_MS_MAX, Synchronous};
-use crate::clock::ms;
+use crate::{
+    clock::ms,
+    limit::{Limit, LimitValue, Mode},
+};
 
 /// Fewest requests for each heartbeat that a device must be allowed: it also sends punches, log lines and ACKs.
 const REQUESTS_PER_BEAT: u64 = 2;
@@ -32,21 +35,31 @@ pub fn conflicts(config: &Config, open_files_max: Option<u64>) -> Vec<Conflict> 
     found
 }
 
-fn device_rate(config: &Config) -> Option<Conflict> {
-    let interval_ms = ms(config.heartbeat_interval).max(1);
-    let needed = (60_000 * REQUESTS_PER_BEAT).div_ceil(interval_ms);
-    let per_min = u64::from(config.device_rate.per_min);
-    if per_min >= needed {
+/// Requests a minute that a device makes at this heartbeat interval.
+pub(super) fn requests_per_min_needed(heartbeat_interval: Duration) -> u64 {
+    (60_000 * REQUESTS_PER_BEAT).div_ceil(ms(heartbeat_interval).max(1))
+}
+
+/// What is wrong with a limit of requests per device at this heartbeat interval; none if it is high enough, or does not refuse.
+pub(super) fn too_few_requests(limit: LimitValue, heartbeat_interval: Duration) -> Option<(String, u64)> {
+    let needed = requests_per_min_needed(heartbeat_interval);
+    if u64::from(limit.rate) >= needed || limit.mode != Mode::Enforce {
         return None;
     }
-    let seconds = interval_ms as f64 / 1_000.0;
-    Some(Conflict {
-        found: format!(
-            "devices send a heartbeat every {seconds} s, which requires {} a minute in total, but may make only {per_min}",
-            counted(needed, "request")
-        ),
-        help: format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} or more, or a longer HEARTBEAT_INTERVAL_MS"),
-    })
+    let seconds = ms(heartbeat_interval).max(1) as f64 / 1_000.0;
+    let found = format!(
+        "devices send a heartbeat every {seconds} s, which requires {} a minute in total, but may make only {}",
+        counted(needed, "request"),
+        limit.rate
+    );
+    Some((found, needed))
+}
+
+fn device_rate(config: &Config) -> Option<Conflict> {
+    let limit = config.limits.get(Limit::DeviceRequests);
+    let (found, needed) = too_few_requests(limit, config.heartbeat_interval)?;
+    let help = format!("set RATE_LIMIT_DEVICE_PER_MIN={needed} or more, or a longer HEARTBEAT_INTERVAL_MS");
+    Some(Conflict { found, help })
 }
 
 fn wide_proxies(config: &Config) -> Option<Conflict> {

@@ -1,6 +1,7 @@
 //! Settings: read and validated once; a [`Config`] is always valid.
 
 mod conflicts;
+mod limits_file;
 mod missing_database;
 mod reader;
 mod settings;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
 pub use conflicts::{Conflict, conflicts, connections_max};
+pub use limits_file::{LimitsDocument, LimitsFault};
 pub use missing_database::{
     MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };
@@ -30,7 +32,7 @@ pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secr
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 pub use unknown_settings::{UnknownSettings, unknown_settings};
 
-use crate::{error_report::Dsn, failure::StartError, limit::Rate};
+use crate::{error_report::Dsn, failure::StartError, limit::LimitValues};
 use reader::SettingReader;
 
 /// Longest `IDLE_TIMEOUT_MS`: a day.
@@ -65,14 +67,10 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Whether registration requires a one-time token.
     pub otrt_required: bool,
-    /// Limit of verified requests per device.
-    pub device_rate: Rate,
-    /// Limit of log bytes per device.
-    pub log_bytes_rate: Rate,
-    /// Limit of punches per device.
-    pub punch_rate: Rate,
-    /// Limit of failing requests per address.
-    pub address_failure_rate: Rate,
+    /// The limits, before any that were applied while the server ran.
+    pub limits: LimitValues,
+    /// A file with limits, and what it gives.
+    pub limits_file: Option<(PathBuf, LimitsDocument)>,
     /// How long heartbeats are kept.
     pub heartbeat_retention: Duration,
     /// How long log lines of devices are kept.
@@ -126,6 +124,8 @@ impl Config {
         let address: IpAddr = reader.parsed("HOST", [0, 0, 0, 0].into());
         let port: u16 = reader.number("PORT", 0..=65_535);
         let database = reader.database();
+        let heartbeat_interval = reader.duration_ms("HEARTBEAT_INTERVAL_MS", 100..=86_400_000);
+        let limits = reader.limits();
         Self {
             listen: SocketAddr::new(address, port),
             server_key: reader.server_key(&database),
@@ -146,18 +146,10 @@ impl Config {
             admin_token: reader.admin_token(),
             admin_web_origin: reader.origin("ADMIN_WEB_ORIGIN"),
             trusted_proxies: reader.networks("TRUSTED_PROXIES"),
-            heartbeat_interval: reader.duration_ms("HEARTBEAT_INTERVAL_MS", 100..=86_400_000),
+            heartbeat_interval,
             otrt_required: reader.parsed("OTRT_REQUIRED", false),
-            device_rate: Rate {
-                per_min: reader.number("RATE_LIMIT_DEVICE_PER_MIN", 1..=60_000_000),
-                burst: reader.number("RATE_LIMIT_DEVICE_BURST", 1..=1_000_000),
-            },
-            log_bytes_rate: Rate::per_day(reader.number("RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY", 65_536..=u32::MAX)),
-            punch_rate: Rate::per_day(reader.number("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY", 1_440..=u32::MAX)),
-            address_failure_rate: Rate {
-                per_min: reader.number("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", 1..=60_000_000),
-                burst: reader.number("RATE_LIMIT_ADDRESS_FAILURES_BURST", 1..=1_000_000),
-            },
+            limits_file: reader.limits_file(&limits, heartbeat_interval),
+            limits,
             heartbeat_retention: Duration::from_hours(24 * reader.number::<u64>("HEARTBEAT_RETENTION_DAYS", 1..=3_650)),
             log_retention: Duration::from_hours(24 * reader.number::<u64>("LOG_RETENTION_DAYS", 1..=3_650)),
             command_retention: Duration::from_hours(24 * reader.number::<u64>("COMMAND_RETENTION_DAYS", 1..=3_650)),

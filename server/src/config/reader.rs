@@ -9,8 +9,11 @@ use std::{
 
 use ks_protocol::{key::PrivateKey, number::canonical, text::counted};
 
-use super::{SETTINGS, Secret, small_file::read_small};
-use crate::failure::StartError;
+use super::{LimitsDocument, SETTINGS, Secret, small_file::read_small};
+use crate::{
+    failure::StartError,
+    limit::{LimitValue, LimitValues, Mode, Source, TABLE},
+};
 
 /// Reads settings one by one and collects all errors.
 pub(super) struct SettingReader<V> {
@@ -86,6 +89,48 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         self.refuse(name, &given);
         #[expect(clippy::indexing_slicing, reason = "every caller gives a literal list that is not empty")]
         choices[0].1
+    }
+
+    /// The limits in the settings.
+    pub(super) fn limits(&mut self) -> LimitValues {
+        let mut values = LimitValues::default();
+        for spec in TABLE {
+            let default = LimitValue::default_of(spec);
+            let rate = self.number(spec.rate.setting, spec.rate.min..=spec.rate.max);
+            let burst = spec.burst.map_or(default.burst, |burst| self.number(burst.setting, burst.min..=burst.max));
+            let mode = self.one_of(spec.mode_setting, &Mode::ALL.map(|mode| (mode.as_str(), mode)));
+            let value = LimitValue { rate, burst, mode, source: Source::Settings };
+            let is_default = value == LimitValue { source: Source::Settings, ..default };
+            values.set(spec.limit, if is_default { default } else { value });
+        }
+        values
+    }
+
+    /// The limits file, for a server with these settings.
+    pub(super) fn limits_file(
+        &mut self,
+        settings: &LimitValues,
+        heartbeat_interval: Duration,
+    ) -> Option<(PathBuf, LimitsDocument)> {
+        const NAME: &str = "RATE_LIMITS_FILE";
+        let path = PathBuf::from(self.text(NAME)?);
+        let text = match read_small(&path) {
+            Ok(text) => text,
+            Err(cause) => {
+                self.wrong.push(StartError::File { what: "read", path, cause }.of(NAME));
+                return None;
+            }
+        };
+        match LimitsDocument::check(&text, settings, heartbeat_interval) {
+            Ok(document) => Some((path, document)),
+            Err(faults) => {
+                self.wrong.extend(faults.into_iter().map(|fault| {
+                    let place = format!("{}:{}", path.display(), fault.line);
+                    StartError::refused(format!("{NAME}: {place}: {}", fault.what), fault.help)
+                }));
+                None
+            }
+        }
     }
 
     pub(super) fn private_key(&mut self, name: &str, pem: &str) -> Option<PrivateKey> {

@@ -1,6 +1,9 @@
 //! Every setting of the server, declared once: names, defaults, ranges and what they mean.
 //!
 //! The environment, the flags of `ks-server serve`, the `[server]` table of scenarios and docs/configuration.md all come from this table.
+//! The settings of limits come from [`TABLE`].
+
+use crate::limit::{Number, TABLE};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -34,7 +37,54 @@ const fn secret(mut setting: Setting) -> Setting {
 }
 
 /// Every setting, in the order of the documentation.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &ALL;
+
+/// How many settings limits have: a mode and one or two numbers each.
+const LIMIT_SETTINGS: usize = {
+    let (mut count, mut row) = (0, TABLE);
+    while let [spec, rest @ ..] = row {
+        count += if spec.burst.is_some() { 3 } else { 2 };
+        row = rest;
+    }
+    count
+};
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks it")]
+const ALL: [Setting; BEFORE_LIMITS.len() + LIMIT_SETTINGS + AFTER_LIMITS.len()] = {
+    let mut all = [setting("", "", "", "", ""); BEFORE_LIMITS.len() + LIMIT_SETTINGS + AFTER_LIMITS.len()];
+    let mut place = 0;
+    while place < BEFORE_LIMITS.len() {
+        all[place] = BEFORE_LIMITS[place];
+        place += 1;
+    }
+    let mut row = TABLE;
+    while let [spec, rest @ ..] = row {
+        all[place] = of_number(&spec.rate);
+        place += 1;
+        if let Some(burst) = &spec.burst {
+            all[place] = of_number(burst);
+            place += 1;
+        }
+        let (default, help) = (spec.mode_default_text, spec.mode_help);
+        all[place] = setting(spec.mode_setting, default, "enforce, shadow or off", "shadow", help);
+        place += 1;
+        row = rest;
+    }
+    let mut after = 0;
+    while after < AFTER_LIMITS.len() {
+        all[place] = AFTER_LIMITS[after];
+        place += 1;
+        after += 1;
+    }
+    all
+};
+
+const fn of_number(number: &Number) -> Setting {
+    setting(number.setting, number.default_text, number.expected, number.default_text, number.help)
+}
+
+/// The settings before those of limits.
+const BEFORE_LIMITS: &[Setting] = &[
     setting("HOST", "0.0.0.0", "an IP address to listen on", "127.0.0.1", "Address to listen on."),
     setting("PORT", "3000", "a whole number from 0 to 65535 (0: any free port)", "3000", "Port to listen on."),
     setting(
@@ -187,47 +237,16 @@ pub const SETTINGS: &[Setting] = &[
         "Heartbeat interval that devices are sent, in milliseconds.",
     ),
     setting("OTRT_REQUIRED", "false", "true or false", "true", "Whether registration requires a one-time token."),
+];
+
+/// The settings after those of limits.
+const AFTER_LIMITS: &[Setting] = &[
     setting(
-        "RATE_LIMIT_DEVICE_PER_MIN",
-        "120",
-        "a whole number from 1 to 60000000",
-        "120",
-        "Verified requests that a device may make per minute.",
-    ),
-    setting(
-        "RATE_LIMIT_DEVICE_BURST",
-        "30",
-        "a whole number from 1 to 1000000",
-        "30",
-        "Verified requests that a device may make in a burst.",
-    ),
-    setting(
-        "RATE_LIMIT_DEVICE_LOG_BYTES_PER_DAY",
-        "16777216",
-        "a whole number from 65536 to 4294967295",
-        "16777216",
-        "Bytes of log lines that a device may send per day, each line counted as its message plus 64; a day's total may come in one burst.",
-    ),
-    setting(
-        "RATE_LIMIT_DEVICE_PUNCHES_PER_DAY",
-        "100000",
-        "a whole number from 1440 to 4294967295",
-        "100000",
-        "Punches that a device may send per day; a day's total may come in one burst.",
-    ),
-    setting(
-        "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
-        "120",
-        "a whole number from 1 to 60000000",
-        "120",
-        "Failing requests that an address may make per minute, and as many wrong tokens at /api; successful requests do not count.",
-    ),
-    setting(
-        "RATE_LIMIT_ADDRESS_FAILURES_BURST",
-        "120",
-        "a whole number from 1 to 1000000",
-        "120",
-        "Failing requests that an address may make in a burst.",
+        "RATE_LIMITS_FILE",
+        "",
+        "the path of a TOML file",
+        "/etc/ks/limits.toml",
+        "File with limits, which replace those of the settings; SIGHUP reads it again.",
     ),
     setting(
         "HEARTBEAT_RETENTION_DAYS",

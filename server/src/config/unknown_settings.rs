@@ -28,12 +28,16 @@ const SHARED_WORDS: [&str; 14] = [
 /// Variables of GitLab's runner, whose jobs may run this program.
 const OTHERS: [&str; 2] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS"];
 /// Prefixes that no other program uses: a name with one of them is meant for this program.
-const ONLY_OURS: [&str; 7] = [
+const ONLY_OURS: [&str; 11] = [
     "ARTIFACT_SCRUB_",
     "KEYS_STRANDED_",
     "OTRT_",
     "RATE_LIMIT_ADDRESS_",
     "RATE_LIMIT_DEVICE_",
+    "RATE_LIMIT_EXPENSIVE_",
+    "RATE_LIMIT_LOGIN_",
+    "RATE_LIMIT_NEW_DEVICE_",
+    "RATE_LIMIT_USER_",
     "STORE_LOCKING_",
     "STORE_SYNCHRONOUS_",
 ];

@@ -10,7 +10,14 @@ use ks_protocol::{
 };
 
 use super::{heartbeat::remember, to_its_end};
-use crate::{admission::Signed, app::App, http::answer, refusal::Refusal, registry::Known, store::punches::PunchBatch};
+use crate::{
+    admission::Signed,
+    app::App,
+    http::answer,
+    refusal::Refusal,
+    registry::{Known, PUNCHES},
+    store::punches::PunchBatch,
+};
 
 /// Stores each punch once, and returns the numbers under which another punch is stored.
 pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
@@ -21,15 +28,15 @@ pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> 
 
 async fn record(app: App, request: Attendance, known: Arc<Known>) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
-    let (rate, now_us) = (app.config.punch_rate, app.elapsed_us());
-    known.check(|spent| &mut spent.punches, rate, now_us, "daily punch limit of this device reached")?;
+    let now_us = app.elapsed_us();
+    let verdict = known.check(&app.limits, &PUNCHES, now_us)?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
     let stored = app.writer.hot(batch).await?;
     let taken = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);
-    known.charge(|spent| &mut spent.punches, rate, punches, now_us); // punches stored before cost nothing
+    known.charge(&app.limits, (&PUNCHES, verdict), punches, now_us); // punches stored before cost nothing
     if !taken.conflicts.is_empty() {
         app.metrics.punch_conflicts.inc_by(u64::try_from(taken.conflicts.len()).unwrap_or(u64::MAX));
         tracing::warn!(%device_id, numbers = ?taken.conflicts, "punch numbers already used by other punches");

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     http::answer,
     refusal::Refusal,
-    registry::Known,
+    registry::{Known, LOG_BYTES},
     store::logs::{LogBatch, LogsTaken},
 };
 
@@ -47,8 +47,8 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
 async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     check_numbers(&request)?;
-    let (rate, now_us) = (app.config.log_bytes_rate, app.elapsed_us());
-    known.check(|spent| &mut spent.log_bytes, rate, now_us, "daily log limit of this device reached")?;
+    let now_us = app.elapsed_us();
+    let verdict = known.check(&app.limits, &LOG_BYTES, now_us)?;
     // Only new lines are charged, and those are the last ones; lines stored before cost nothing.
     let bytes_of: Vec<usize> = request.lines.as_slice().iter().map(|line| line.message.as_str().len()).collect();
     let batch = LogBatch {
@@ -62,7 +62,7 @@ async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored
     let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();
-    known.charge(|spent| &mut spent.log_bytes, rate, u32::try_from(bytes).unwrap_or(u32::MAX), now_us);
+    known.charge(&app.limits, (&LOG_BYTES, verdict), u32::try_from(bytes).unwrap_or(u32::MAX), now_us);
     let next_line_no = Sequence::new(0, next_line_no).seq;
     Ok(LogsStored { kind: Default::default(), next_line_no, server_time: at })
 }

@@ -8,7 +8,8 @@ use ks_protocol::{
 
 use super::heartbeat::remember;
 use crate::{
-    admission::Signed, app::App, http::answer, limit::Rate, refusal::Refusal, rules, store::devices::KeyRotation,
+    admission::Signed, app::App, http::answer, refusal::Refusal, registry::KEY_CHANGES, rules,
+    store::devices::KeyRotation,
 };
 
 /// Replaces a device's key with the requested one: [`Signed`] has checked that the request is signed with the known key.
@@ -18,9 +19,6 @@ pub async fn rotate_key(State(app): State<App>, request: Signed<RotateKey>) -> R
     answer::send(&app, &reply, result)
 }
 
-/// Key changes that a device may make: each adds an audit line and makes every server reload the device.
-const ROTATIONS: Rate = Rate { per_min: 1, burst: 3 };
-
 async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Refusal> {
     let by = request.by(app.clock.now());
     let Signed { message, known, .. } = request;
@@ -29,7 +27,7 @@ async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Ref
             .saying("proof: expected the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
     }
     let now_us = app.elapsed_us();
-    known.spend(|spent| &mut spent.rotations, ROTATIONS, now_us, "too many key changes of this device")?;
+    known.spend(&app.limits, &KEY_CHANGES, now_us)?;
     let (at, sequence, public_key) = (by.at, message.sequence(), message.new_public_key);
     let rotation = KeyRotation {
         device_id: message.device_id,

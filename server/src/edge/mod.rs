@@ -10,7 +10,7 @@ mod user;
 
 pub use log::start_log;
 pub use output::{complain, print, say, say_secret, without_echo};
-pub(crate) use signals::Stop;
+pub(crate) use signals::{Reload, Stop};
 pub use user::process_user;
 
 use crate::failure::StartError;

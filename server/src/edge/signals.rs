@@ -44,6 +44,24 @@ impl Stop {
     }
 }
 
+/// SIGHUP, which asks for the limits file to be read again.
+pub(crate) struct Reload(Signal);
+
+impl Reload {
+    /// Listens from now on; without it, the signal ends the process. Must be called on the runtime.
+    pub(crate) fn listening() -> Result<Self, StartError> {
+        let cause = |cause| StartError::System { what: "listen to signals", cause };
+        signal(SignalKind::hangup()).map(Self).map_err(cause)
+    }
+
+    /// Completes at the next signal.
+    pub(crate) async fn requested(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await; // no signal can come any more
+        }
+    }
+}
+
 /// Completes when standard input ends. A plain thread reads it, because read() may block forever and must not delay the end of the
 /// runtime.
 fn stdin_ended() -> Result<oneshot::Receiver<()>, StartError> {

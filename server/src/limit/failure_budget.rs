@@ -2,84 +2,56 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Gcra, Rate, network_of};
-
-/// Failures of all addresses together that cost a signature check or a query of the store: 2,000 a second, a tenth of a core.
-pub const EXPENSIVE_FAILURES: Rate = Rate { per_min: 120_000, burst: 2_000 };
-
-/// Failures in the names of all devices that never sent a request, while another budget is used up: 100 a second. Anyone can guess
-/// the first pair of such a device, so that a budget for each would give an attacker as many budgets as they know names.
-pub const NEW_DEVICE_FAILURES: Rate = Rate { per_min: 6_000, burst: 200 };
+use super::{Gcra, Rate};
 
 /// The most subjects remembered: about 6 MB.
 const SUBJECTS_MAX: usize = 65_536;
 
-/// The budgets of all subjects that failed recently.
+/// The budgets of all subjects that failed recently. The rate is a parameter: it may change while the server runs.
 #[derive(Debug)]
-pub struct FailureBudget<K> {
-    rate: Rate,
-    spent: Mutex<BTreeMap<K, Gcra>>,
+pub struct FailureBudget<K>(Mutex<BTreeMap<K, Gcra>>);
+
+impl<K> Default for FailureBudget<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
 
 impl<K: Ord> FailureBudget<K> {
-    /// Budgets of which nothing is spent yet.
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, spent: Mutex::new(BTreeMap::new()) }
-    }
-
     /// Microseconds until the subject may fail again; none if it may now.
-    pub fn wait_us(&self, subject: &K, now_us: u64) -> Option<u64> {
-        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.get(subject)?.wait_us(self.rate, now_us)
+    pub fn wait_us(&self, rate: Rate, subject: &K, now_us: u64) -> Option<u64> {
+        self.spent().get(subject)?.wait_us(rate, now_us)
     }
 
-    pub fn spend(&self, subject: K, now_us: u64) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Spends one failure; an empty budget stays empty.
+    pub fn spend(&self, rate: Rate, subject: K, now_us: u64) {
+        let mut spent = self.spent();
         if spent.len() >= SUBJECTS_MAX {
             spent.retain(|_, budget| !budget.is_fresh(now_us));
         }
         if spent.len() >= SUBJECTS_MAX {
             return; // an attack from so many subjects is not stopped one by one
         }
-        let _ = spent.entry(subject).or_default().spend(self.rate, now_us); // an empty budget stays empty
+        let _ = spent.entry(subject).or_default().spend(rate, now_us); // an empty budget stays empty
     }
 
     /// Refunds what [`FailureBudget::spend`] took: it was not a failure after all.
-    pub fn refund(&self, subject: &K) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(budget) = spent.get_mut(subject) {
-            budget.refund(self.rate);
+    pub fn refund(&self, rate: Rate, subject: &K) {
+        if let Some(budget) = self.spent().get_mut(subject) {
+            budget.refund(rate);
         }
     }
-}
 
-/// The budgets of addresses; addresses of one IPv6 network share one.
-#[derive(Debug)]
-pub struct AddressBudget(FailureBudget<IpAddr>);
-
-impl AddressBudget {
-    /// Budgets of which nothing is spent yet.
-    pub fn new(rate: Rate) -> Self {
-        Self(FailureBudget::new(rate))
+    /// How many subjects are remembered.
+    pub fn subjects(&self) -> usize {
+        self.spent().len()
     }
 
-    /// Microseconds until the address may fail again; none if it may now.
-    pub fn wait_us(&self, address: IpAddr, now_us: u64) -> Option<u64> {
-        self.0.wait_us(&network_of(address), now_us)
-    }
-
-    /// Refunds what [`AddressBudget::spend`] took.
-    pub fn refund(&self, address: IpAddr) {
-        self.0.refund(&network_of(address));
-    }
-
-    /// Spends one failure.
-    pub fn spend(&self, address: IpAddr, now_us: u64) {
-        self.0.spend(network_of(address), now_us);
+    fn spent(&self) -> MutexGuard<'_, BTreeMap<K, Gcra>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,19 +60,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_one_ipv6_network_share_a_budget() {
-        let budget = AddressBudget::new(Rate { per_min: 60, burst: 1 });
-        budget.spend("2001:db8::1".parse().unwrap(), 0);
-        assert!(budget.wait_us("2001:db8::2".parse().unwrap(), 0).is_some());
-        assert!(budget.wait_us("2001:db8:0:1::2".parse().unwrap(), 0).is_none());
+    fn memory_is_bounded() {
+        let (rate, budget) = (Rate { per_min: 1, burst: 1 }, FailureBudget::default());
+        for number in 0..100_000_u32 {
+            budget.spend(rate, number, 0);
+        }
+        assert_eq!(budget.subjects(), SUBJECTS_MAX);
+        assert!(budget.wait_us(rate, &0, 0).is_some() && budget.wait_us(rate, &99_999, 0).is_none());
     }
 
     #[test]
-    fn memory_is_bounded() {
-        let budget = AddressBudget::new(Rate { per_min: 1, burst: 1 });
-        for number in 0..100_000_u32 {
-            budget.spend(IpAddr::V4(number.into()), 0);
-        }
-        assert_eq!(budget.0.spent.lock().unwrap().len(), SUBJECTS_MAX);
+    fn a_rate_that_changes_applies_to_what_is_spent() {
+        let (slow, fast) = (Rate { per_min: 60, burst: 2 }, Rate { per_min: 60, burst: 3 });
+        let budget = FailureBudget::default();
+        budget.spend(slow, 'a', 0);
+        budget.spend(slow, 'a', 0);
+        assert_eq!((budget.wait_us(slow, &'a', 0), budget.wait_us(fast, &'a', 0)), (Some(1_000_000), None));
     }
 }

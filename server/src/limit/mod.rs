@@ -1,13 +1,20 @@
-//! Limits on what a caller may do: rates, budgets for failed requests, and turns. Pure except for locks; the time is a parameter.
+//! Limits on what a caller may do: the table of all limits, what is in force, rates, budgets for failed requests, and turns. Pure
+//! except for locks and counters; the time is a parameter.
 
+mod counters;
 mod failure_budget;
 mod gcra;
+mod in_force;
 mod network;
+mod table;
 mod throttle;
 mod turns;
 
-pub use failure_budget::{AddressBudget, EXPENSIVE_FAILURES, FailureBudget, NEW_DEVICE_FAILURES};
+pub use counters::{Counters, Decided, FiredUntil};
+pub use failure_budget::FailureBudget;
 pub use gcra::{Gcra, Rate};
+pub use in_force::{LimitValue, LimitValues, Limits, Source, Verdict};
 pub use network::{network, network_of};
+pub use table::{LIMITS, Limit, Mode, Number, Spec, TABLE};
 pub use throttle::Throttle;
 pub use turns::Turns;

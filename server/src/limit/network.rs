@@ -41,6 +41,13 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let of = |address: &str| network_of(address.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_eq!([of("2001:db8:0:1::2"), of("::ffff:10.1.2.3")], ["2001:db8:0:1::", "10.1.2.3"]);
+    }
+
+    #[test]
     fn what_is_no_network_is_refused() {
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/-1", "10.0.0.0/08", "10.0.0.0/", "proxy"] {
             assert_eq!(network(bad), Err(InvalidNetwork), "{bad}");

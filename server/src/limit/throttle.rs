@@ -5,17 +5,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::limit::{AddressBudget, FailureBudget, Rate, network_of};
+use super::{FailureBudget, Limit, Limits, Verdict, network_of};
 
-/// Logins that may fail from one address.
-const FAILURES_OF_ADDRESS: Rate = Rate { per_min: 10, burst: 10 };
-/// Logins that may fail under one name, from all addresses where that user has not logged in before.
-const FAILURES_OF_NAME: Rate = Rate { per_min: 20, burst: 20 };
-/// Logins under one name from one address, including those that succeed: each costs a tenth of a second of a core.
-const ATTEMPTS: Rate = Rate { per_min: 12, burst: 12 };
 /// Logins from one address that may wait for their turn.
 const WAITING_OF_ADDRESS_MAX: usize = 2;
 /// Logins from addresses where the user has not logged in before that may wait for their turn: half of all.
@@ -26,12 +20,13 @@ const REMEMBERED_MAX: usize = 4_096;
 /// The budgets, and the logins and tokens that need none.
 #[derive(Debug)]
 pub struct Throttle {
-    addresses: AddressBudget,
+    limits: Arc<Limits>,
+    addresses: FailureBudget<IpAddr>,
     names: FailureBudget<String>,
     attempts: FailureBudget<(String, IpAddr)>,
     known_addresses: Mutex<Recent<(String, IpAddr)>>,
     waiting: Mutex<Waiting>,
-    tokens: AddressBudget,
+    tokens: FailureBudget<IpAddr>,
     valid_tokens: Mutex<Recent<[u8; 32]>>,
 }
 
@@ -43,17 +38,23 @@ struct Waiting {
 }
 
 impl Throttle {
-    /// Budgets of which nothing is spent yet. `wrong_tokens` is how many tokens may be wrong from one address.
-    pub fn new(wrong_tokens: Rate) -> Self {
+    /// Budgets of which nothing is spent yet.
+    pub fn new(limits: Arc<Limits>) -> Self {
         Self {
-            addresses: AddressBudget::new(FAILURES_OF_ADDRESS),
-            names: FailureBudget::new(FAILURES_OF_NAME),
-            attempts: FailureBudget::new(ATTEMPTS),
+            limits,
+            addresses: FailureBudget::default(),
+            names: FailureBudget::default(),
+            attempts: FailureBudget::default(),
             known_addresses: Mutex::default(),
             waiting: Mutex::default(),
-            tokens: AddressBudget::new(wrong_tokens),
+            tokens: FailureBudget::default(),
             valid_tokens: Mutex::default(),
         }
+    }
+
+    /// Subjects that all of it remembers.
+    pub fn subjects(&self) -> usize {
+        self.addresses.subjects() + self.names.subjects() + self.attempts.subjects() + self.tokens.subjects()
     }
 }
 
@@ -67,6 +68,8 @@ pub struct Attempt<'t> {
     throttle: &'t Throttle,
     login: (String, IpAddr),
     is_known_address: bool,
+    /// Whether it was charged as a failure of the address, and of the name.
+    charged: (bool, bool),
 }
 
 impl Throttle {
@@ -77,13 +80,18 @@ impl Throttle {
     pub fn attempt(&self, name: &str, address: IpAddr, now_us: u64) -> Result<Attempt<'_>, u64> {
         let login = (name.to_owned(), network_of(address));
         let is_known_address = lock(&self.known_addresses).has(&login);
-        let from_new_address = || [self.addresses.wait_us(address, now_us), self.names.wait_us(&login.0, now_us)];
-        let waits = if is_known_address { [None, None] } else { from_new_address() };
-        let wait_us = waits.into_iter().flatten().chain(self.attempts.wait_us(&login, now_us)).max();
-        wait_us.map_or(Ok(()), Err)?;
+        let limits = &self.limits;
+        let of_new_address = |limit, wait_us: &dyn Fn(_) -> _| {
+            if is_known_address { Verdict::Off } else { limits.check(limit, now_us, wait_us) }
+        };
+        let of_address = of_new_address(Limit::AddressLogins, &|rate| self.addresses.wait_us(rate, &login.1, now_us));
+        let of_name = of_new_address(Limit::UserLogins, &|rate| self.names.wait_us(rate, &login.0, now_us));
+        let of_login = limits.check(Limit::LoginAttempts, now_us, |rate| self.attempts.wait_us(rate, &login, now_us));
+        let verdicts = [of_address, of_name, of_login];
+        verdicts.iter().filter_map(|verdict| verdict.refusal().err()).max().map_or(Ok(()), Err)?;
         let mut waiting = lock(&self.waiting);
-        let of_address = waiting.of_address.get(&login.1).copied().unwrap_or_default();
-        if of_address >= WAITING_OF_ADDRESS_MAX
+        let waiting_of_address = waiting.of_address.get(&login.1).copied().unwrap_or_default();
+        if waiting_of_address >= WAITING_OF_ADDRESS_MAX
             || !is_known_address && waiting.from_new_addresses >= WAITING_FROM_NEW_ADDRESSES_MAX
         {
             return Err(1_000_000);
@@ -91,12 +99,15 @@ impl Throttle {
         *waiting.of_address.entry(login.1).or_default() += 1;
         waiting.from_new_addresses += usize::from(!is_known_address);
         drop(waiting);
-        self.attempts.spend(login.clone(), now_us);
-        if !is_known_address {
-            self.addresses.spend(address, now_us);
-            self.names.spend(login.0.clone(), now_us);
+        let charge = |verdict: Verdict, limit| limits.rate(limit).filter(|_| verdict.is_charged());
+        if let Some(rate) = charge(of_login, Limit::LoginAttempts) {
+            self.attempts.spend(rate, login.clone(), now_us);
         }
-        Ok(Attempt { throttle: self, login, is_known_address })
+        let (address_rate, name_rate) = (charge(of_address, Limit::AddressLogins), charge(of_name, Limit::UserLogins));
+        address_rate.inspect(|rate| self.addresses.spend(*rate, login.1, now_us));
+        name_rate.inspect(|rate| self.names.spend(*rate, login.0.clone(), now_us));
+        let charged = (address_rate.is_some(), name_rate.is_some());
+        Ok(Attempt { throttle: self, login, is_known_address, charged })
     }
 
     /// Whether a token may be looked up: it was recently valid, or not too many have failed from this address.
@@ -104,16 +115,21 @@ impl Throttle {
     /// # Errors
     /// The microseconds to wait.
     pub fn may_look_up(&self, token_sha256: &[u8; 32], address: IpAddr, now_us: u64) -> Result<(), u64> {
-        let Some(wait_us) = self.tokens.wait_us(address, now_us) else { return Ok(()) };
-        if lock(&self.valid_tokens).has(token_sha256) { Ok(()) } else { Err(wait_us) }
+        let network = network_of(address);
+        let verdict = self.limits.look(Limit::AddressWrongTokens, |rate| self.tokens.wait_us(rate, &network, now_us));
+        let is_valid = || lock(&self.valid_tokens).has(token_sha256);
+        let is_beyond = matches!(verdict, Verdict::WouldRefuse | Verdict::Refused(_));
+        let verdict = if is_beyond && is_valid() { Verdict::Passed } else { verdict };
+        self.limits.count(Limit::AddressWrongTokens, verdict, now_us);
+        verdict.refusal()
     }
 
     /// Records whether a token was valid.
     pub fn looked_up(&self, token_sha256: &[u8; 32], is_valid: bool, address: IpAddr, now_us: u64) {
         if is_valid {
             lock(&self.valid_tokens).add(token_sha256);
-        } else {
-            self.tokens.spend(address, now_us);
+        } else if let Some(rate) = self.limits.rate(Limit::AddressWrongTokens) {
+            self.tokens.spend(rate, network_of(address), now_us);
         }
     }
 }
@@ -121,9 +137,12 @@ impl Throttle {
 impl Attempt<'_> {
     /// It was not a failure: the password was right, or could not be checked.
     pub fn is_no_failure(&self) {
-        if !self.is_known_address {
-            self.throttle.addresses.refund(self.login.1);
-            self.throttle.names.refund(&self.login.0);
+        let Self { throttle, login, charged, .. } = self;
+        if let Some(rate) = throttle.limits.rate(Limit::AddressLogins).filter(|_| charged.0) {
+            throttle.addresses.refund(rate, &login.1);
+        }
+        if let Some(rate) = throttle.limits.rate(Limit::UserLogins).filter(|_| charged.1) {
+            throttle.names.refund(rate, &login.0);
         }
     }
 
@@ -180,6 +199,14 @@ impl<K: Ord + Clone> Recent<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::{LimitValue, LimitValues};
+
+    fn throttle() -> Throttle {
+        let mut values = LimitValues::default();
+        let spec = Limit::AddressWrongTokens.spec();
+        values.set(spec.limit, LimitValue { rate: 60, burst: 60, ..LimitValue::default_of(spec) });
+        Throttle::new(Arc::new(Limits::new(&values, Arc::default())))
+    }
 
     fn from(last: u8) -> IpAddr {
         IpAddr::from([203, 0, 113, last])
@@ -187,7 +214,7 @@ mod tests {
 
     #[test]
     fn guessing_does_not_lock_a_user_out_of_a_known_address() {
-        let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
+        let throttle = throttle();
         throttle.attempt("anna", from(1), 0).unwrap().succeeded();
         let guesses = (2..100).filter(|last| throttle.attempt("anna", from(*last), 0).is_ok()).count();
         assert_eq!(guesses, 20, "all addresses together");
@@ -198,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_the_user_who_logs_in_repeatedly_is_slowed_down() {
-        let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
+        let throttle = throttle();
         let immediate = (0..50).filter(|_| throttle.attempt("anna", from(1), 0).inspect(Attempt::succeeded).is_ok());
         assert_eq!(immediate.count(), 12);
         assert!(throttle.attempt("ben", from(1), 0).is_ok(), "behind the same address");
@@ -206,7 +233,7 @@ mod tests {
 
     #[test]
     fn waiting_logins_are_limited_by_address_and_leave_room_for_known_addresses() {
-        let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
+        let throttle = throttle();
         throttle.attempt("anna", from(1), 0).unwrap().succeeded();
         let waiting: Vec<_> = (2..=20)
             .flat_map(|last| [last; 5])
@@ -221,7 +248,7 @@ mod tests {
 
     #[test]
     fn wrong_tokens_block_lookups_except_of_recently_valid_ones() {
-        let throttle = Throttle::new(Rate { per_min: 60, burst: 60 });
+        let throttle = throttle();
         throttle.looked_up(&[1; 32], true, from(1), 0);
         for _ in 0..60 {
             assert!(throttle.may_look_up(&[9; 32], from(1), 0).is_ok());

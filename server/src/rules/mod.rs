@@ -11,6 +11,7 @@ pub mod devices;
 pub mod heartbeats;
 pub mod hot;
 pub mod keysets;
+pub mod limits;
 pub mod logs;
 pub mod presence;
 pub mod punches;

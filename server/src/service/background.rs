@@ -105,6 +105,7 @@ async fn apply_external_changes(app: &App) -> Result<(), KeyringError> {
     let devices = app.registry.follow_to(newest, &app.reader).await;
     let at = app.clock.now();
     app.keyring.follow_to(newest.keyset_version, &app.writer, &app.reader, at).await?;
+    app.applied_limits.follow_to(newest.limits_version, &app.reader).await?;
     driver::count_decisions(app, newest.decision).await?;
     Ok(devices?)
 }

@@ -11,6 +11,7 @@ pub mod devices;
 pub mod inventory;
 pub mod investigation;
 pub mod keys;
+pub mod limits;
 pub mod logs;
 pub mod names;
 pub mod otrts;

@@ -27,6 +27,7 @@ const TABLES: &[&str] = &[
     "devices",
     "firmware_history",
     "keysets",
+    "limit_sets",
     "observation_gaps",
     "orders_under_way",
     "otrts",

@@ -12,6 +12,7 @@ pub mod devices;
 pub mod heartbeats;
 pub mod hot;
 pub mod keysets;
+pub mod limits;
 pub mod logs;
 mod migrations;
 pub mod presence;
@@ -45,6 +46,7 @@ use commands::{CommandReads, CommandRows};
 use devices::{DeviceReads, DeviceRows};
 use heartbeats::{HeartbeatReads, HeartbeatRows};
 use keysets::{KeysetReads, KeysetRows};
+use limits::{LimitReads, LimitRows};
 use logs::{LogReads, LogRows};
 use presence::{PresenceReads, PresenceRows};
 use punches::{PunchReads, PunchRows};
@@ -81,7 +83,7 @@ pub trait Store: Send {
 /// - commands ([`CommandRows::commands_named`], `waiting_commands`, `open_commands`, `overdue_commands`);
 /// - the next line numbers of devices ([`LogRows::next_line_nos`]), whose row `take_pairs` has locked already;
 /// - rollouts by name, with the updates in them ([`RolloutRows::open_updates`], `updates_in`, `waiting_updates`), and releases;
-/// - the newest keyset and the server keys; accounts, sessions and tokens.
+/// - the newest keyset and the server keys; the newest limits; accounts, sessions and tokens.
 ///
 /// Followed rows and numbers must become visible in their order ([`StoreReader`]): a store that assigns numbers before it commits
 /// takes one lock for those tables first.
@@ -92,6 +94,7 @@ pub trait Transaction:
     + DeviceRows
     + HeartbeatRows
     + KeysetRows
+    + LimitRows
     + LogRows
     + PresenceRows
     + PunchRows
@@ -110,6 +113,7 @@ pub trait StoreReader:
     + DeviceReads
     + HeartbeatReads
     + KeysetReads
+    + LimitReads
     + LogReads
     + PresenceReads
     + PunchReads
@@ -140,6 +144,8 @@ pub struct Newest {
     pub device_change: i64,
     /// The version of the last keyset; 0 before the first.
     pub keyset_version: u64,
+    /// The version of the limits applied last; 0 before the first.
+    pub limits_version: u64,
     /// Row of the last decision of a rollout; 0 before the first.
     pub decision: i64,
 }

@@ -246,6 +246,12 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
+    /// SIGHUP, without waiting.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Ends the server's standard input.
     pub(crate) fn close_stdin(&mut self) {
         drop(self.process.stdin.take());

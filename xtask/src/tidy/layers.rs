@@ -8,7 +8,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("records", &["failure", "refusal", "rollout", "store"]),
     ("rules", &["config", "rules", "store::retention", "store::writer"]),
     ("databases", &["store::migrations", "store::sqlite"]),
-    ("parts", &["artifacts", "keys", "password", "registry"]),
+    ("parts", &["applied_limits", "artifacts", "keys", "password", "registry"]),
     ("context", &["app"]),
     ("work", &["http", "service"]),
     ("admission", &["admission"]),

@@ -182,6 +182,16 @@ CREATE TABLE keysets (
     created_at INTEGER NOT NULL
 ) STRICT;
 
+-- Limits that were applied while servers ran, as limits files. A version that a rollback made names the one it brought back.
+CREATE TABLE limit_sets (
+    version    INTEGER PRIMARY KEY,
+    document   TEXT    NOT NULL,
+    origin     TEXT    NOT NULL CHECK (origin IN ('file', 'order')),
+    basis      INTEGER NOT NULL,
+    actor      TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
 -- Firmware: artifacts by their hash, with what is wrong with their bytes if something is, and releases, whose manifest never changes once it is signed.
 CREATE TABLE artifacts (
     sha256     BLOB    PRIMARY KEY CHECK (length(sha256) = 32),

@@ -7,6 +7,7 @@ mod devices;
 mod filter;
 mod heartbeats;
 mod keysets;
+mod limits;
 mod logs;
 mod orders;
 pub(crate) mod place;
@@ -505,11 +506,17 @@ impl StoreReader for SqliteReader {
             "SELECT (SELECT coalesce(max(id), 0) FROM device_changes),
                     (SELECT coalesce(max(version), 0) FROM keysets),
                     (SELECT coalesce(max(id), 0) FROM rollout_decisions),
-                    (SELECT coalesce(max(id), 0) FROM devices)",
+                    (SELECT coalesce(max(id), 0) FROM devices),
+                    (SELECT coalesce(max(version), 0) FROM limit_sets)",
         )?;
         let newest = statement.query_row([], |row| {
-            let keyset_version = unsigned(row.get(1)?);
-            Ok(Newest { device_change: row.get(0)?, keyset_version, decision: row.get(2)?, device: row.get(3)? })
+            Ok(Newest {
+                device_change: row.get(0)?,
+                keyset_version: unsigned(row.get(1)?),
+                decision: row.get(2)?,
+                device: row.get(3)?,
+                limits_version: unsigned(row.get(4)?),
+            })
         });
         Ok(newest?)
     }

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod devices;
 pub mod heartbeats;
 pub mod hot;
+pub mod limits;
 pub mod records;
 pub mod rollout_status;
 pub mod rollouts;
@@ -67,6 +68,7 @@ macro_rules! conformance {
                 a_canceled_command_is_not_delivered, old_commands_are_deleted, overdue_commands_are_closed_in_steps,
             );
             $crate::conformance!(@each $open; hot: a_batch_equals_its_requests_one_at_a_time);
+            $crate::conformance!(@each $open; limits: limits_are_applied_one_after_the_other);
             $crate::conformance!(@each $open; records:
                 a_punch_is_stored_once, punches_are_paged_in_the_order_of_time, log_lines_are_stored_once_by_number,
                 logs_are_searched_from_the_newest_back, old_logs_are_pruned, every_change_is_audited_and_chained,

@@ -1,0 +1,63 @@
+//! /api/limits: the limits in force and what they have refused; applying others, and bringing the last ones back.
+
+use super::{
+    Problem,
+    problem::FieldError,
+    route::{Call, Nothing, TomlBody, Versioned},
+};
+use crate::{
+    config::LimitsDocument,
+    service::limits::{self, LimitsError, LimitsStatus},
+    store::limits::LimitOrigin,
+};
+
+/// Longest limits file, in bytes.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// Reports the limits in force, and what each has refused.
+pub async fn status(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, Problem> {
+    let status = LimitsStatus::of(&call.app);
+    Ok(Versioned(status.version, status))
+}
+
+/// Applies a limits file on all servers; it replaces the one that was applied before.
+pub async fn apply(call: Call, TomlBody(text): TomlBody<BYTES_MAX>) -> Result<Versioned<LimitsStatus>, Problem> {
+    let expected = call.required_version()?;
+    let app = &call.app;
+    let checked = LimitsDocument::check(&text, app.applied_limits.settings(), app.config.heartbeat_interval);
+    let document = checked.map_err(|faults| problem(LimitsError::Faults(faults)))?;
+    let which = (LimitOrigin::Order, expected);
+    limits::apply(&app.writer, &call.reader, &document, which, call.by()).await.map_err(problem)?;
+    load_and_report(call).await
+}
+
+/// Brings back the limits before those that were applied last.
+pub async fn rollback(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, Problem> {
+    let expected = call.required_version()?;
+    limits::rollback(&call.app.writer, &call.reader, expected, call.by()).await.map_err(problem)?;
+    load_and_report(call).await
+}
+
+/// Makes this server load the applied limits immediately, and reports them.
+async fn load_and_report(call: Call) -> Result<Versioned<LimitsStatus>, Problem> {
+    call.app.applied_limits.follow(&call.app.admin_reader).await?;
+    status(call, Nothing).await
+}
+
+fn problem(error: LimitsError) -> Problem {
+    match error {
+        LimitsError::Store(error) => error.into(),
+        LimitsError::Changed(version) => Problem::changed(version),
+        LimitsError::NothingApplied => Problem::conflict(error.to_string()),
+        LimitsError::Faults(faults) => {
+            let field = |line: usize| u64::try_from(line).unwrap_or(u64::MAX);
+            let errors = faults.into_iter().map(|fault| FieldError {
+                line: field(fault.line),
+                what: format!("{}; {}", fault.what, fault.help),
+                field: fault.field,
+            });
+            let detail = "the limits file is wrong, so nothing was changed: `errors` has each line and what to do";
+            Problem::bad_request(detail).with_errors(errors.collect())
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! A limits file: some of the limits in TOML, read whole or not at all, each fault with its line and what to do.
+//!
+//! ```toml
+//! [device_requests]
+//! per_min = 60
+//! mode = "shadow"
+//! ```
+
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::conflicts::too_few_requests;
+use crate::limit::{Limit, LimitValue, LimitValues, Mode, Number, Source, Spec, TABLE};
+
+/// What a limits file gives for one limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Given {
+    rate: Option<u32>,
+    burst: Option<u32>,
+    mode: Option<Mode>,
+}
+
+/// The limits that a file gives; the others keep the values of the settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsDocument(Vec<(Limit, Given)>);
+
+/// What is wrong with a limits file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsFault {
+    /// From 1.
+    pub line: usize,
+    /// The limit and the field, as far as they are known: `device_requests.per_min`.
+    pub field: String,
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Display for LimitsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}; {}", self.line, self.what, self.help)
+    }
+}
+
+impl LimitsDocument {
+    /// Reads a limits file, for a server with these settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the lines.
+    pub fn check(text: &str, settings: &LimitValues, heartbeat_interval: Duration) -> Result<Self, Vec<LimitsFault>> {
+        let mut reading = Reading { text, faults: Vec::new(), lines: Vec::new() };
+        let document = reading.document();
+        if reading.faults.is_empty() {
+            reading.contradictions(&document.over(settings), heartbeat_interval);
+        }
+        reading.faults.sort_by_key(|fault| fault.line);
+        if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
+    }
+
+    /// Reads a document that was checked before.
+    ///
+    /// # Errors
+    /// It names limits, or has numbers, that this program does not know.
+    pub fn read(text: &str) -> Result<Self, Vec<LimitsFault>> {
+        let mut reading = Reading { text, faults: Vec::new(), lines: Vec::new() };
+        let document = reading.document();
+        if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
+    }
+
+    /// The values of all limits: those of the document, over these.
+    pub fn over(&self, settings: &LimitValues) -> LimitValues {
+        let mut values = settings.clone();
+        for (limit, given) in &self.0 {
+            let old = settings.get(*limit);
+            let (rate, burst) = (given.rate.unwrap_or(old.rate), given.burst.unwrap_or(old.burst));
+            let mode = given.mode.unwrap_or(old.mode);
+            values.set(*limit, LimitValue { rate, burst, mode, source: Source::Applied });
+        }
+        values
+    }
+
+    /// The document as text, the same for the same limits.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (limit, given) in &self.0 {
+            text += &format!("[{}]\n", limit.spec().name);
+            for (field, value) in fields(*limit, *given) {
+                text += &format!("{field} = {value}\n");
+            }
+        }
+        text
+    }
+
+    /// What differs in `new`, for the audit and for operators: `device_requests.per_min: unset -> 60`; empty if nothing does.
+    pub fn difference(&self, new: &Self) -> String {
+        let mut changes = Vec::new();
+        for spec in TABLE {
+            let [old, new] = [self, new].map(|document| fields(spec.limit, document.given(spec.limit)));
+            let names = spec.numbers().map(|number| number.field).chain(["mode"]);
+            for name in names {
+                let value = |fields: &[(&str, String)]| {
+                    fields
+                        .iter()
+                        .find(|(field, _)| *field == name)
+                        .map_or("unset".to_owned(), |(_, value)| value.clone())
+                };
+                let (old, new) = (value(&old), value(&new));
+                if old != new {
+                    changes.push(format!("{}.{name}: {old} -> {new}", spec.name).replace('"', ""));
+                }
+            }
+        }
+        changes.join("; ")
+    }
+
+    fn given(&self, limit: Limit) -> Given {
+        self.0.iter().find(|(known, _)| *known == limit).map(|(_, given)| *given).unwrap_or_default()
+    }
+}
+
+/// The fields that are given, as TOML.
+fn fields(limit: Limit, given: Given) -> Vec<(&'static str, String)> {
+    let spec = limit.spec();
+    let number = |number: Option<&Number>, value: Option<u32>| Some((number?.field, value?.to_string()));
+    let mode = given.mode.map(|mode| ("mode", format!("\"{}\"", mode.as_str())));
+    [number(Some(&spec.rate), given.rate), number(spec.burst.as_ref(), given.burst), mode]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A file that is being read.
+struct Reading<'t> {
+    text: &'t str,
+    faults: Vec<LimitsFault>,
+    /// The lines of limits and of their fields.
+    lines: Vec<(Limit, &'static str, usize)>,
+}
+
+impl Reading<'_> {
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+
+    fn fault(&mut self, at: usize, field: impl Into<String>, what: impl Into<String>, help: impl Into<String>) {
+        let line = self.line(at);
+        self.faults.push(LimitsFault { line, field: field.into(), what: what.into(), help: help.into() });
+    }
+
+    fn document(&mut self) -> LimitsDocument {
+        let (file, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start);
+            self.fault(at, "", format!("it is not TOML: {}", error.message()), "correct the line");
+        }
+        let mut given = Vec::new();
+        if self.faults.is_empty() {
+            for (name, value) in file.get_ref() {
+                let Some(spec) = self.spec(name.get_ref(), name.span().start) else { continue };
+                self.lines.push((spec.limit, "", self.line(name.span().start)));
+                given.push((spec.limit, self.limit(spec, value)));
+            }
+        }
+        given.sort_by_key(|(limit, _)| *limit);
+        LimitsDocument(given)
+    }
+
+    fn spec(&mut self, name: &str, at: usize) -> Option<&'static Spec> {
+        let found = TABLE.iter().find(|spec| spec.name == name);
+        if found.is_none() {
+            let nearest = nearest(name, TABLE.iter().map(|spec| spec.name));
+            self.fault(at, name, format!("there is no limit `{name}`"), format!("did you mean `{nearest}`?"));
+        }
+        found
+    }
+
+    fn limit(&mut self, spec: &Spec, value: &Spanned<DeValue<'_>>) -> Given {
+        let Some(table) = value.get_ref().as_table() else {
+            let help = format!("write [{}] and below it {} = {}", spec.name, spec.rate.field, spec.rate.default);
+            self.fault(value.span().start, spec.name, format!("`{}` is not a table", spec.name), help);
+            return Given::default();
+        };
+        let mut given = Given::default();
+        for (name, value) in table {
+            let (field, at) = (name.get_ref().as_ref(), name.span().start);
+            let number = spec.numbers().find(|number| number.field == field);
+            match number {
+                Some(number) => {
+                    self.lines.push((spec.limit, number.field, self.line(at)));
+                    let read = self.number(spec, number, value);
+                    *(if number.field == "burst" { &mut given.burst } else { &mut given.rate }) = read;
+                }
+                None if field == "mode" => given.mode = self.mode(spec, value),
+                None => {
+                    let fields = spec.numbers().map(|number| number.field).chain(["mode"]);
+                    let help = format!("did you mean `{}`?", nearest(field, fields));
+                    self.fault(at, format!("{}.{field}", spec.name), format!("`{}` has no `{field}`", spec.name), help);
+                }
+            }
+        }
+        given
+    }
+
+    fn number(&mut self, spec: &Spec, number: &Number, value: &Spanned<DeValue<'_>>) -> Option<u32> {
+        let whole = value.get_ref().as_integer().map(|whole| i128::from_str_radix(whole.as_str(), whole.radix()));
+        let in_range = |whole: &u32| (number.min..=number.max).contains(whole);
+        let read = whole.clone().and_then(|whole| u32::try_from(whole.ok()?).ok()).filter(in_range);
+        if read.is_none() {
+            let shown = self.text.get(value.span()).unwrap_or_default();
+            let shown: String = shown.chars().take(40).collect();
+            let help = match whole {
+                Some(Ok(whole)) if whole < i128::from(number.min) => {
+                    format!("set at least {} = {}; for no limit at all, mode = \"off\"", number.field, number.min)
+                }
+                Some(_) => format!("set at most {} = {}", number.field, number.max),
+                None => format!("set {} = {}, the default", number.field, number.default),
+            };
+            let what = format!("{}.{} is `{shown}`, expected {}", spec.name, number.field, number.expected);
+            self.fault(value.span().start, format!("{}.{}", spec.name, number.field), what, help);
+        }
+        read
+    }
+
+    fn mode(&mut self, spec: &Spec, value: &Spanned<DeValue<'_>>) -> Option<Mode> {
+        let read = value.get_ref().as_str().and_then(Mode::from_word);
+        if read.is_none() {
+            let shown: String = self.text.get(value.span()).unwrap_or_default().chars().take(40).collect();
+            let what = format!("{}.mode is {shown}, expected \"enforce\", \"shadow\" or \"off\"", spec.name);
+            self.fault(value.span().start, format!("{}.mode", spec.name), what, "set mode = \"shadow\" to count first");
+        }
+        read
+    }
+
+    /// Limits that contradict each other, or what the server demands of devices. Only those that the file names.
+    fn contradictions(&mut self, values: &LimitValues, heartbeat_interval: Duration) {
+        let place = |lines: &[(Limit, &str, usize)], limit: Limit, field: &str| {
+            let of = |wanted: &str| lines.iter().find(|(known, name, _)| *known == limit && *name == wanted);
+            of(field).or_else(|| of("")).map(|(_, _, line)| *line)
+        };
+        if let Some(line) = place(&self.lines, Limit::DeviceRequests, "per_min")
+            && let Some((what, needed)) = too_few_requests(values.get(Limit::DeviceRequests), heartbeat_interval)
+        {
+            let help = format!("set per_min = {needed} or more, or a longer HEARTBEAT_INTERVAL_MS");
+            self.faults.push(LimitsFault { line, field: "device_requests.per_min".to_owned(), what, help });
+        }
+        for (one, all) in ONE_AND_ALL {
+            let (of_one, of_all) = (values.get(one), values.get(all));
+            let is_enforced = [of_one, of_all].iter().all(|value| value.mode == Mode::Enforce);
+            let (one, all) = (one.spec(), all.spec());
+            for (field, one_may, all_may) in
+                [("per_min", of_one.rate, of_all.rate), ("burst", of_one.burst, of_all.burst)]
+            {
+                let line = place(&self.lines, one.limit, field).max(place(&self.lines, all.limit, field));
+                let Some(line) = line.filter(|_| is_enforced && one_may > all_may) else { continue };
+                let what = format!(
+                    "{}.{field} is {one_may}, but {}.{field} is only {all_may}: one {} could use up what all share",
+                    one.name, all.name, one.subject
+                );
+                let help = format!(
+                    "set {}.{field} to {one_may} or more, or {}.{field} to {all_may} or less",
+                    all.name, one.name
+                );
+                self.faults.push(LimitsFault { line, field: format!("{}.{field}", one.name), what, help });
+            }
+        }
+    }
+}
+
+/// Limits of one subject, each with the limit of all subjects together.
+const ONE_AND_ALL: [(Limit, Limit); 1] = [(Limit::AddressFailures, Limit::ExpensiveFailures)];
+
+/// The name that differs in the fewest letters.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> &'n str {
+    known.min_by_key(|known| strsim::damerau_levenshtein(name, known)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<LimitsDocument, Vec<LimitsFault>> {
+        LimitsDocument::check(text, &LimitValues::default(), Duration::from_mins(1))
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        check(text).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let document =
+            check("[device_punches]\nper_day = 1_500\n[device_requests]\nmode = 'shadow'\nper_min = 0x40\n").unwrap();
+        let values = document.over(&LimitValues::default());
+        let requests = LimitValue { rate: 64, burst: 30, mode: Mode::Shadow, source: Source::Applied };
+        assert_eq!(values.get(Limit::DeviceRequests), requests);
+        assert_eq!(values.get(Limit::DevicePunches).rate, 1_500);
+        assert_eq!(values.get(Limit::UserLogins), LimitValues::default().get(Limit::UserLogins));
+        let text = "[device_requests]\nper_min = 64\nmode = \"shadow\"\n[device_punches]\nper_day = 1500\n";
+        assert_eq!(document.to_toml(), text);
+        assert_eq!(LimitsDocument::read(text).unwrap(), document);
+        assert_eq!(check("").unwrap(), LimitsDocument::default());
+    }
+
+    #[test]
+    fn every_fault_has_its_line_and_a_remedy() {
+        assert_eq!(
+            faults(
+                "[device_requets]\nper_min = 1\n\n[device_punches]\nper_min = 5\nper_day = 0\nmode = \"on\"\n\n[address_failures]\nburst = 99999999999999999999\nper_min = \"many\"\n"
+            ),
+            [
+                "line 1: there is no limit `device_requets`; did you mean `device_requests`?",
+                "line 5: `device_punches` has no `per_min`; did you mean `per_day`?",
+                "line 6: device_punches.per_day is `0`, expected a whole number from 1440 to 4294967295; set at least per_day = 1440; for no limit at all, mode = \"off\"",
+                "line 7: device_punches.mode is \"on\", expected \"enforce\", \"shadow\" or \"off\"; set mode = \"shadow\" to count first",
+                "line 10: address_failures.burst is `99999999999999999999`, expected a whole number from 1 to 1000000; set at most burst = 1000000",
+                "line 11: address_failures.per_min is `\"many\"`, expected a whole number from 1 to 60000000; set per_min = 120, the default",
+            ]
+        );
+        let broken = faults("[device_requests\nper_min = 1");
+        assert!(broken[0].starts_with("line 1: it is not TOML: "), "{broken:?}");
+        assert_eq!(
+            faults("device_requests = 7")[0],
+            "line 1: `device_requests` is not a table; write [device_requests] and below it per_min = 120"
+        );
+        assert_eq!(
+            check("[user_logins]\nper_min = 1\n[user_logins]\nburst = 1\n").unwrap_err()[0].line,
+            3,
+            "given twice"
+        );
+    }
+
+    #[test]
+    fn a_contradiction_is_refused_with_a_remedy_that_resolves_it() {
+        let found = faults("[user_logins]\nper_min = 5\n[device_requests]\nburst = 9\nper_min = 1\n");
+        assert_eq!(
+            found,
+            [
+                "line 5: devices send a heartbeat every 60 s, which requires 2 requests a minute in total, but may make only 1; set per_min = 2 or more, or a longer HEARTBEAT_INTERVAL_MS"
+            ]
+        );
+        for right in ["per_min = 2", "per_min = 1\nmode = \"shadow\"", "per_min = 1\nmode = \"off\""] {
+            assert!(check(&format!("[device_requests]\n{right}\n")).is_ok(), "{right}");
+        }
+        let found = faults("[expensive_failures]\nburst = 100\n");
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].starts_with("line 2: address_failures.burst is 120, but expensive_failures.burst is only 100: "),
+            "{found:?}"
+        );
+        assert!(check("[expensive_failures]\nburst = 120\n").is_ok());
+    }
+
+    #[test]
+    fn the_difference_names_each_value_before_and_after() {
+        let (old, new) = (
+            check("[device_requests]\nper_min = 60\n").unwrap(),
+            check("[device_requests]\nmode = \"shadow\"\nper_min = 90\n[user_logins]\nburst = 3\n").unwrap(),
+        );
+        let difference =
+            "device_requests.per_min: 60 -> 90; device_requests.mode: unset -> shadow; user_logins.burst: unset -> 3";
+        assert_eq!(old.difference(&new), difference);
+        assert_eq!(new.difference(&new), "");
+    }
+}

@@ -1,0 +1,330 @@
+//! Applying limits while servers run, bringing the last ones back, and what is in force with what it has refused.
+
+use std::{path::Path, time::Duration};
+
+use ks_protocol::time::UnixMs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    config::{LimitsDocument, LimitsFault, read_small},
+    limit::{FiredUntil, LimitValues, Mode, Source, Spec, TABLE},
+    rules,
+    store::{
+        Actor, Reader, StoreError, Writer,
+        limits::{LimitChange, LimitOrigin, LimitSet},
+    },
+};
+
+/// Why limits were not applied; those in force stay.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    /// The file is wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Faults(Vec<LimitsFault>),
+    /// Somebody else applied limits first.
+    #[error("the limits are at version {0} now: other limits were applied meanwhile")]
+    Changed(u64),
+    /// There is nothing to bring back.
+    #[error("no limits were applied, so there are none to bring back")]
+    NothingApplied,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a change of the limits did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitsChanged {
+    /// The version in force now.
+    pub version: u64,
+    /// What differs from the version before; empty if nothing does, and then there is no new version.
+    pub difference: String,
+}
+
+/// The newest limits in the store.
+struct Newest {
+    version: u64,
+    set: Option<LimitSet>,
+    document: LimitsDocument,
+}
+
+async fn newest(reader: &Reader) -> Result<Newest, LimitsError> {
+    let (version, set) = reader
+        .ask(|store| {
+            let version = store.newest()?.limits_version;
+            Ok((version, store.limit_set(version)?))
+        })
+        .await?;
+    let document = read(set.as_ref());
+    Ok(Newest { version, set, document })
+}
+
+/// The limits of a set; none of them if this program can't read it.
+fn read(set: Option<&LimitSet>) -> LimitsDocument {
+    set.and_then(|set| LimitsDocument::read(&set.document).ok()).unwrap_or_default()
+}
+
+/// Applies limits that were checked; they replace what was applied before. `expected` is the version that the caller has seen.
+///
+/// # Errors
+/// Another version is the newest, or the store failed.
+pub async fn apply(
+    writer: &Writer,
+    reader: &Reader,
+    document: &LimitsDocument,
+    (origin, expected): (LimitOrigin, Option<u64>),
+    by: Actor,
+) -> Result<LimitsChanged, LimitsError> {
+    let newest = newest(reader).await?;
+    if let Some(other) = expected.filter(|expected| *expected != newest.version) {
+        tracing::debug!(other, "limits were applied meanwhile");
+        return Err(LimitsError::Changed(newest.version));
+    }
+    let difference = newest.document.difference(document);
+    let is_known = newest.set.as_ref().is_some_and(|set| origin == LimitOrigin::Order || set.origin == origin);
+    if difference.is_empty() && (is_known || newest.set.is_none()) {
+        return Ok(LimitsChanged { version: newest.version, difference });
+    }
+    let change = LimitChange {
+        expected: newest.version,
+        document: document.to_toml(),
+        origin,
+        brings_back: None,
+        difference: difference.clone(),
+    };
+    write(writer, change, by).await.map(|version| LimitsChanged { version, difference })
+}
+
+/// Brings back what was in force before the newest limits were applied. Repeated, it goes back further, in the end to the settings
+/// alone.
+///
+/// # Errors
+/// Nothing was applied, another version is the newest, or the store failed.
+pub async fn rollback(
+    writer: &Writer,
+    reader: &Reader,
+    expected: Option<u64>,
+    by: Actor,
+) -> Result<LimitsChanged, LimitsError> {
+    let Newest { version, set, document } = newest(reader).await?;
+    if expected.is_some_and(|expected| expected != version) {
+        return Err(LimitsError::Changed(version));
+    }
+    let before = set.and_then(|set| set.basis.checked_sub(1)).ok_or(LimitsError::NothingApplied)?;
+    let found = reader.ask(move |store| store.limit_set(before)).await?;
+    // A version that brought another one back stands for that one.
+    let (before, back) = (found.as_ref().map_or(0, |set| set.basis), read(found.as_ref()));
+    let difference = document.difference(&back);
+    let change = LimitChange {
+        expected: version,
+        document: back.to_toml(),
+        origin: LimitOrigin::Order,
+        brings_back: Some(before),
+        difference: difference.clone(),
+    };
+    write(writer, change, by).await.map(|version| LimitsChanged { version, difference })
+}
+
+async fn write(writer: &Writer, change: LimitChange, by: Actor) -> Result<u64, LimitsError> {
+    let applied = writer.write(move |store| rules::limits::apply(store, &change, &by)).await?;
+    applied.map_err(LimitsError::Changed)
+}
+
+/// Reads a limits file.
+///
+/// # Errors
+/// It can't be read, or is wrong.
+pub fn check_file(
+    path: &Path,
+    settings: &LimitValues,
+    heartbeat_interval: Duration,
+) -> Result<LimitsDocument, LimitsError> {
+    let text = read_small(path).map_err(|error| {
+        let (what, help) = (format!("cannot read {}: {error}", path.display()), "give a TOML file".to_owned());
+        LimitsError::Faults(vec![LimitsFault { line: 1, field: String::new(), what, help }])
+    })?;
+    LimitsDocument::check(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
+}
+
+/// At the start: applies the file that RATE_LIMITS_FILE names, unless an operator has applied other limits since; then these stay, so
+/// that the restart of one server changes nothing for all.
+pub async fn adopt_file(app: &App) -> Result<(), LimitsError> {
+    let Some((path, document)) = &app.config.limits_file else { return Ok(()) };
+    let now = newest(&app.reader).await?;
+    let is_of_operator = now.set.as_ref().is_some_and(|set| set.origin == LimitOrigin::Order);
+    if is_of_operator {
+        let difference = now.document.difference(document);
+        if !difference.is_empty() {
+            tracing::warn!(
+                file = %path.display(),
+                version = now.version,
+                difference,
+                "the limits file is not in force, because an operator has applied other limits; SIGHUP applies the file"
+            );
+        }
+        return Ok(());
+    }
+    apply_file(app, document).await.map(|_| ())
+}
+
+/// On SIGHUP: reads the file that RATE_LIMITS_FILE names again, and applies it. A file that is wrong is logged and changes nothing.
+pub async fn reload(app: &App) {
+    let Some((path, _)) = &app.config.limits_file else { return };
+    let checked = check_file(path, app.applied_limits.settings(), app.config.heartbeat_interval);
+    let applied = match checked {
+        Ok(document) => apply_file(app, &document).await,
+        Err(error) => Err(error),
+    };
+    match applied {
+        Ok(LimitsChanged { version, difference }) if difference.is_empty() => {
+            tracing::info!(version, "the limits file was read again; its limits are in force already");
+        }
+        Ok(LimitsChanged { version, difference }) => tracing::info!(version, difference, "the limits file was applied"),
+        Err(error) => {
+            tracing::error!(file = %path.display(), %error, "the limits file was not applied; the old limits stay in force");
+        }
+    }
+}
+
+async fn apply_file(app: &App, document: &LimitsDocument) -> Result<LimitsChanged, LimitsError> {
+    let by = Actor { name: "ks-server".to_owned(), address: None, at: app.clock.now() };
+    let done = apply(&app.writer, &app.reader, document, (LimitOrigin::File, None), by).await;
+    app.applied_limits.follow(&app.reader).await?;
+    match done {
+        // Another server with the same file was first.
+        Err(LimitsError::Changed(version)) if app.applied_limits.now().document == *document => {
+            Ok(LimitsChanged { version, difference: String::new() })
+        }
+        done => done,
+    }
+}
+
+/// How often a limit has fired on this server, since it started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FiredStatus {
+    total: u64,
+    /// In the last 60 s.
+    last_minute: u64,
+    /// In the last 60 minutes.
+    last_hour: u64,
+    /// In the last 96 quarters of an hour.
+    last_day: u64,
+    /// When it fired last; null if it never has.
+    last_at: Option<UnixMs>,
+}
+
+/// A limit as it is configured.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ConfiguredLimit {
+    pub(crate) name: &'static str,
+    /// Sustained rate by minute; null if the limit is by day.
+    pub(crate) per_min: Option<u32>,
+    /// By day, in one burst or spread; null if the limit is by minute.
+    pub(crate) per_day: Option<u32>,
+    /// At a time; null if the limit is by day.
+    pub(crate) burst: Option<u32>,
+    pub(crate) mode: Mode,
+    pub(crate) source: Source,
+}
+
+impl ConfiguredLimit {
+    fn of(spec: &Spec, values: &LimitValues) -> Self {
+        let value = values.get(spec.limit);
+        let is_by_day = spec.burst.is_none();
+        Self {
+            name: spec.name,
+            per_min: (!is_by_day).then_some(value.rate),
+            per_day: is_by_day.then_some(value.rate),
+            burst: (!is_by_day).then_some(value.burst),
+            mode: value.mode,
+            source: value.source,
+        }
+    }
+}
+
+/// A limit in force, and what it has decided on this server.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LimitStatus {
+    #[serde(flatten)]
+    configured: ConfiguredLimit,
+    /// What each budget belongs to.
+    subject: &'static str,
+    /// What is counted.
+    unit: &'static str,
+    /// What the limit protects.
+    reason: &'static str,
+    /// Decisions.
+    checked: u64,
+    refused: FiredStatus,
+    /// Let through by a limit in shadow, which would have refused them.
+    would_refuse: FiredStatus,
+}
+
+/// The limits in force. Counts are of this server, since it started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LimitsStatus {
+    /// Version of the limits that were applied last; 0 if none were.
+    pub(crate) version: u64,
+    /// Since when these limits are in force.
+    since: UnixMs,
+    /// Who applied them; null if nobody did.
+    applied_by: Option<String>,
+    /// Since when this server counts.
+    counting_since: UnixMs,
+    pub(crate) limits: Vec<LimitStatus>,
+    /// The limits that are not off and have never fired on this server.
+    never_fired: Vec<&'static str>,
+}
+
+impl LimitsStatus {
+    /// What is in force on this server now.
+    pub fn of(app: &App) -> Self {
+        let (applied, now, now_us) = (app.applied_limits.now(), app.clock.now(), app.elapsed_us());
+        let limits: Vec<LimitStatus> = TABLE
+            .iter()
+            .map(|spec| {
+                let decided = app.limits.counters().decided(spec.limit, now_us);
+                LimitStatus {
+                    configured: ConfiguredLimit::of(spec, &applied.values),
+                    subject: spec.subject,
+                    unit: spec.unit,
+                    reason: spec.reason,
+                    checked: decided.checked,
+                    refused: fired(decided.refused, now),
+                    would_refuse: fired(decided.would_refuse, now),
+                }
+            })
+            .collect();
+        let has_never_fired = |limit: &&LimitStatus| {
+            limit.configured.mode != Mode::Off && limit.refused.total == 0 && limit.would_refuse.total == 0
+        };
+        Self {
+            version: applied.version,
+            since: applied.since,
+            applied_by: applied.set.as_ref().map(|set| set.actor.clone()),
+            counting_since: before(now, now_us),
+            never_fired: limits.iter().filter(has_never_fired).map(|limit| limit.configured.name).collect(),
+            limits,
+        }
+    }
+}
+
+fn fired(until: FiredUntil, now: UnixMs) -> FiredStatus {
+    let FiredUntil { total, last_minute, last_hour, last_day, since_us } = until;
+    FiredStatus { total, last_minute, last_hour, last_day, last_at: since_us.map(|since_us| before(now, since_us)) }
+}
+
+fn before(now: UnixMs, us: u64) -> UnixMs {
+    UnixMs(now.0.saturating_sub(us / 1_000))
+}
+
+/// The version in the store, and its limits over these settings.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn configured(reader: &Reader, settings: &LimitValues) -> Result<(u64, Vec<ConfiguredLimit>), LimitsError> {
+    let Newest { version, document, .. } = newest(reader).await?;
+    let values = document.over(settings);
+    Ok((version, TABLE.iter().map(|spec| ConfiguredLimit::of(spec, &values)).collect()))
+}

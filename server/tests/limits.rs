@@ -1,0 +1,219 @@
+//! Goal: an operator sees what each limit does, tries it in shadow first, and changes it without a restart; a limits file that is wrong
+//! changes nothing.
+//! Method: devices and addresses beyond small limits, over the wire; the API, the metrics and the command line say what happened.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure here is a failed test"
+)]
+
+mod support;
+
+use ks_protocol::refusal::RefusalCode as Code;
+use serde_json::{Value, json};
+use support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
+
+/// A limit as the API shows it.
+async fn limit(server: &Server, name: &str) -> Value {
+    let status = server.get("/api/limits").await.done();
+    let limits = status["limits"].as_array().unwrap();
+    limits.iter().find(|limit| limit["name"] == name).unwrap().clone()
+}
+
+/// PUT of a limits file for this version.
+async fn put(server: &Server, if_match: &str, toml: &str) -> Json {
+    let authorization = format!("Bearer {ADMIN_TOKEN}");
+    let headers =
+        [("content-type", "application/toml"), ("authorization", authorization.as_str()), ("if-match", if_match)];
+    server.call("PUT", "/api/limits", &headers, toml).await
+}
+
+/// POST to bring the last limits back.
+async fn roll_back(server: &Server, if_match: &str) -> Json {
+    let authorization = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [("authorization", authorization.as_str()), ("if-match", if_match)];
+    server.call("POST", "/api/limits/rollback", &headers, "").await
+}
+
+/// Goal: a limit that is enforced, in shadow, or off gives the same verdicts, which are acted on, only counted, or not even made.
+/// Method: the same ten beats at a limit of five, in each mode.
+#[tokio::test]
+async fn a_limit_in_shadow_counts_what_it_would_refuse_and_lets_it_through() {
+    for (mode, [checked, refused, would_refuse]) in
+        [("enforce", [10, 5, 0]), ("shadow", [10, 0, 5]), ("off", [0, 0, 0])]
+    {
+        let server = start_server(&[
+            ("RATE_LIMIT_DEVICE_PER_MIN", "2"),
+            ("RATE_LIMIT_DEVICE_BURST", "5"),
+            ("RATE_LIMIT_DEVICE_MODE", mode),
+        ]);
+        let before = server.get("/api/limits").await.done();
+        assert!(before["never_fired"].as_array().unwrap().contains(&json!("device_requests")) != (mode == "off"));
+        let mut device = server.registered("KS-1").await;
+        let mut refusals = 0;
+        for _ in 0..9 {
+            match device.beat().await {
+                beat if beat.raw.status == 200 => drop(beat.answer()),
+                beat => {
+                    beat.refusal(Code::RateLimited);
+                    refusals += 1;
+                }
+            }
+        }
+        assert_eq!(refusals, refused, "{mode}");
+        let limit = limit(&server, "device_requests").await;
+        let counts = [&limit["checked"], &limit["refused"]["last_minute"], &limit["would_refuse"]["last_day"]];
+        assert_eq!(counts, [&json!(checked), &json!(refused), &json!(would_refuse)], "{limit}");
+        assert_eq!([&limit["mode"], &limit["source"], &limit["burst"]], [&json!(mode), &json!("settings"), &json!(5)]);
+        for (metric, count) in [("refused", refused), ("would_refuse", would_refuse)] {
+            let name = format!("ks_limit_{metric}_total{{limit=\"device_requests\"}}");
+            assert_eq!(server.metric(&name).await, Some(f64::from(count)), "{name}");
+        }
+        let device = server.get("/api/devices/KS-1").await.done();
+        let of_device = json!({ "refused": refused, "would_refuse": would_refuse, "refused_unverified": 0 });
+        assert_eq!(device["limits"], of_device, "{mode}");
+        let after = server.get("/api/limits").await.done();
+        assert!(!after["never_fired"].as_array().unwrap().contains(&json!("device_requests")), "{mode}: {after}");
+    }
+}
+
+/// Goal: in shadow, the budget of an address counts the requests that it would have refused, and not those of honest devices.
+/// Method: seven requests of an unknown device at a budget of five, then of a registered device, which are never refused.
+#[tokio::test]
+async fn an_address_in_shadow_is_counted_as_it_would_be_refused() {
+    for (mode, code, fired) in
+        [("enforce", Code::RateLimited, "refused"), ("shadow", Code::UnknownDevice, "would_refuse")]
+    {
+        let server = start_server(&[
+            ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"),
+            ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "5"),
+            ("RATE_LIMIT_ADDRESS_FAILURES_MODE", mode),
+        ]);
+        let (mut honest, mut unknown) = (server.registered("KS-1").await, server.device("KS-nobody"));
+        for _ in 0..5 {
+            unknown.beat().await.refusal(Code::UnknownDevice);
+        }
+        for _ in 0..2 {
+            unknown.beat().await.refusal(code);
+            honest.beat().await.answer();
+        }
+        let limit = limit(&server, "address_failures").await;
+        assert_eq!((&limit[fired]["total"], &limit["checked"]), (&json!(2), &json!(10)), "{limit}");
+        assert!(limit[fired]["last_at"].is_string(), "{limit}");
+    }
+}
+
+/// Goal: limits change while the server runs, whole or not at all; each change is audited with its difference, and can be taken back.
+/// Method: a device at its limit, while limits are applied, refused and rolled back over the API.
+#[tokio::test]
+async fn limits_are_applied_and_rolled_back_without_a_restart() {
+    let server = start_server(&[("RATE_LIMIT_DEVICE_PER_MIN", "2"), ("RATE_LIMIT_DEVICE_BURST", "2")]);
+    let mut device = server.registered("KS-1").await;
+    device.beat().await.answer();
+    device.beat().await.refusal(Code::RateLimited);
+
+    put(&server, "", "[device_requests]\nburst = 50\n").await.problem(428);
+    put(&server, "\"7\"", "[device_requests]\nburst = 50\n").await.problem(412);
+    let wrong =
+        put(&server, "\"0\"", "[device_request]\nburst = 50\n[device_punches]\nper_day = 0\n").await.problem(400);
+    let errors = wrong["errors"].as_array().unwrap();
+    assert_eq!([&errors[0]["line"], &errors[1]["line"]], [&json!(1), &json!(4)]);
+    assert!(errors[0]["what"].as_str().unwrap().contains("did you mean `device_requests`?"), "{wrong}");
+    let contradiction = put(&server, "\"0\"", "[device_requests]\nper_min = 1\n").await.problem(400);
+    assert!(
+        contradiction["errors"][0]["what"].as_str().unwrap().contains("set per_min = 2 or more"),
+        "{contradiction}"
+    );
+    device.beat().await.refusal(Code::RateLimited);
+
+    let applied = put(&server, "\"0\"", "[device_requests]\nburst = 50\n").await;
+    assert_eq!(applied.header("etag").as_deref(), Some("\"1\""));
+    let applied = applied.done();
+    assert_eq!((&applied["version"], &applied["applied_by"]), (&json!(1), &json!("admin-token")));
+    device.beat().await.answer();
+    let limit = limit(&server, "device_requests").await;
+    assert_eq!([&limit["burst"], &limit["per_min"], &limit["source"]], [&json!(50), &json!(2), &json!("applied")]);
+    put(&server, "\"1\"", "[device_requests]\nmode = \"off\"\n[user_logins]\nburst = 3\n").await.done();
+
+    let mut versions = Vec::new();
+    for version in ["\"2\"", "\"3\""] {
+        versions.push(roll_back(&server, version).await.done()["version"].clone());
+    }
+    assert_eq!(versions, [3, 4]);
+    let settings = server.get("/api/limits").await.done();
+    assert!(settings["limits"].as_array().unwrap().iter().all(|limit| limit["source"] != "applied"), "{settings}");
+    roll_back(&server, "\"4\"").await.problem(409);
+    device.beat().await.refusal(Code::RateLimited);
+
+    let audit = server.get("/api/audit?action=limits.apply").await.done();
+    let details: Vec<&str> =
+        audit["items"].as_array().unwrap().iter().map(|line| line["detail"].as_str().unwrap()).collect();
+    let second =
+        "device_requests.burst: 50 -> unset; device_requests.mode: unset -> off; user_logins.burst: unset -> 3";
+    assert_eq!(details, ["device_requests.burst: unset -> 50", second]);
+}
+
+/// Goal: a limits file is in force from the start, SIGHUP reads it again, and a wrong one changes nothing; an operator's limits outlast
+/// a restart.
+/// Method: the file is changed, broken and replaced while the server runs; then the command line applies others and takes them back.
+#[tokio::test]
+async fn a_limits_file_is_read_at_the_start_and_at_each_signal() {
+    let mut folder = world(&[]);
+    let path = folder.write("limits.toml", "[device_requests]\nper_min = 60\nburst = 40\n");
+    folder.set("RATE_LIMITS_FILE", &path.display().to_string());
+    let mut server = folder.start();
+    assert_eq!(limit(&server, "device_requests").await["burst"], 40);
+
+    server.write("limits.toml", "[device_requests]\nburst = 41\n");
+    server.hang_up();
+    eventually("the file is in force", async || limit(&server, "device_requests").await["burst"] == 41).await;
+    server.write("limits.toml", "[device_requests]\nburst = 0\n");
+    server.hang_up();
+    eventually("the fault is logged", async || server.log().contains("device_requests.burst is `0`")).await;
+    assert_eq!(limit(&server, "device_requests").await["burst"], 41, "the old limits stay in force");
+
+    let others = server.write("others.toml", "[device_requests]\nburst = 42\nmode = \"shadow\"\n");
+    let others = others.display().to_string();
+    let refused = server.run(&["limits", "apply", &others]);
+    assert_eq!(refused.code, Some(2), "the settings name a broken file: {refused:?}");
+    server.write("limits.toml", "[device_requests]\nburst = 41\n");
+    let applied = server.run(&["limits", "apply", &others]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert!(
+        applied.stdout.contains("version 3: device_requests.burst: 41 -> 42; device_requests.mode: unset -> shadow"),
+        "{applied:?}"
+    );
+    eventually("the server follows", async || limit(&server, "device_requests").await["mode"] == "shadow").await;
+    server.start_again();
+    assert_eq!(limit(&server, "device_requests").await["burst"], 42, "not the file's");
+    assert!(server.log().contains("the limits file is not in force"), "{}", server.log());
+    let shown = server.run(&["limits", "show"]);
+    let row = shown.stdout.lines().find(|line| line.starts_with("device_requests ")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["device_requests", "120", "-", "42", "shadow", "applied"]);
+
+    let back = server.run(&["limits", "rollback", "--json"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    eventually("the server follows", async || limit(&server, "device_requests").await["burst"] == 41).await;
+}
+
+/// Goal: the server does not start with a limits file that is wrong.
+/// Method: a file with three faults; each is reported with its line and what to do.
+#[test]
+fn a_wrong_limits_file_keeps_the_server_from_starting() {
+    let mut folder = world(&[]);
+    let text = "[device_requests]\nper_minute = 60\n[punches]\nper_day = 2000\n[user_logins]\nper_min = 99999999999\n";
+    let path = folder.write("limits.toml", text).display().to_string();
+    folder.set("RATE_LIMITS_FILE", &path);
+    let output = folder.serve_expecting_error();
+    assert_eq!(output.code, Some(2), "{output:?}");
+    for (line, help) in
+        [(2, "did you mean `per_min`?"), (3, "did you mean `device_punches`?"), (6, "set at most per_min = 60000000")]
+    {
+        assert!(output.stderr.contains(&format!("RATE_LIMITS_FILE: {path}:{line}: ")), "{output:?}");
+        assert!(output.stderr.contains(help), "{output:?}");
+    }
+    folder.set("RATE_LIMITS_FILE", "/nowhere/limits.toml");
+    assert!(folder.serve_expecting_error().stderr.contains("RATE_LIMITS_FILE"), "it can't be read");
+}

@@ -150,6 +150,9 @@ pub struct Summary {
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
     pub adversaries: BTreeMap<String, Attacks>,
+    /// What each limit of the server has decided, since the server last started; empty if it can't be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitCount>,
     /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_devices: Option<LateDevices>,
@@ -316,6 +319,19 @@ pub struct Attacks {
     /// Requests that prove nothing: not answered, or refused by a rate limit.
     #[serde(default)]
     pub unjudged: u64,
+}
+
+/// A limit of the server, and what it has decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitCount {
+    pub name: String,
+    /// `enforce`, `shadow` or `off`.
+    pub mode: String,
+    /// Requests that it was asked about.
+    pub checked: u64,
+    pub refused: u64,
+    /// Requests that it let through in shadow, and would have refused.
+    pub would_refuse: u64,
 }
 
 /// Honest devices that missed the deadline of the server's presence, for whatever reason.

@@ -33,7 +33,9 @@ impl Silences {
                 *longest = (*longest).max(silence((*last).max(self.from)));
                 *last = at.max(*last);
             }
-            None => drop(self.heard.insert(device.clone(), (at, silence(self.from)))),
+            None => {
+                self.heard.insert(device.clone(), (at, silence(self.from)));
+            }
         }
     }
 

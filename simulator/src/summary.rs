@@ -93,6 +93,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         expectations,
         adversary_requests: adversary_requests(total),
         late_devices: played.late_devices,
+        limits: played.limits,
         let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),

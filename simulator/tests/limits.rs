@@ -199,9 +199,12 @@ fn deployed_limits_are_verified_against_the_objectives_of_scenarios() {
         let output = fleet_in(folder.path(), &flags);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr_of(&output))
     };
-    let kept = verify("RATE_LIMIT_DEVICE_PER_MIN=60\nPORT=3000\n");
+    let kept = verify("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN=30\nPORT=3000\n");
     assert_eq!(kept.0, Some(0), "{kept:?}");
-    assert!(kept.2.contains("3 of 3 objectives kept, 0 broken"), "{kept:?}");
+    assert!(kept.2.contains("4 of 4 objectives kept, 0 broken"), "{kept:?}");
+    let silent = verify("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN=30\nRATE_LIMIT_DEVICE_PER_MIN=60\n");
+    assert_eq!(silent.0, Some(99), "{silent:?}");
+    assert!(silent.1.contains("BROKEN  all scenarios: the limit device_requests fires: no scenario"), "{silent:?}");
     let broken = verify("RATE_LIMIT_DEVICE_PER_MIN=2\nRATE_LIMIT_DEVICE_BURST=1\n");
     assert_eq!(broken.0, Some(99), "{broken:?}");
     assert!(broken.1.contains("BROKEN  small, seed 5: errors = 0: it is 1620"), "{broken:?}");

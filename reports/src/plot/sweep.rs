@@ -86,13 +86,10 @@ fn lines(of: &Sweep, varied: &Varied, shown: &[Shown]) -> Chart {
     let mut words = Vec::new();
     for (shown, pen) in shown.iter().zip(pens()) {
         let mut points = Vec::new();
-        let (mut most, mut empty) = (0.0_f64, Vec::new());
+        let mut most = 0.0_f64;
         for (nth, wanted) in varied.values.iter().enumerate() {
             let tried = of.tried.iter().find(|tried| value(tried, varied) == Some(wanted));
-            let Some(figures) = tried.and_then(|tried| tried.figures.as_ref()) else {
-                empty.push(nth);
-                continue;
-            };
+            let Some(figures) = tried.and_then(|tried| tried.figures.as_ref()) else { continue };
             let Spread { mean, min, max } = (shown.number)(figures);
             most = most.max(max);
             points.push(Point { at: place(nth), low: min, value: mean, high: max, text: compact(mean) });
@@ -140,7 +137,8 @@ fn heat(of: &Sweep, (across, up): (&Varied, &Varied), shown: &[Shown]) -> Chart 
                 marks.push(outline((column, row)));
             }
         }
-        let y = Axis { title: format!("{}; up: {}", shown.title, up.name), ..categories(up) };
+        let mut y = categories(up);
+        y.title = format!("{}; up: {}", shown.title, up.name);
         let height = (up.values.len() as f64 * ROW).max(0.3);
         panels.push(Panel { y, height, marks, series: Vec::new(), empty: None });
     }

@@ -10,8 +10,7 @@ use crate::score::mean_difference;
 pub(super) fn mark(tried: &mut [Tried], chosen: usize, trials: &BTreeMap<&str, Vec<&SweepTrial>>) {
     let Some(name) = tried.get(chosen).map(|of| of.configuration.name.clone()) else { return };
     let Some(base) = trials.get(name.as_str()) else { return };
-    for (nth, of) in tried.iter_mut().enumerate().filter(|(nth, _)| *nth != chosen) {
-        debug_assert_ne!(nth, chosen);
+    for (_, of) in tried.iter_mut().enumerate().filter(|(nth, _)| *nth != chosen) {
         of.is_told_apart = trials.get(of.configuration.name.as_str()).and_then(|own| are_told_apart(own, base));
     }
 }
@@ -45,7 +44,7 @@ fn is_shown(differences: &[f64]) -> bool {
         return low > 0.0 || high < 0.0;
     }
     let varied: Vec<f64> =
-        (0_u8..).zip(differences).map(|(nth, of)| of + if nth % 2 == 0 { 0.29 } else { -0.29 }).collect();
+        (0_usize..).zip(differences).map(|(nth, of)| of + if nth % 2 == 0 { 0.29 } else { -0.29 }).collect();
     let (_, limits) = mean_difference(&varied);
     mean != 0.0 && limits.is_some_and(|(low, high)| low > 0.0 || high < 0.0)
 }

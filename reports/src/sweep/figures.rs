@@ -1,5 +1,7 @@
 //! The figures of one configuration: means over its trials, with the least and the greatest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::SweepTrial;
@@ -51,6 +53,9 @@ pub struct Figures {
     /// Devices that an outage affected and that were not served again, in all trials.
     #[serde(default)]
     pub never_served: u64,
+    /// Requests that each limit refused, or in shadow would have; the mean of the trials. Zero: it never fired.
+    #[serde(default)]
+    pub fired: BTreeMap<String, f64>,
 }
 
 impl Figures {
@@ -73,6 +78,7 @@ impl Figures {
             attacks_accepted: trials.iter().map(|trial| trial.attacks_accepted).sum(),
             let_through_per_s_max: each(&|of| of.let_through_per_s_max),
             recovery_p99_s: some(&|of| of.recovery_p99_s),
+            fired: fired(trials),
             never_served: trials.iter().map(|trial| trial.never_served).sum(),
         }
     }
@@ -86,4 +92,13 @@ impl Figures {
     pub(crate) fn load(&self, has_attackers: bool) -> Spread {
         if has_attackers { self.attacks_let_through } else { self.let_through_per_s_max }
     }
+}
+
+/// The mean of what each limit refused.
+fn fired(trials: &[&SweepTrial]) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for (name, count) in trials.iter().flat_map(|trial| &trial.fired) {
+        *sums.entry(name.clone()).or_default() += *count as f64 / trials.len().max(1) as f64;
+    }
+    sums
 }

@@ -68,6 +68,9 @@ pub struct SweepTrial {
     /// Devices that an outage affected and that were not served again; the time is none then.
     #[serde(default)]
     pub never_served: u64,
+    /// How many requests each limit refused, or in shadow would have, honest or not; since the server last started.
+    #[serde(default)]
+    pub fired: BTreeMap<String, u64>,
     pub invariant_violations: u64,
     /// A command that repeats it.
     pub replay: String,

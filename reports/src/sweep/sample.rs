@@ -21,6 +21,7 @@ pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u
         let_through_per_s_max: 12.0,
         recovery_p99_s: None,
         never_served: 0,
+        fired: [("a".to_owned(), refused)].into(),
         invariant_violations: 0,
         replay: format!("ks-fleet rehearse s.toml --seed {seed}"),
     }

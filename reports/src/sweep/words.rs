@@ -24,7 +24,7 @@ pub(super) const COLUMNS: [&str; 9] = [
 /// A share in per cent; only zero is 0 %.
 pub(crate) fn per_cent(of: f64) -> String {
     match of * 100.0 {
-        0.0 => "0\u{a0}%".to_owned(),
+        of if of <= 0.0 => "0\u{a0}%".to_owned(),
         of if of < 0.01 => "<\u{a0}0.01\u{a0}%".to_owned(),
         of if of < 10.0 => format!("{of:.2}\u{a0}%"),
         of => format!("{of:.1}\u{a0}%"),
@@ -98,7 +98,8 @@ pub fn table(of: &Sweep) -> String {
         |nth: usize| lines.iter().filter_map(|(_, cells)| cells.get(nth)).map(|cell| width(cell)).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(widest).collect();
     let line = |(name, cells): &(String, Vec<String>)| {
-        let cells = cells.iter().zip(&widths).map(|(cell, wide)| format!("  {cell:>wide$}")).collect::<String>();
+        let padded = |(cell, wide): (&String, usize)| format!("  {cell:>wide$}");
+        let cells: String = cells.iter().zip(widths.iter().copied()).map(padded).collect();
         format!("{name:<first$}{cells}").trim_end().replace('\u{a0}', " ")
     };
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -155,7 +156,7 @@ pub(super) fn recommendation(asked: &Asked, tried: &[Tried], recommended: Option
             own.passed, own.trials
         ));
     }
-    if own.refused_share.max > 0.0 {
+    if tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
         sentences
             .push("Every configuration that was tried refuses honest requests: try more generous ones.".to_owned());
     }
@@ -165,11 +166,29 @@ pub(super) fn recommendation(asked: &Asked, tried: &[Tried], recommended: Option
         sentences.push(format!("{costly} of {} configurations cost honest devices more.", tried.len()));
     }
     sentences.push(apart(tried, own.trials));
+    sentences.push(fired(own));
     if !of.configuration.warnings.is_empty() {
         sentences.push(format!("The server would warn: {}.", of.configuration.warnings.join("; ")));
     }
     sentences.retain(|sentence| !sentence.is_empty());
     sentences.join(" ")
+}
+
+/// Which limits fired under it; nothing if the server does not count that.
+fn fired(of: &Figures) -> String {
+    let fired: Vec<String> = of
+        .fired
+        .iter()
+        .filter(|(_, mean)| **mean > 0.0)
+        .map(|(name, mean)| format!("{name} ({})", compact(*mean)))
+        .collect();
+    match (of.fired.is_empty(), fired.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => "No limit fired under it.".to_owned(),
+        (false, false) => {
+            format!("Limits that fired under it, with the requests that they refused: {}.", fired.join(", "))
+        }
+    }
 }
 
 /// What the trials do not tell apart from the recommended configuration.

@@ -94,6 +94,7 @@ impl Folder {
             ledger: Ledger { reconciled: true, ..Ledger::default() },
             adversaries: BTreeMap::new(),
             late_devices: None,
+            limits: Vec::new(),
             let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),

@@ -154,6 +154,7 @@ impl Collector {
             sockets_max: self.sockets_max,
             let_through_per_s_max: self.let_through_per_s_max,
             late_devices: None,
+            limits: Vec::new(),
             server_rss_bytes,
             phases,
         })

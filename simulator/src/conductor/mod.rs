@@ -6,7 +6,7 @@ mod settlement;
 mod stop_timeout;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
     rc::Rc,
@@ -18,7 +18,7 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
-use ks_reports::run_folder::{LateDevices, Ledger, PhaseFigures, RolloutSummary, Tick};
+use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -125,6 +125,8 @@ pub struct RunOutcome {
     pub sockets_max: u64,
     /// Requests a second that no limit refused, in the busiest tick.
     pub let_through_per_s_max: f64,
+    /// What each limit of the server has decided; empty if it can't be read.
+    pub limits: Vec<LimitCount>,
     /// Devices that the server heard too rarely; none if its heartbeats could not be read.
     pub late_devices: Option<LateDevices>,
     /// Resident memory of the server's process at its peak, in bytes.
@@ -176,7 +178,8 @@ impl Run<'_> {
         let (mut accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
         collector.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
-        let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
+        let alive: BTreeSet<DeviceId> =
+            accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
         let periods = |(name, account): (&DeviceId, &DeviceAccount)| {
             let of_it = account.pending_periods.iter().filter(|_| account.is_alive);
             of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
@@ -190,6 +193,9 @@ impl Run<'_> {
         let mut silences = Silences::new(self.time.epoch, self.plan.ramp, self.plan.interval());
         let heard = &mut (&mut confirmations, &mut silences);
         let (ledger, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
+        let limits = within(LISTS_MAX, self.run_context.operator.limits());
+        let limits = stop_timeout.wait(observer, "reading the limits", limits).await;
+        let limits: Vec<LimitCount> = limits.and_then(Result::ok).unwrap_or_default().iter().map(Into::into).collect();
         let late = || silences.late(alive.iter(), self.time.epoch + lasted);
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
@@ -210,7 +216,7 @@ impl Run<'_> {
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
-        Ok(RunOutcome { rollout, violations, late_devices, outages, unjudged: stop_timeout.lost, ..played })
+        Ok(RunOutcome { rollout, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

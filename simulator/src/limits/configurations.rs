@@ -17,6 +17,9 @@ pub const CONFIGURATIONS_MAX: usize = 1_000;
 /// The end of the names of files that are configurations.
 const ENDING: &str = "env";
 
+/// No server runs with it.
+const ANY_TOKEN: &str = "0123456789abcdef";
+
 /// Every combination of the values, the first setting's in the outer loop.
 ///
 /// # Errors
@@ -35,8 +38,8 @@ pub fn grid(varied: &[Varied]) -> Result<Vec<Configuration>, Failure> {
     }
     let mut all: Vec<Vec<(String, String)>> = vec![Vec::new()];
     for of in varied {
-        let with = |before: &Vec<(String, String)>, value: &String| {
-            before.iter().cloned().chain([(of.name.clone(), value.clone())]).collect()
+        let with = |before: &[(String, String)], value: &str| -> Vec<(String, String)> {
+            before.iter().cloned().chain([(of.name.clone(), value.to_owned())]).collect()
         };
         all = all.iter().flat_map(|before| of.values.iter().map(move |value| with(before, value))).collect();
     }
@@ -78,15 +81,16 @@ pub fn of_folder(folder: &Path) -> Result<Vec<Configuration>, Failure> {
             "{place} has {found} configurations, at most {CONFIGURATIONS_MAX} are tried"
         )));
     }
-    let read = |path: &std::path::PathBuf| {
-        let cannot = |cause| Failure::File { what: "read", path: path.clone(), cause };
-        let text = ks_reports::bounded::read(path, ks_reports::bounded::FILE_BYTES_MAX).map_err(cannot)?;
-        let text = String::from_utf8_lossy(&text);
-        let settings = all_known(&text).map_err(|why| Failure::BadRequest(format!("{}: {why}", path.display())))?;
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Configuration { name, settings, refused: None, warnings: Vec::new() })
-    };
-    paths.iter().map(read).collect()
+    paths.iter().map(|path| of_file(path)).collect()
+}
+
+fn of_file(path: &Path) -> Result<Configuration, Failure> {
+    let cannot = |cause| Failure::File { what: "read", path: path.to_owned(), cause };
+    let text = ks_reports::bounded::read(path, ks_reports::bounded::FILE_BYTES_MAX).map_err(cannot)?;
+    let text = String::from_utf8_lossy(&text);
+    let settings = all_known(&text).map_err(|why| Failure::BadRequest(format!("{}: {why}", path.display())))?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Configuration { name, settings, refused: None, warnings: Vec::new() })
 }
 
 /// The plan with these settings of the server in place of its own.
@@ -114,8 +118,7 @@ pub fn checked(plan: &Plan, configurations: Vec<Configuration>) -> Vec<Configura
 
 /// Settings that contradict each other, as the server would say it.
 fn warnings(plan: &Plan) -> Vec<String> {
-    let Ok(config) = Config::from_map(&plan.server_settings("a token of a rehearsal, long enough for the server"))
-    else {
+    let Ok(config) = Config::from_map(&plan.server_settings(ANY_TOKEN)) else {
         return Vec::new();
     };
     conflicts(&config, None).into_iter().map(|Conflict { found, help }| format!("{found} ({help})")).collect()

@@ -113,7 +113,8 @@ impl LimitSweep<'_> {
     }
 
     fn replay_of(&self, of: &Configuration, seed: u64) -> String {
-        let settings: String = of.settings.iter().map(|(name, value)| format!(" --vary {name}={value}")).collect();
+        let flag = |(name, value): (&String, &String)| format!(" --vary {name}={value}");
+        let settings: String = of.settings.iter().map(flag).collect();
         format!("{}{settings} --trials 1 --seed {seed}", self.replay)
     }
 }
@@ -143,6 +144,7 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         let_through_per_s_max: summary.let_through_per_s_max.unwrap_or_default(),
         recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
         never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
+        fired: summary.limits.iter().map(|of| (of.name.clone(), of.refused + of.would_refuse)).collect(),
         invariant_violations: u64::try_from(violations).unwrap_or(u64::MAX),
         replay,
     }

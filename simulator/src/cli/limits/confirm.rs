@@ -31,7 +31,7 @@ pub(super) fn confirm(
     let unreadable = |error: toml::de::Error| Failure::BadRequest(format!("{}: {}", path.display(), error.message()));
     let mut scenario: toml::Table = toml::from_str(&text).map_err(unreadable)?;
     scenario.insert("mode".to_owned(), "load".into());
-    let server = scenario.entry("server").or_insert_with(|| toml::Table::new().into());
+    let server = scenario.entry("server").or_insert_with(|| toml::Value::Table(toml::Table::new()));
     if let toml::Value::Table(server) = server {
         for (name, value) in settings {
             let value = value.parse::<i64>().map_or_else(|_| toml::Value::String(value.clone()), toml::Value::Integer);

@@ -22,7 +22,7 @@ pub(super) fn run(command: LimitsCommand) -> Result<u8, Failure> {
     match command {
         LimitsCommand::Sweep(options) => {
             let (named, out) = (options.named(), options.out());
-            red_without_verdict(&named, out.as_deref(), |folder| sweep::run(options, folder))
+            red_without_verdict(&named, out.as_deref(), |folder| sweep::run(&options, folder))
         }
         LimitsCommand::Verify(options) => {
             let (named, out) = (options.named(), options.out());

@@ -48,6 +48,17 @@ Examples:
   ks-fleet limits sweep s.toml --vary RATE_LIMIT_DEVICE_BURST=1..100 --confirm=2m  the winner under load, over sockets
   ks-fleet limits sweep --resume reports/runs/s-limits-20260101000000             the trials it lacks";
 
+/// How long the recommended configuration runs under load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Confirmation {
+    AsScenario,
+    For(Duration),
+}
+
+fn confirmation(text: &str) -> Result<Confirmation, String> {
+    if text == "scenario" { Ok(Confirmation::AsScenario) } else { parse_duration(text).map(Confirmation::For) }
+}
+
 /// Options of `limits sweep`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct SweepOptions {
@@ -72,9 +83,10 @@ pub(in crate::cli) struct SweepOptions {
     /// Make the trials that this folder of an interrupted sweep lacks; other flags may be omitted, or must be the same
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Run the recommended configuration under load, over sockets and in real time, for this long [default: the scenario's duration]
-    #[arg(long, value_name = "D", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
-    confirm: Option<Option<Duration>>,
+    /// Run the recommended configuration under load, over sockets and in real time, for this long: --confirm=2m [default: as long
+    /// as the scenario]
+    #[arg(long, value_name = "D", num_args = 0..=1, require_equals = true, default_missing_value = "scenario", value_parser = confirmation)]
+    confirm: Option<Confirmation>,
     /// How documents are signed: `modelled` is a keyed hash, several times as fast, and noted on the page [default: modelled]
     #[arg(long, value_enum)]
     signatures: Option<Signatures>,
@@ -135,7 +147,7 @@ impl SweepOptions {
     }
 }
 
-pub(super) fn run(options: SweepOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+pub(super) fn run(options: &SweepOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
     if options.options.events.is_some() {
         return Err(Failure::BadRequest("a sweep keeps no event log; omit --events".to_owned()));
     }
@@ -180,7 +192,7 @@ pub(super) fn run(options: SweepOptions, folder: Option<&RunFolder>) -> Result<u
         let why = why.unwrap_or_default();
         return Err(Failure::BadRequest(format!("the server refuses every configuration, such as {why}")));
     }
-    make_and_conclude(&sweep, &request, &plan, (&options, &path, &text), folder)
+    make_and_conclude(&sweep, &request, &plan, (options, &path, &text), folder)
 }
 
 /// Makes the trials in their folder, and writes and prints the results.
@@ -214,13 +226,17 @@ fn make_and_conclude(
     let state = state.inspect_err(|failure| folder.fail(&plan.name, SystemClock.now(), &failure.to_string()))?;
     record.put_in_order()?;
     let mut result = sweep_of(sweep, &record, state, folder.path());
-    let confirmed = match &options.confirm {
-        Some(lasts) if state.is_final() => {
-            Some(confirm(&mut result, (path, text), *lasts, &options.options, folder.path())?)
+    let confirmed = match options.confirm.filter(|_| state.is_final()) {
+        Some(confirmation) => {
+            let lasts = match confirmation {
+                Confirmation::AsScenario => None,
+                Confirmation::For(lasts) => Some(lasts),
+            };
+            confirm(&mut result, (path, text), lasts, &options.options, folder.path())?
         }
-        _ => None,
+        None => 0,
     };
-    conclude(&result, folder, &plan.name, &options.options, confirmed.unwrap_or(0))
+    conclude(&result, folder, &plan.name, &options.options, confirmed)
 }
 
 /// The sweep of what is recorded, with how it ended or when it was drawn.

@@ -1,13 +1,19 @@
 //! `ks-fleet limits verify`: whether deployed limits meet the objectives of scenarios.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ks_protocol::number::within;
 use ks_reports::{
     run_folder::{Summary, Verdict},
     sweep::Configuration,
 };
-use ks_server::clock::{Clock, SystemClock};
+use ks_server::{
+    clock::{Clock, SystemClock},
+    limit::{Spec, TABLE},
+};
 use serde::Serialize;
 
 use crate::{
@@ -16,8 +22,9 @@ use crate::{
         execute::{check_possible, plan, quoted, read},
         interrupt::interruptible,
         output::{complain, say, say_json},
+        target::TargetOptions,
     },
-    drive::rehearse::Signatures,
+    drive::{load::limits_at, rehearse::Signatures, target::Target},
     failure::Failure,
     folder::RunFolder,
     limits::{checked, limits_of_environment, with_settings},
@@ -29,8 +36,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ks-fleet limits verify scenarios/flooded-neighbor.toml scenarios/reconnect-storm.toml --env /etc/ks-server/env
   ks-fleet limits verify scenarios/*.toml --env limits.env --trials 3 --signatures modelled --out limits-verified
+  ADMIN_TOKEN=... ks-fleet limits verify scenarios/flooded-neighbor.toml --target http://127.0.0.1:3000
 
-Exit codes: 0 every objective was kept, 99 one was broken, 2 a scenario or the file is invalid, 4 inconclusive.";
+Exit codes: 0 every objective was met and every limit of the file fired, 99 one was missed or one never fired, 2 a scenario or the file is invalid, 4 inconclusive.";
 
 /// Options of `limits verify`.
 #[derive(Debug, clap::Args)]
@@ -39,8 +47,13 @@ pub(in crate::cli) struct VerifyOptions {
     #[arg(required = true)]
     scenarios: Vec<PathBuf>,
     /// The deployed settings: a file of lines NAME=VALUE, of which those that begin with RATE_LIMIT count
-    #[arg(long, value_name = "FILE")]
-    env: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "target", conflicts_with = "target")]
+    env: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetOptions,
+    /// This limit need not fire: its name as in `GET /api/limits`; may be repeated
+    #[arg(long, value_name = "LIMIT")]
+    may_stay_silent: Vec<String>,
     /// Rehearse each scenario with this many seeds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = within(1..=1_000_u32))]
     trials: u32,
@@ -77,24 +90,64 @@ struct Objective {
     why: String,
 }
 
+/// The limits that are deployed.
+struct Deployed {
+    /// Where they were read.
+    place: String,
+    settings: BTreeMap<String, String>,
+}
+
+impl Deployed {
+    fn of_file(path: &Path) -> Result<Self, Failure> {
+        let text = ks_reports::bounded::read(path, ks_reports::bounded::FILE_BYTES_MAX)
+            .map_err(|cause| Failure::File { what: "read", path: path.to_owned(), cause })?;
+        let place = path.display().to_string();
+        let wrong = |why: String| Failure::BadRequest(format!("{place}: {why}"));
+        let (settings, others) = limits_of_environment(&String::from_utf8_lossy(&text)).map_err(wrong)?;
+        complain(&format!("{} limits of {place} ({others} other settings do not matter)", settings.len()));
+        Ok(Self { place, settings })
+    }
+
+    fn of_target(target: Target) -> Result<Self, Failure> {
+        let settings = settings_of_target(&target.reached()?)?;
+        let place = "the target".to_owned();
+        complain(&format!("{} settings of the limits in force at {place}", settings.len()));
+        Ok(Self { place, settings })
+    }
+
+    /// The limits that these settings name.
+    fn limits(&self) -> impl Iterator<Item = &'static Spec> {
+        let is_named = |spec: &&Spec| {
+            let own = spec.numbers().map(|number| number.setting).chain([spec.mode_setting]);
+            own.into_iter().any(|name| self.settings.contains_key(name))
+        };
+        TABLE.iter().filter(is_named)
+    }
+}
+
 pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
-    let text = ks_reports::bounded::read(&options.env, ks_reports::bounded::FILE_BYTES_MAX)
-        .map_err(|cause| Failure::File { what: "read", path: options.env.clone(), cause })?;
-    let of_file = |why: String| Failure::BadRequest(format!("{}: {why}", options.env.display()));
-    let (settings, others) = limits_of_environment(&String::from_utf8_lossy(&text)).map_err(of_file)?;
+    let names: Vec<&str> = TABLE.iter().map(|spec| spec.name).collect();
+    if let Some(unknown) = options.may_stay_silent.iter().find(|name| !names.contains(&name.as_str())) {
+        let why = format!("--may-stay-silent: the server has no limit `{unknown}`; it has {}", names.join(", "));
+        return Err(Failure::BadRequest(why));
+    }
+    let deployed = match (&options.env, options.target.clone().target()?) {
+        (Some(path), _) => Deployed::of_file(path)?,
+        (None, Some(target)) => Deployed::of_target(target)?,
+        (None, None) => return Err(Failure::BadRequest("give --env FILE or --target URL".to_owned())),
+    };
+    let of_file = |why: String| Failure::BadRequest(format!("{}: {why}", deployed.place));
     options.signatures.choose();
     let mut plans = Vec::new();
     for path in &options.scenarios {
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
         let named = |failure: Failure| Failure::BadRequest(format!("{}: {failure}", path.display()));
         check_possible(&plan, None).map_err(named)?;
-        refuse_unless_sound(&plan, &settings).map_err(of_file)?;
-        plans.push((path, with_settings(&plan, &settings)));
+        refuse_unless_sound(&plan, &deployed.settings).map_err(of_file)?;
+        plans.push((path, with_settings(&plan, &deployed.settings)));
     }
-    let count = settings.len();
-    complain(&format!("{count} limits of {} ({others} other settings do not matter)", options.env.display()));
     let stop = interruptible()?;
-    let mut objectives = Vec::new();
+    let (mut objectives, mut fired) = (Vec::new(), BTreeMap::new());
     for (path, plan) in &plans {
         for round in 0..u64::from(options.trials) {
             let seed = plan.seed.wrapping_add(round) & SEED_MAX;
@@ -104,9 +157,55 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
                 return Err(Failure::Interrupted("the remaining scenarios were not verified"));
             };
             objectives.extend(objectives_of(&summary));
+            for of in &summary.limits {
+                *fired.entry(of.name.clone()).or_insert(0_u64) += of.refused + of.would_refuse;
+            }
         }
     }
+    objectives.extend(silent(&deployed, &fired, &options.may_stay_silent));
     conclude(&objectives, options, folder)
+}
+
+/// Every limit that is deployed must fire in one of the scenarios: one that never does was never tried.
+fn silent(deployed: &Deployed, fired: &BTreeMap<String, u64>, may_stay: &[String]) -> Vec<Objective> {
+    let is_off = |spec: &Spec| deployed.settings.get(spec.mode_setting).is_some_and(|mode| mode == "off");
+    let wanted = deployed.limits().filter(|spec| !is_off(spec) && !may_stay.iter().any(|name| name == spec.name));
+    let objective = |spec: &Spec| {
+        let count = fired.get(spec.name).copied().unwrap_or(0);
+        let why = format!("no scenario reaches it: add one that does, or --may-stay-silent {}", spec.name);
+        Objective {
+            scenario: "all scenarios".to_owned(),
+            seed: 0,
+            objective: format!("the limit {} fires", spec.name),
+            verdict: if count > 0 { Verdict::Pass } else { Verdict::Fail },
+            why: if count > 0 { String::new() } else { why },
+        }
+    };
+    wanted.map(objective).collect()
+}
+
+/// The settings that are in force at a server.
+fn settings_of_target(target: &Target) -> Result<BTreeMap<String, String>, Failure> {
+    let url = target.url.clone();
+    let observed = actix::System::new()
+        .block_on(limits_at(target))
+        .map_err(|error| Failure::Target { target: url.clone(), why: format!("its limits can't be read: {error}") })?;
+    let mut settings = BTreeMap::new();
+    for of in observed {
+        let Some(spec) = TABLE.iter().find(|spec| spec.name == of.name) else {
+            let why = format!("it has a limit {} that this program does not know", of.name);
+            return Err(Failure::NotOurs { target: url, why });
+        };
+        let rate = of.per_min.or(of.per_day);
+        let numbers = [(Some(spec.rate.setting), rate), (spec.burst.map(|burst| burst.setting), of.burst)];
+        for (name, value) in numbers {
+            if let (Some(name), Some(value)) = (name, value) {
+                settings.insert(name.to_owned(), value.to_string());
+            }
+        }
+        settings.insert(spec.mode_setting.to_owned(), of.mode);
+    }
+    Ok(settings)
 }
 
 /// Refuses settings that the server would refuse.
@@ -162,7 +261,8 @@ fn conclude(objectives: &[Objective], options: &VerifyOptions, folder: Option<&R
         };
         let line = |of: &Objective| {
             let why = if of.why.is_empty() { String::new() } else { format!(": {}", of.why) };
-            format!("{}  {}, seed {}: {}{why}", word(of), of.scenario, of.seed, of.objective)
+            let seed = if of.seed == 0 { String::new() } else { format!(", seed {}", of.seed) };
+            format!("{}  {}{seed}: {}{why}", word(of), of.scenario, of.objective)
         };
         say(&objectives.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }

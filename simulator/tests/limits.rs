@@ -121,6 +121,10 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
     for file in ["sweep.json", "sweep.html", "sweep.csv", "limits.png", "pareto_front.svg", "junit.xml"] {
         assert!(folder.path().join("s").join(file).exists(), "{file}");
     }
+    let documented = ["configurations", "tried", "recommended", "recommendation", "environment", "varied", "trials"];
+    for field in documented.into_iter().chain(["trials_made", "state", "invariant_violations", "format"]) {
+        assert!(!result[field].is_null(), "docs/rehearsals.md names {field}");
+    }
     let html = std::fs::read_to_string(folder.path().join("s/sweep.html")).unwrap();
     assert!(html.contains("<pre>RATE_LIMIT_DEVICE_PER_MIN=60</pre>"), "the line to paste");
 }

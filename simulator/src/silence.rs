@@ -68,10 +68,12 @@ mod tests {
             ("ALL-BEFORE-RAMP-COUNTS-FROM-IT", &[1, 2, 3]),
             ("NEVER", &[]),
         ];
-        let mut silences = Silences::new(epoch, Duration::from_secs(60), Duration::from_secs(60));
+        let mut silences = Silences::new(epoch, Duration::from_mins(1), Duration::from_mins(1));
         let name = |name: &str| name.parse::<DeviceId>().unwrap();
         for (device, seconds) in beats {
-            seconds.iter().for_each(|s| silences.heard(&name(device), at(*s)));
+            for s in seconds {
+                silences.heard(&name(device), at(*s));
+            }
         }
         let is_late = |device: &str| silences.late([name(device)].iter(), at(600)).devices == 1;
         let late: Vec<&str> = beats.iter().map(|(device, _)| *device).filter(|device| is_late(device)).collect();

@@ -157,6 +157,7 @@ fn files_of_a_folder_are_configurations_and_one_that_the_server_refuses_does_not
     let configs = folder.path().join("c");
     std::fs::create_dir(&configs).unwrap();
     std::fs::write(configs.join("tight.env"), "# tight\nRATE_LIMIT_DEVICE_PER_MIN=15\n").unwrap();
+    std::fs::write(configs.join("loose.env"), "export RATE_LIMIT_DEVICE_PER_MIN='60'\n").unwrap();
     std::fs::write(configs.join("wrong.env"), "RATE_LIMIT_DEVICE_PER_MIN=0\n").unwrap();
     let flags = ["limits", "sweep", "small.toml", "--configs", "c", "--duration", "2m", "--trials", "1", "--out", "s"];
     let output = fleet_in(folder.path(), &flags);

@@ -7,7 +7,7 @@ use super::chart::{Chart, Mark, Panel, Point, Series};
 use super::pen::pens;
 use super::theme::{self, INK, PAPER};
 use crate::number::compact;
-use crate::sweep::{Figures, Spread, Sweep, Tried, Varied};
+use crate::sweep::{Figures, Spread, Sweep, Tried, Varied, short};
 
 /// More columns than this have no room for numbers.
 const NUMBERED_MAX: usize = 12;
@@ -134,7 +134,7 @@ fn heat(of: &Sweep, (across, up): (&Varied, &Varied), shown: &[Shown]) -> Chart 
         if let Some(best) = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name)) {
             let place = |varied: &Varied| varied.values.iter().position(|own| value(best, varied) == Some(own));
             if let (Some(column), Some(row)) = (place(across), place(up)) {
-                marks.push(outline((column, row)));
+                marks.extend(outline((column, row)));
             }
         }
         let mut y = categories(up);
@@ -155,7 +155,7 @@ fn cell((column, row): (usize, usize), number: Option<f64>, most: f64, deepest: 
     let (inside, edge) = (left + 1.0, 0.03);
     let points = vec![(left, bottom + edge, bottom + 1.0 - edge), (inside - edge, bottom + edge, bottom + 1.0 - edge)];
     let mut marks = vec![Mark::Area { points, colour }];
-    let ink = if depth.is_some_and(|depth| depth > 0.55) { PAPER } else { INK };
+    let ink = if depth.is_some_and(|depth| depth > 0.68) { PAPER } else { INK };
     if columns <= NUMBERED_MAX {
         let text = number.map_or_else(|| "×".to_owned(), compact);
         marks.push(Mark::Label { at: (left + 0.5, bottom + 0.5), text, colour: ink });
@@ -164,11 +164,12 @@ fn cell((column, row): (usize, usize), number: Option<f64>, most: f64, deepest: 
 }
 
 /// A frame around the recommended cell.
-fn outline((column, row): (usize, usize)) -> Mark {
+fn outline((column, row): (usize, usize)) -> [Mark; 2] {
     let (left, bottom, edge) = (column as f64, row as f64, 0.03);
     let (right, bottom, top) = (left + 1.0 - edge, bottom + edge, bottom + 1.0 - edge);
-    let points = vec![(left, bottom), (left, top), (right, top), (right, bottom), (left, bottom)];
-    Mark::Line { points, width: 3.0, colour: INK }
+    let corners =
+        [vec![(left, bottom), (left, top), (right, top)], vec![(left, bottom), (right, bottom), (right, top)]];
+    corners.map(|points| Mark::Line { points, width: 3.0, colour: INK })
 }
 
 /// A colour between paper and the deepest.
@@ -193,7 +194,9 @@ fn frame(of: &Sweep, x: Axis, panels: Vec<Panel>, words: &[String], how: &str) -
         })
         .unwrap_or_default();
     let fixed = if fixed.is_empty() { String::new() } else { format!(" All with {}.", fixed.join(", ")) };
-    let legend = of.recommended.iter().map(|name| (format!("recommended: {name}"), theme::INK)).collect();
+    let best = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name));
+    let named = |best: &Tried| (format!("recommended: {}", short(&of.asked, &best.configuration)), theme::INK);
+    let legend = best.map(named).into_iter().collect();
     Chart {
         title: "What each limit costs and lets through".into(),
         subtitle: format!("{how}.{fixed}"),
@@ -242,7 +245,7 @@ mod tests {
         for panel in &chart.panels {
             let cells = panel.marks.iter().filter(|mark| matches!(mark, Mark::Area { .. })).count();
             let frames = panel.marks.iter().filter(|mark| matches!(mark, Mark::Line { .. })).count();
-            assert_eq!((cells, frames), (16, 1));
+            assert_eq!((cells, frames), (16, 2), "a frame is two lines");
         }
         assert!(chart.description.contains("A=2 B=8: 30 honest requests refused"), "{}", chart.description);
         let figure = plot::figure("limits", chart, false).unwrap();

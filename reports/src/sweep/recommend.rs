@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{Figures, Tried};
 
 /// How it is chosen, for the page.
-pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial (of all, if there is none): the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide.";
+pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial (of all, if there is none), and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide.";
 
 /// Marks the configurations that no other one beats in both cost and load.
 pub(super) fn mark_front(tried: &mut [Tried], has_attackers: bool) {
@@ -24,12 +24,15 @@ pub(super) fn mark_front(tried: &mut [Tried], has_attackers: bool) {
 pub(super) fn choose(tried: &[Tried], has_attackers: bool) -> Option<usize> {
     let all = || tried.iter().enumerate().filter_map(|(nth, of)| Some((nth, of, of.figures.as_ref()?)));
     let meets_objectives = |figures: &Figures| figures.passed == figures.trials && figures.attacks_accepted == 0;
+    // Settings that contradict each other hold only as long as nothing but this traffic comes.
+    let warnings = |of: &Tried| of.configuration.warnings.len();
     let any_does = all().any(|(_, _, figures)| meets_objectives(figures));
     let candidates = all().filter(|(_, _, figures)| !any_does || meets_objectives(figures));
     let best = candidates.min_by(|(_, one, own), (_, another, others)| {
         let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);
-        late(own)
-            .total_cmp(&late(others))
+        warnings(one)
+            .cmp(&warnings(another))
+            .then_with(|| late(own).total_cmp(&late(others)))
             .then_with(|| own.cost().total_cmp(&others.cost()))
             .then_with(|| own.load(has_attackers).mean.total_cmp(&others.load(has_attackers).mean))
             .then_with(|| tighter(one, another))

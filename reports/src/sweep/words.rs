@@ -86,10 +86,10 @@ pub fn table(of: &Sweep) -> String {
     let columns = columns(of);
     let pick = |cells: &[String]| columns.iter().filter_map(|nth| cells.get(*nth).cloned()).collect::<Vec<_>>();
     let heading: Vec<String> = COLUMNS.iter().skip(1).map(|name| (*name).to_owned()).collect();
-    let mut lines = vec![(COLUMNS.first().map_or_else(String::new, |name| (*name).to_owned()), pick(&heading))];
+    let mut lines = vec![("  Configuration".to_owned(), pick(&heading))];
     for tried in &of.tried {
         let is_it = of.recommended.as_ref() == Some(&tried.configuration.name);
-        let name = format!("{}{}", if is_it { "> " } else { "  " }, tried.configuration.name);
+        let name = format!("{}{}", if is_it { "> " } else { "  " }, short(&of.asked, &tried.configuration));
         lines.push((name, pick(&row(tried))));
     }
     let width = |text: &str| text.chars().count();
@@ -102,7 +102,9 @@ pub fn table(of: &Sweep) -> String {
         let cells: String = cells.iter().zip(widths.iter().copied()).map(padded).collect();
         format!("{name:<first$}{cells}").trim_end().replace('\u{a0}', " ")
     };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    let varied = varied_names(&of.asked);
+    let above = if varied.is_empty() { None } else { Some(format!("Configurations: {varied}")) };
+    above.into_iter().chain(lines.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// How many trials were made of how many, and how they ended.

@@ -23,6 +23,7 @@ mod markdown;
 mod moments;
 mod number;
 mod plot;
+pub mod recovery;
 pub mod review;
 mod run;
 pub mod run_folder;

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::recovery::Recovery;
+
 /// Version of this contract that is written; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 
@@ -170,6 +172,9 @@ pub struct Summary {
     /// Why a rehearsal ended before its time by itself; none if it lasted as planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_early: Option<String>,
+    /// How devices recovered from outages; none when no outage ended within the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::recovery::{OutageRecovery, Recovered, Recovery};
 use crate::review::{
     Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, StoryEvent, ThresholdOutcome, Trip, Truth,
 };
@@ -81,8 +82,18 @@ pub(crate) fn summary() -> Summary {
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         ended_early: None,
         notes: vec!["Server and generator shared one machine.".into()],
+        recovery: Some(recovery()),
         rollout: None,
     }
+}
+
+/// Three of a thousand devices were never served again.
+fn recovery() -> Recovery {
+    let recovered = Recovered { affected: 1_000, never_served: 3, p50_s: Some(1.5), p99_s: Some(4.0), max_s: None };
+    let curve = vec![(0.5, 100), (1.5, 600), (4.0, 997)];
+    let what = "restart_server".to_owned();
+    let outage = OutageRecovery { what, site: None, from_s: 10.0, to_s: 12.0, recovered, curve };
+    Recovery { all: recovered, outages: vec![outage] }
 }
 
 /// One tick of a second: `offered` beats, all of them acknowledged in a few milliseconds.

@@ -32,6 +32,7 @@ pub mod link;
 pub mod measure;
 mod number;
 pub mod operator;
+pub mod outages;
 pub mod pages;
 pub mod pairs;
 pub mod parallel;

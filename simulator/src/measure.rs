@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
+use crate::outages::Recovered;
 use crate::scenario::ChurnKind;
 
 /// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.
@@ -160,6 +161,8 @@ pub struct Measurements {
     pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: ground truth.
     pub running: BTreeMap<String, i64>,
+    /// How devices recovered from outages, by the outage's number in the order of their ends.
+    pub recovered: BTreeMap<usize, Recovered>,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -184,6 +187,7 @@ impl Default for Measurements {
             churn: BTreeMap::new(),
             broken: BTreeMap::new(),
             running: BTreeMap::new(),
+            recovered: BTreeMap::new(),
             registered: 0,
             in_flight: 0,
         }
@@ -248,6 +252,9 @@ impl Measurements {
         for (version, change) in &other.running {
             *self.running.entry(version.clone()).or_default() += change;
         }
+        for (outage, recovered) in &other.recovered {
+            self.recovered.entry(*outage).or_default().add(recovered);
+        }
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }
@@ -259,6 +266,13 @@ impl Measurements {
             broken.first_at = broken.first_at.min(more.first_at);
         };
         self.broken.entry(version.to_owned()).and_modify(sum).or_insert(more);
+    }
+
+    /// How devices recovered from all outages together.
+    pub fn recovered(&self) -> Recovered {
+        let mut sum = Recovered::default();
+        self.recovered.values().for_each(|recovered| sum.add(recovered));
+        sum
     }
 
     /// Devices that any release has broken.

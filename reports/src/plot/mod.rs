@@ -17,6 +17,7 @@ mod operating_characteristic;
 mod paint;
 mod pen;
 mod percentile_curve;
+mod recovery;
 mod rollout_outcomes;
 mod rollout_stages;
 pub(crate) mod rollouts;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Plot] = &[
     Plot { name: "rollout_outcomes", chart: rollout_outcomes::chart, needs: Needs::Rollout },
     Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: Needs::Gate },
     Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: Needs::Rollout },
+    Plot { name: "recovery", chart: recovery::chart, needs: Needs::Outage },
     Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: Needs::Nothing },
     Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Latency },
     Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Latency },
@@ -57,6 +59,8 @@ enum Needs {
     Nothing,
     /// Something that took time.
     Latency,
+    /// An outage that ended.
+    Outage,
     /// Samples of a rollout.
     Rollout,
     /// Samples of a rollout whose gate was judged.
@@ -83,6 +87,7 @@ impl Plot {
         match self.needs {
             Needs::Nothing => true,
             Needs::Latency => run.summary.has_latency,
+            Needs::Outage => run.summary.recovery.is_some(),
             Needs::Rollout => run.rollouts.samples().next().is_some(),
             Needs::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
         }

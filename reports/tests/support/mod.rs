@@ -102,6 +102,7 @@ impl Folder {
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             ended_early: None,
             notes: Vec::new(),
+            recovery: None,
             rollout: None,
         };
         Folder { summary, ticks, latency, rollouts: Vec::new(), decisions: Vec::new() }

@@ -136,6 +136,7 @@ impl Collector {
             rollouts: self.watch.seen,
             rollout: None,
             violations: None,
+            outages: Vec::new(),
             lasted,
             is_settled,
             interrupted,

@@ -29,6 +29,7 @@ use crate::{
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
     measure::Measurements,
     operator::OperatorError,
+    outages::Outage,
     resources,
     review::{Confirmations, Notes, review},
     rollout_monitor::ObservedRollouts,
@@ -125,6 +126,8 @@ pub struct RunOutcome {
     pub server_rss_bytes: Option<u64>,
     /// What was measured in each phase of the timeline, by its name.
     pub phases: BTreeMap<String, PhaseFigures>,
+    /// Outages that ended within it.
+    pub outages: Vec<Outage>,
     /// Violated invariants; none if nothing observed them.
     pub violations: Option<Vec<Violation>>,
 }
@@ -198,7 +201,8 @@ impl Run<'_> {
         let judged = self.run_context.witness.as_ref().filter(|_| stop_timeout.lost.is_empty());
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
-        Ok(RunOutcome { rollout, violations, unjudged: stop_timeout.lost, ..played })
+        let outages = self.run_context.outages.all();
+        Ok(RunOutcome { rollout, violations, outages, unjudged: stop_timeout.lost, ..played })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

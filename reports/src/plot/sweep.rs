@@ -101,7 +101,7 @@ fn lines(of: &Sweep, varied: &Varied, shown: &[Shown]) -> Chart {
             height: 0.75,
             marks: Vec::new(),
             series,
-            empty: None,
+            empty: (most <= 0.0).then(|| "none in any trial".into()),
         });
     }
     frame(of, x, panels, &words, "The mean of the trials, with the least and the greatest")

@@ -26,9 +26,15 @@ pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
     document_reloaded(reload_s, &title, "sweep of rate limits", &of.asked.scenario, &sections.concat())
 }
 
+/// A text whose names of settings may be broken on a phone.
+fn breakable(of: &str) -> String {
+    text(of).replace('_', "_<wbr>")
+}
+
 /// The recommendation, the lines to paste, and what to doubt.
 fn verdict(of: &Sweep) -> String {
-    let mut body = format!("<p><strong>{}</strong></p>\n", text(&of.recommendation));
+    let (first, rest) = of.recommendation.split_once(". ").unwrap_or((of.recommendation.as_str(), ""));
+    let mut body = format!("<p><strong>{}.</strong> {}</p>\n", breakable(first.trim_end_matches('.')), breakable(rest));
     if !of.environment.is_empty() {
         body += &format!("<p>For the server's environment:</p>\n<pre>{}</pre>\n", text(&of.environment.join("\n")));
     }
@@ -73,10 +79,11 @@ fn refused(of: &Sweep) -> String {
     let mut items = String::new();
     for own in of.tried.iter().map(|tried| &tried.configuration) {
         if let Some(why) = &own.refused {
-            items += &format!("<li>{}: not tried, the server refuses it: {}</li>\n", text(&own.name), text(why));
+            items +=
+                &format!("<li>{}: not tried, the server refuses it: {}</li>\n", breakable(&own.name), breakable(why));
         }
         for warning in &own.warnings {
-            items += &format!("<li>{}: the server warns: {}</li>\n", text(&own.name), text(warning));
+            items += &format!("<li>{}: the server warns: {}</li>\n", breakable(&own.name), breakable(warning));
         }
     }
     if items.is_empty() {

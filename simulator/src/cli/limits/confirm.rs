@@ -6,10 +6,7 @@ use std::{path::Path, process::Command, time::Duration};
 use ks_protocol::duration;
 use ks_reports::sweep::Sweep;
 
-use crate::{
-    cli::{Options, execute::quoted},
-    failure::Failure,
-};
+use crate::{cli::execute::quoted, failure::Failure, trials::Request};
 
 /// The scenario with the recommended settings, in the sweep's folder.
 const SCENARIO: &str = "recommended.toml";
@@ -21,7 +18,7 @@ pub(super) fn confirm(
     result: &mut Sweep,
     (path, text): (&Path, &[u8]),
     lasts: Option<Duration>,
-    options: &Options,
+    (request, is_quiet): (&Request, bool),
     folder: &Path,
 ) -> Result<u8, Failure> {
     let Some(name) = result.recommended.clone() else { return Ok(0) };
@@ -46,15 +43,15 @@ pub(super) fn confirm(
     let mut command = Command::new(program);
     command.arg("run").arg(&file).arg("--out").arg(&out);
     for (flag, value) in [
-        ("--devices", options.devices.map(|of| of.to_string())),
-        ("--duration", lasts.or(options.duration).map(duration::format)),
-        ("--seed", options.seed.map(|of| of.to_string())),
+        ("--devices", request.devices.map(|of| of.to_string())),
+        ("--duration", lasts.or(request.duration_ms.map(Duration::from_millis)).map(duration::format)),
+        ("--seed", request.seed.map(|of| of.to_string())),
     ] {
         if let Some(value) = value {
             command.args([flag, &value]);
         }
     }
-    if options.quiet {
+    if is_quiet {
         command.arg("--quiet");
     }
     let ended = command.status().map_err(machine("start the run that confirms"))?;

@@ -232,7 +232,7 @@ fn make_and_conclude(
                 Confirmation::AsScenario => None,
                 Confirmation::For(lasts) => Some(lasts),
             };
-            confirm(&mut result, (path, text), lasts, &options.options, folder.path())?
+            confirm(&mut result, (path, text), lasts, (&request.base, options.options.quiet), folder.path())?
         }
         None => 0,
     };

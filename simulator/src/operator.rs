@@ -209,6 +209,8 @@ pub struct ObservedLimit {
     pub per_day: Option<u32>,
     pub burst: Option<u32>,
     pub mode: String,
+    /// `default`, `settings` or `applied`.
+    pub source: String,
     checked: u64,
     refused: Fired,
     would_refuse: Fired,

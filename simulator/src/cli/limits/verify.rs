@@ -111,7 +111,7 @@ impl Deployed {
     fn of_target(target: Target) -> Result<Self, Failure> {
         let settings = settings_of_target(&target.reached()?)?;
         let place = "the target".to_owned();
-        complain(&format!("{} settings of the limits in force at {place}", settings.len()));
+        complain(&format!("{} settings of limits that {place} has changed", settings.len()));
         Ok(Self { place, settings })
     }
 
@@ -184,7 +184,7 @@ fn silent(deployed: &Deployed, fired: &BTreeMap<String, u64>, may_stay: &[String
     wanted.map(objective).collect()
 }
 
-/// The settings that are in force at a server.
+/// The settings that are in force at a server, without those that nobody has changed.
 fn settings_of_target(target: &Target) -> Result<BTreeMap<String, String>, Failure> {
     let url = target.url.clone();
     let observed = actix::System::new()
@@ -196,6 +196,9 @@ fn settings_of_target(target: &Target) -> Result<BTreeMap<String, String>, Failu
             let why = format!("it has a limit {} that this program does not know", of.name);
             return Err(Failure::NotOurs { target: url, why });
         };
+        if of.source == "default" {
+            continue; // nobody has chosen it, so no scenario has to reach it
+        }
         let rate = of.per_min.or(of.per_day);
         let numbers = [(Some(spec.rate.setting), rate), (spec.burst.map(|burst| burst.setting), of.burst)];
         for (name, value) in numbers {

@@ -116,7 +116,7 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
     near(share(2), 0.0, 0.01);
     assert_eq!(result["recommended"], "RATE_LIMIT_DEVICE_PER_MIN=60");
     assert_eq!(result["environment"][0], "RATE_LIMIT_DEVICE_PER_MIN=60");
-    assert_eq!(result["tried"][0]["is_told_apart"], true);
+    assert_eq!(result["tried"][0]["is_distinguished"], true);
     assert!(result["tried"][0]["warnings"][0].as_str().unwrap().contains("may make only 2"), "{}", result["tried"][0]);
     for file in ["sweep.json", "sweep.html", "sweep.csv", "limits.png", "pareto_front.svg", "junit.xml"] {
         assert!(folder.path().join("s").join(file).exists(), "{file}");

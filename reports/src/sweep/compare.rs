@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 use super::{SweepTrial, Tried};
 use crate::score::mean_difference;
 
-/// Marks whether each configuration is told apart from the chosen one.
+/// Marks whether each configuration is distinguished from the chosen one.
 pub(super) fn mark(tried: &mut [Tried], chosen: usize, trials: &BTreeMap<&str, Vec<&SweepTrial>>) {
     let Some(name) = tried.get(chosen).map(|of| of.configuration.name.clone()) else { return };
     let Some(base) = trials.get(name.as_str()) else { return };
     for (_, of) in tried.iter_mut().enumerate().filter(|(nth, _)| *nth != chosen) {
-        of.is_told_apart = trials.get(of.configuration.name.as_str()).and_then(|own| are_told_apart(own, base));
+        of.is_distinguished = trials.get(of.configuration.name.as_str()).and_then(|own| are_distinguished(own, base));
     }
 }
 
 /// Whether any of the figures that decide differs; none without two pairs of trials.
-pub(super) fn are_told_apart(own: &[&SweepTrial], base: &[&SweepTrial]) -> Option<bool> {
+pub(super) fn are_distinguished(own: &[&SweepTrial], base: &[&SweepTrial]) -> Option<bool> {
     let of_seed: BTreeMap<u64, &SweepTrial> = base.iter().map(|trial| (trial.seed, *trial)).collect();
     let pairs: Vec<(&SweepTrial, &SweepTrial)> =
         own.iter().filter_map(|trial| Some((*trial, *of_seed.get(&trial.seed)?))).collect();
@@ -65,10 +65,10 @@ mod tests {
     #[test]
     fn two_pairs_are_needed_and_only_the_same_seeds_are_compared() {
         let [a, b, other] = [trial("a", 1, 50, 7), trial("b", 1, 90, 7), trial("b", 2, 90, 7)];
-        assert_eq!(are_told_apart(&[&b], &[&a]), None);
-        assert_eq!(are_told_apart(&[&b, &other], &[&a]), None, "one seed in common");
+        assert_eq!(are_distinguished(&[&b], &[&a]), None);
+        assert_eq!(are_distinguished(&[&b, &other], &[&a]), None, "one seed in common");
         let second = trial("a", 2, 50, 7);
-        assert_eq!(are_told_apart(&[&b, &other], &[&a, &second]), Some(true));
-        assert_eq!(are_told_apart(&[&a, &second], &[&a, &second]), Some(false));
+        assert_eq!(are_distinguished(&[&b, &other], &[&a, &second]), Some(true));
+        assert_eq!(are_distinguished(&[&a, &second], &[&a, &second]), Some(false));
     }
 }

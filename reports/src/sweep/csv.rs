@@ -15,7 +15,7 @@ const COLUMNS: [&str; 12] = [
     "let_through_per_s_max_mean",
     "sent_per_served_mean",
     "recovery_p99_s_mean",
-    "is_told_apart",
+    "is_distinguished",
 ];
 
 pub(super) fn csv(of: &Sweep) -> String {
@@ -42,7 +42,7 @@ pub(super) fn csv(of: &Sweep) -> String {
             mean(Some(figures.let_through_per_s_max)),
             mean(figures.sent_per_served),
             mean(figures.recovery_p99_s),
-            tried.is_told_apart.map_or_else(String::new, |is| is.to_string()),
+            tried.is_distinguished.map_or_else(String::new, |is| is.to_string()),
         ]);
         lines.push(line);
     }

@@ -151,7 +151,7 @@ pub struct Tried {
     /// Whether no other one has both a lower cost and a lower load.
     pub is_on_front: bool,
     /// Whether trials tell it apart from the recommended one, by cost or by load; none for that one and without two pairs of trials.
-    pub is_told_apart: Option<bool>,
+    pub is_distinguished: Option<bool>,
 }
 
 /// The results of all trials; `sweep.json`.
@@ -189,7 +189,7 @@ impl Sweep {
                 configuration: of.clone(),
                 figures: by_name.get(of.name.as_str()).map(|own| Figures::of(own)),
                 is_on_front: false,
-                is_told_apart: None,
+                is_distinguished: None,
             })
             .collect();
         recommend::mark_front(&mut tried, asked.has_attackers);

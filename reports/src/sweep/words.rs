@@ -202,7 +202,7 @@ fn apart(tried: &[Tried], trials: usize) -> String {
         return "With one trial of each, what differs by little may be chance: use --trials 3 or more.".to_owned();
     }
     let same: Vec<&str> =
-        tried.iter().filter(|of| of.is_told_apart == Some(false)).map(|of| of.configuration.name.as_str()).collect();
+        tried.iter().filter(|of| of.is_distinguished == Some(false)).map(|of| of.configuration.name.as_str()).collect();
     let more = same.len().saturating_sub(NAMED_MAX);
     let listed = same.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -222,7 +222,7 @@ pub(super) fn how(of: &Sweep) -> String {
          Let through: attackers' requests that no limit refused, so that the server had to judge them. Peak: the same of all requests, \
          a second, in the busiest tick. Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
          an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
-         over the trials. Two configurations are told apart if the 95 % limits of the mean difference on the same seeds (paired t \
+         over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \
          test) leave zero out for any of refused, late, let through and peak; of a hundred comparisons, a few say so by chance.",
         span(of.asked.simulated_s),
         of.asked.first_seed,

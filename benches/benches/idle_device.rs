@@ -77,6 +77,7 @@ fn shard() -> Rc<Shard> {
         ground_truth: GroundTruth::default(),
         churn: Schedule::default(),
         network_faults: Arc::new(NetworkFaults::none(1)),
+        outages: Arc::default(),
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,

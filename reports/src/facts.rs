@@ -1,6 +1,7 @@
 //! Sentences and figures of a summary, shared by every form of the report.
 
 use crate::number;
+use crate::recovery::Recovered;
 use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, Verdict};
 
 /// The code of a success; everything else is a refusal or a failure.
@@ -60,6 +61,16 @@ pub(crate) fn requests(summary: &Summary) -> (u64, u64) {
     let codes = || summary.requests_by_code.values().flatten();
     let sum = |all: u64, (_, count): (&String, &u64)| all.saturating_add(*count);
     (codes().fold(0, sum), codes().filter(|(code, _)| *code != OK).fold(0, sum))
+}
+
+/// How long the fleet took to come back after outages, in words.
+pub(crate) fn recovery(of: &Recovered) -> String {
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "never".into(), number::span);
+    let (affected, never) = (number::grouped(of.affected), number::grouped(of.never_served));
+    let [half, most, all] = [of.p50_s, of.p99_s, of.max_s].map(time);
+    format!(
+        "{affected} devices affected: half were served again after {half}, 99 % after {most}, all after {all}; {never} were never served again"
+    )
 }
 
 /// The reconciliation in words.

@@ -23,12 +23,14 @@ mod markdown;
 mod moments;
 mod number;
 mod plot;
+pub mod recovery;
 pub mod review;
 mod run;
 pub mod run_folder;
 #[cfg(test)]
 mod sample;
 pub mod score;
+pub mod sweep;
 
 pub use error::ReportError;
 pub use event_log::{EventLogReader, EventLogWriter, LogEnd};
@@ -57,7 +59,7 @@ pub struct Drawn {
     pub files: Vec<PathBuf>,
 }
 
-/// Names of all files that the folder of a run, of a score or of advice may have, including pictures and unfinished files.
+/// Names of all files that the folder of a run, of a score, of advice or of a sweep may have, including pictures and unfinished files.
 pub fn file_names() -> Vec<String> {
     let data = [
         SUMMARY,
@@ -71,10 +73,15 @@ pub fn file_names() -> Vec<String> {
         score::TRIALS,
         score::TRIALS_ASKED,
         advice::ADVICE,
+        sweep::SWEEP,
+        sweep::SWEEP_TRIALS,
+        sweep::SWEEP_ASKED,
+        sweep::SWEEP_CSV,
     ];
-    let pages = [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN, advice::ADVICE_PAGE];
+    let pages =
+        [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN, advice::ADVICE_PAGE, sweep::SWEEP_PAGE];
     let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
-    let pictures = pictures.chain(plot::OF_ADVICE.map(|(name, _)| name));
+    let pictures = pictures.chain(plot::OF_ADVICE.map(|(name, _)| name)).chain(plot::OF_SWEEP.map(|(name, _)| name));
     let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
     let named: Vec<String> = data.into_iter().chain(pages).map(str::to_owned).chain(pictures).collect();
     named.iter().cloned().chain(named.iter().map(|name| files::unfinished(name))).collect()

@@ -129,6 +129,9 @@ fn numbers(summary: &Summary) -> String {
         grouped(requests),
         share(refused, requests)
     ));
+    if let Some(recovery) = &summary.recovery {
+        lines.push(format!("**Recovery from outages:** {}", facts::recovery(&recovery.all)));
+    }
     lines.push(format!("**Ledger:** {}", facts::ledger(&summary.ledger)));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);

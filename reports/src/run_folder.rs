@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::recovery::Recovery;
+
 /// Version of this contract that is written; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 
@@ -148,6 +150,15 @@ pub struct Summary {
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
     pub adversaries: BTreeMap<String, Attacks>,
+    /// What each limit of the server has decided, since the server last started; empty if it can't be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitCount>,
+    /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_devices: Option<LateDevices>,
+    /// Requests a second that no limit refused, honest ones and adversaries', in the busiest tick; none if nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_through_per_s_max: Option<f64>,
     /// What adversaries sent, by kind; all kinds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adversary_requests: BTreeMap<String, AdversaryRequests>,
@@ -170,6 +181,9 @@ pub struct Summary {
     /// Why a rehearsal ended before its time by itself; none if it lasted as planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_early: Option<String>,
+    /// How devices recovered from outages; none when no outage ended within the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// How the run's rollout of firmware ended; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
@@ -305,6 +319,27 @@ pub struct Attacks {
     /// Requests that prove nothing: not answered, or refused by a rate limit.
     #[serde(default)]
     pub unjudged: u64,
+}
+
+/// A limit of the server, and what it has decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitCount {
+    pub name: String,
+    /// `enforce`, `shadow` or `off`.
+    pub mode: String,
+    /// Requests that it was asked about.
+    pub checked: u64,
+    pub refused: u64,
+    /// Requests that it let through in shadow, and would have refused.
+    pub would_refuse: u64,
+}
+
+/// Honest devices that missed the deadline of the server's presence, for whatever reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LateDevices {
+    pub devices: u64,
+    /// Longest silence between two stored heartbeats in time, in seconds; counted from the end of the ramp to the end of the run.
+    pub deadline_s: f64,
 }
 
 /// What adversaries of one kind sent.

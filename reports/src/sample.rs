@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::recovery::{OutageRecovery, Recovered, Recovery};
 use crate::review::{
     Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, StoryEvent, ThresholdOutcome, Trip, Truth,
 };
@@ -59,6 +60,9 @@ pub(crate) fn summary() -> Summary {
             ..Generator::default()
         },
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
+        late_devices: None,
+            limits: Vec::new(),
+        let_through_per_s_max: None,
         adversary_requests: BTreeMap::new(),
         adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),
         expectations: vec![Expectation {
@@ -81,8 +85,18 @@ pub(crate) fn summary() -> Summary {
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         ended_early: None,
         notes: vec!["Server and generator shared one machine.".into()],
+        recovery: Some(recovery()),
         rollout: None,
     }
+}
+
+/// Three of a thousand devices were never served again.
+fn recovery() -> Recovery {
+    let recovered = Recovered { affected: 1_000, never_served: 3, p50_s: Some(1.5), p99_s: Some(4.0), max_s: None };
+    let curve = vec![(0.5, 100), (1.5, 600), (4.0, 997)];
+    let what = "restart_server".to_owned();
+    let outage = OutageRecovery { what, site: None, from_s: 10.0, to_s: 12.0, recovered, curve };
+    Recovery { all: recovered, outages: vec![outage] }
 }
 
 /// One tick of a second: `offered` beats, all of them acknowledged in a few milliseconds.

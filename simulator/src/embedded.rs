@@ -21,7 +21,7 @@ use ks_reports::bounded::FILE_BYTES_MAX;
 use crate::{
     folder::NO_LINK,
     resources,
-    server_process::{ServerAction, ServerProcess, StopPoint, Usage},
+    server_process::{Restart, ServerAction, ServerProcess, Usage},
     temporary::Temporary,
 };
 
@@ -88,13 +88,15 @@ impl EmbeddedServer {
         resources::cpu_s_of(self.process.borrow().child.id()).map(|now| now + self.earlier_cpu_s.get())
     }
 
-    fn start_again(&self) -> Result<(), String> {
-        if self.is_down.get() {
+    /// Starts it unless it runs; says whether it did.
+    fn start_again(&self) -> Result<bool, String> {
+        let was_down = self.is_down.get();
+        if was_down {
             let (process, _) = spawn(&self.settings, &self.log)?;
             self.process.replace(process);
             self.is_down.set(false);
         }
-        Ok(())
+        Ok(was_down)
     }
 }
 
@@ -121,7 +123,7 @@ impl Process {
 }
 
 impl ServerProcess for EmbeddedServer {
-    fn restart(self: Rc<Self>, kill: bool, _moment: StopPoint, down_for: Duration) -> ServerAction {
+    fn restart(self: Rc<Self>, Restart { kill, down_for, back, .. }: Restart) -> ServerAction {
         Box::pin(async move {
             if !self.is_down.get() {
                 self.earlier_cpu_s.set(self.cpu_s().unwrap_or(self.earlier_cpu_s.get()));
@@ -133,18 +135,24 @@ impl ServerProcess for EmbeddedServer {
                 self.is_down.set(true);
             }
             if down_for.is_zero() {
-                return self.start_again();
+                if self.start_again()? {
+                    back();
+                }
+                return Ok(());
             }
             actix::spawn(async move {
                 tokio::time::sleep(down_for).await;
-                let _ = self.start_again(); // `ensure_running` at the end of the run tries again and reports a failure
+                // `ensure_running` at the end of the run tries again and reports a failure.
+                if self.start_again() == Ok(true) {
+                    back();
+                }
             });
             Ok(())
         })
     }
 
     fn ensure_running(self: Rc<Self>) -> ServerAction {
-        Box::pin(async move { self.start_again() })
+        Box::pin(async move { self.start_again().map(|_| ()) })
     }
 
     fn ended(&self) -> Option<String> {

@@ -242,6 +242,13 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::RolloutPromoted => decided("promoted"),
         Metric::RolloutCompleted => decided("completed"),
         Metric::RolloutDetectionS => rollouts.detection_s(),
+        Metric::RecoveryP50S => recovered_s(total, 5_000),
+        Metric::RecoveryP99S => recovered_s(total, 9_900),
+        Metric::RecoveryMaxS => recovered_s(total, 10_000),
+        Metric::NeverServed => {
+            let recovered = total.recovered();
+            (recovered.affected() > 0).then_some(recovered.never as f64)
+        }
         Metric::Churn(kind) => Some(total.churn.get(kind).copied().unwrap_or(0) as f64),
         Metric::KeysRotated => Some(total.done.keys_rotated as f64),
         Metric::CommandsSucceeded => Some(total.done.commands_succeeded as f64),
@@ -250,6 +257,12 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         }
         _ => return Err(BySpan),
     })
+}
+
+/// When a share of the devices was served again; none if any of them never was.
+fn recovered_s(total: &Measurements, share_bp: u64) -> Option<f64> {
+    let recovered = total.recovered();
+    recovered.quantile_s(share_bp).filter(|_| recovered.never == 0)
 }
 
 impl Sum {

@@ -13,6 +13,7 @@ use ks_reports::{
     advice::ADVICE,
     run_folder::{EVENTS, SUMMARY, Summary, TICKS},
     score::{SCORE, TRIALS, TRIALS_ASKED},
+    sweep::{SWEEP, SWEEP_TRIALS},
 };
 use rustix::fs::{FlockOperation, OFlags, flock};
 
@@ -73,7 +74,9 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
     }
     Ok(has_others
-        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, ADVICE].iter().any(|name| path.join(name).exists()))
+        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, ADVICE, SWEEP, SWEEP_TRIALS]
+            .iter()
+            .any(|name| path.join(name).exists()))
 }
 
 /// Locks the folder for one run; none while another run holds it. Does not follow a symbolic link in place of the lock file.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
-use crate::scenario::ChurnKind;
+use crate::outages::Recovered;
+use crate::scenario::{AnswerCode, ChurnKind};
 
 /// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
@@ -160,6 +161,8 @@ pub struct Measurements {
     pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: ground truth.
     pub running: BTreeMap<String, i64>,
+    /// How devices recovered from outages, by the outage's number in the order of their ends.
+    pub recovered: BTreeMap<usize, Recovered>,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -184,13 +187,29 @@ impl Default for Measurements {
             churn: BTreeMap::new(),
             broken: BTreeMap::new(),
             running: BTreeMap::new(),
+            recovered: BTreeMap::new(),
             registered: 0,
             in_flight: 0,
         }
     }
 }
 
+/// The codes of requests that a limit refused.
+pub const LIMITED: [&str; 2] = ["RATE_LIMITED", "OVERLOADED"];
+
+/// Whether the limits let a request with this result through: the server answered it, and not with a refusal by a limit.
+pub fn is_let_through(code: &str) -> bool {
+    !LIMITED.contains(&code) && !AnswerCode::LOCAL.contains(&code)
+}
+
 impl Measurements {
+    /// Requests that ended and that no limit refused, of honest devices and of adversaries.
+    pub fn let_through(&self) -> u64 {
+        let honest = self.messages.values().flat_map(Measured::codes);
+        let adversaries = self.adversaries.values().flat_map(|of| of.codes.iter().map(|(code, count)| (*code, *count)));
+        honest.chain(adversaries).filter(|(code, _)| is_let_through(code)).map(|(_, count)| count).sum()
+    }
+
     /// Heartbeats that were due, as a count.
     pub fn offered(&self) -> u64 {
         u64::try_from(self.due).unwrap_or(0)
@@ -248,6 +267,9 @@ impl Measurements {
         for (version, change) in &other.running {
             *self.running.entry(version.clone()).or_default() += change;
         }
+        for (outage, recovered) in &other.recovered {
+            self.recovered.entry(*outage).or_default().add(recovered);
+        }
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }
@@ -259,6 +281,13 @@ impl Measurements {
             broken.first_at = broken.first_at.min(more.first_at);
         };
         self.broken.entry(version.to_owned()).and_modify(sum).or_insert(more);
+    }
+
+    /// How devices recovered from all outages together.
+    pub fn recovered(&self) -> Recovered {
+        let mut sum = Recovered::default();
+        self.recovered.values().for_each(|recovered| sum.add(recovered));
+        sum
     }
 
     /// Devices that any release has broken.

@@ -11,6 +11,7 @@ use ks_protocol::{
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
+use ks_reports::run_folder::LimitCount;
 use ks_server::{
     admin::{heartbeats::HeartbeatPage, page::Page},
     rollout::{policy::Policy, update::UpdateState},
@@ -198,6 +199,44 @@ pub enum OperatorError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+/// A limit as `GET /api/limits` shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ObservedLimit {
+    pub name: String,
+    pub per_min: Option<u32>,
+    pub per_day: Option<u32>,
+    pub burst: Option<u32>,
+    pub mode: String,
+    /// `default`, `settings` or `applied`.
+    pub source: String,
+    checked: u64,
+    refused: Fired,
+    would_refuse: Fired,
+}
+
+/// How often a limit has fired since the server started.
+#[derive(Debug, Clone, Deserialize)]
+struct Fired {
+    total: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct ObservedLimits {
+    limits: Vec<ObservedLimit>,
+}
+
+impl From<&ObservedLimit> for LimitCount {
+    fn from(of: &ObservedLimit) -> Self {
+        Self {
+            name: of.name.clone(),
+            mode: of.mode.clone(),
+            checked: of.checked,
+            refused: of.refused.total,
+            would_refuse: of.would_refuse.total,
+        }
+    }
 }
 
 /// An operator with the admin token.
@@ -435,6 +474,15 @@ impl Operator {
     /// Passes every punch that the server has to `each`, oldest first.
     pub async fn punches(&self, each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
         self.for_each_item("/api/attendance", each).await
+    }
+
+    /// The limits in force, and what each has decided.
+    pub async fn limits(&self) -> Result<Vec<ObservedLimit>, OperatorError> {
+        let path = "/api/limits".to_owned();
+        let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
+        let status: ObservedLimits = serde_json::from_slice(&body)
+            .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
+        Ok(status.limits)
     }
 
     /// Reads a list page by page.

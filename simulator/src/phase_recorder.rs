@@ -108,7 +108,7 @@ mod tests {
     use crate::{
         scenario,
         scenario_settings::ScenarioSettings,
-        server_process::{ServerAction, StopPoint, Usage},
+        server_process::{Restart, ServerAction, Usage},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\
@@ -119,7 +119,7 @@ mod tests {
     #[derive(Default)]
     struct Working(Cell<u32>);
     impl ServerProcess for Working {
-        fn restart(self: Rc<Self>, _: bool, _: StopPoint, _: Duration) -> ServerAction {
+        fn restart(self: Rc<Self>, _: Restart) -> ServerAction {
             Box::pin(async { Ok(()) })
         }
         fn ensure_running(self: Rc<Self>) -> ServerAction {

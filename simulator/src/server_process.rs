@@ -25,14 +25,26 @@ impl StopPoint {
     }
 }
 
+/// How to restart a server.
+pub struct Restart {
+    /// By `kill -9` instead of gracefully.
+    pub kill: bool,
+    /// When it stops.
+    pub moment: StopPoint,
+    /// How long it is down.
+    pub down_for: Duration,
+    /// Called once it is back; never if something else has started it before.
+    pub back: Box<dyn FnOnce()>,
+}
+
 /// Stops and restarts the server; an external server has none.
 pub trait ServerProcess {
-    /// Stops the server, by `kill -9` or gracefully, and starts it again on the same database after `down_for`.
+    /// Stops the server and starts it again on the same database.
     /// Completes when it has stopped, or has been ordered to stop at a later point.
     ///
     /// # Errors
     /// A sentence that says why it did not stop, or, if already known, why it did not start again.
-    fn restart(self: Rc<Self>, kill: bool, moment: StopPoint, down_for: Duration) -> ServerAction;
+    fn restart(self: Rc<Self>, order: Restart) -> ServerAction;
 
     /// Ensures that the server is running.
     ///

@@ -32,6 +32,7 @@ use crate::{
     link::{Network, faults::NetworkFaults},
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
+    outages::Outages,
     scenario::Plan,
     server_process::ServerProcess,
     shard::{RunTime, Shard},
@@ -105,6 +106,7 @@ impl<'a> Setup<'a> {
         let shared = SharedState {
             time: RunTime { started: Instant::now(), epoch },
             network_faults: Arc::new(NetworkFaults::none(plan.fleet.sites.len())),
+            outages: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
         };
         let names = devices.iter().map(|device| device.device_id.clone()).collect();
@@ -206,12 +208,13 @@ impl<'a> StartedRun<'a> {
             is_trial,
             ends_when_settled,
         } = parts;
-        let SharedState { time, network_faults, stop } = self.shared;
+        let SharedState { time, network_faults, outages, stop } = self.shared;
         let run_context = RunContext {
             time,
             operator: Rc::new(self.operator),
             watcher: self.watcher,
             network_faults,
+            outages,
             devices: Rc::new(self.names),
             server,
             disk,
@@ -243,6 +246,8 @@ impl<'a> StartedRun<'a> {
 pub struct SharedState {
     pub time: RunTime,
     pub network_faults: Arc<NetworkFaults>,
+    /// Outages that have ended.
+    pub outages: Arc<Outages>,
     /// Stops devices from scheduling further heartbeats.
     pub stop: Arc<AtomicBool>,
 }
@@ -255,7 +260,7 @@ pub fn shard(
     log: Option<Rc<RefCell<EventLog>>>,
     is_captured: bool,
 ) -> Shard {
-    let SharedState { time, network_faults, stop } = with;
+    let SharedState { time, network_faults, outages, stop } = with;
     Shard {
         time,
         timer,
@@ -267,6 +272,7 @@ pub fn shard(
         ground_truth: GroundTruth::of(plan),
         churn: Schedule::of(plan, time.epoch),
         network_faults,
+        outages,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,

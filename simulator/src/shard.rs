@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     churn::Schedule, event_log::EventLog, ground_truth::GroundTruth, link::faults::NetworkFaults,
-    measure::Measurements, scenario::HeartbeatInterval, timer::Timer,
+    measure::Measurements, outages::Outages, scenario::HeartbeatInterval, timer::Timer,
 };
 
 /// Most honest requests that are captured for adversaries.
@@ -67,6 +67,8 @@ pub struct Shard {
     /// When devices fail without any release.
     pub churn: Schedule,
     pub network_faults: Arc<NetworkFaults>,
+    /// Outages that have ended.
+    pub outages: Arc<Outages>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,
     /// True once the run was asked to end early.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use ks_protocol::{duration, time::UnixMs};
+use ks_reports::recovery::{OutageRecovery, Recovered, Recovery};
 use ks_reports::run_folder::{
     Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
     PhaseFigures, Summary, Verdict,
@@ -15,7 +16,8 @@ use crate::{
     expect::Final,
     invariants::{Invariant, Violation},
     measure::{Measured, Measurements, OK, Score},
-    number::counted,
+    number::{counted, grouped},
+    outages::{self, Outage},
     phase_recorder::adversary_requests,
     resources::{self, Resources},
     scenario::{Plan, Timing},
@@ -52,7 +54,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let reasons = Reasons {
         hard: facts(total, ledger, &played.failures, played.violations.iter().flatten(), total_failure.as_ref()),
         unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), played.unjudged].concat(),
-        unmet: played.aborted.into_iter().chain(not_met(&expectations)).collect(),
+        unmet: played.aborted.into_iter().chain(not_met(&expectations, total)).collect(),
         broken: played.broken.into_iter().collect(),
     };
     // A missed expectation that ended the run early is reported as an expectation.
@@ -85,10 +87,14 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
         generator,
+        recovery: recovery(about.plan, &played.outages, total),
         rollout: played.rollout,
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         adversary_requests: adversary_requests(total),
+        late_devices: played.late_devices,
+        limits: played.limits,
+        let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),
         events_kept: about.events_kept,
@@ -98,6 +104,30 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         notes: about.notes.into_iter().chain(churn(total)).collect(),
         ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
     }
+}
+
+/// How devices recovered from outages; none if no outage ended.
+fn recovery(plan: &Plan, outages: &[Outage], total: &Measurements) -> Option<Recovery> {
+    let none = outages::Recovered::default();
+    let of_outage = |(number, outage): (usize, &Outage)| {
+        let recovered = total.recovered.get(&number).unwrap_or(&none);
+        let site = outage.site.and_then(|site| plan.fleet.sites.get(site)).map(|site| site.name.clone());
+        OutageRecovery {
+            what: outage.what.to_owned(),
+            site,
+            from_s: outage.from.as_secs_f64(),
+            to_s: outage.to.as_secs_f64(),
+            recovered: recovered_in_short(recovered),
+            curve: recovered.curve(),
+        }
+    };
+    let each: Vec<OutageRecovery> = outages.iter().enumerate().map(of_outage).collect();
+    (!each.is_empty()).then(|| Recovery { all: recovered_in_short(&total.recovered()), outages: each })
+}
+
+fn recovered_in_short(recovered: &outages::Recovered) -> Recovered {
+    let [p50_s, p99_s, max_s] = [5_000, 9_900, 10_000].map(|share_bp| recovered.quantile_s(share_bp));
+    Recovered { affected: recovered.affected(), never_served: recovered.never, p50_s, p99_s, max_s }
 }
 
 /// The background failures of the run, in a sentence.
@@ -162,10 +192,15 @@ fn doubts(
 }
 
 /// Expectations that were not met, each in a sentence.
-fn not_met(expectations: &[Expectation]) -> impl Iterator<Item = String> {
+fn not_met(expectations: &[Expectation], total: &Measurements) -> impl Iterator<Item = String> {
+    let recovered = total.recovered();
     let unmet = expectations.iter().filter(|expectation| !expectation.pass);
-    unmet.map(|unmet| match unmet.actual {
+    unmet.map(move |unmet| match unmet.actual {
         Some(actual) => format!("`{} {}` was not met: {}", unmet.name, unmet.bound, rounded(actual)),
+        None if unmet.name.starts_with("fleet.recovery_") && recovered.never > 0 => {
+            let (never, affected) = (grouped(recovered.never), counted(recovered.affected(), "device"));
+            format!("`{} {}` was not met: {never} of {affected} were never served again", unmet.name, unmet.bound)
+        }
         None => format!("`{} {}` was not met: there was no sample", unmet.name, unmet.bound),
     })
 }

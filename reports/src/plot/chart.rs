@@ -89,6 +89,8 @@ pub(crate) enum Mark {
         points: Vec<(f64, f64, f64)>,
         colour: RGBColor,
     },
+    /// A text in the middle of a place.
+    Label { at: (f64, f64), text: String, colour: RGBColor },
     /// A dot with a text to its upper left.
     Spot {
         /// Where.

@@ -261,7 +261,7 @@ mod tests {
                     assert_eq!((*at, text.as_str()), ((4.0, 5.0), "2 of 40 failed"));
                     None
                 }
-                Mark::Area { .. } => None,
+                Mark::Area { .. } | Mark::Label { .. } => None,
             })
             .collect();
         assert_eq!(lines[1], [(0.0, 0.0), (5.0, 7.5)], "its own share, not that of the gate that is nearest");

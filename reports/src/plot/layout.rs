@@ -204,6 +204,9 @@ impl Sheet {
                 let lower = points.iter().rev().map(|(at, low, _)| (frame.x(x, *at), frame.y(y, *low)));
                 self.shapes.push(Shape::Area { points: upper.chain(lower).collect(), colour: *colour });
             }
+            Mark::Label { at, text, colour } => {
+                self.text((frame.x(x, at.0), frame.y(y, at.1)), text, *colour, Anchor::Middle);
+            }
             Mark::Spot { .. } => {}
         }
     }
@@ -219,6 +222,9 @@ impl Sheet {
         for (at, text, colour) in spots.collect::<Vec<_>>().into_iter().rev() {
             let (dot_x, dot_y) = (frame.x(x, at.0), frame.y(&panel.y, at.1));
             self.shapes.push(Shape::Dot { at: (dot_x, dot_y), radius: 4.5, colour: *colour });
+            if text.is_empty() {
+                continue;
+            }
             let width = theme::text_width(text, TEXT, true);
             let upper_left = ((dot_x + 4.0 - width).max(frame.left + 6.0), (dot_y - 16.0).max(frame.top + 10.0));
             let lower_right = (dot_x + 4.0, dot_y + 18.0);

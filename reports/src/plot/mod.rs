@@ -15,19 +15,23 @@ mod layout;
 mod names;
 mod operating_characteristic;
 mod paint;
+mod pareto_front;
 mod pen;
 mod percentile_curve;
+mod recovery;
 mod rollout_outcomes;
 mod rollout_stages;
 pub(crate) mod rollouts;
 mod series;
 mod stack;
+mod sweep;
 mod theme;
 pub(crate) mod timeline;
 
 use crate::advice::Advice;
 use crate::run::Run;
 use crate::score::Score;
+use crate::sweep::Sweep;
 use chart::Chart;
 
 /// Every plot, in the order of the report.
@@ -36,6 +40,7 @@ pub(crate) const ALL: &[Plot] = &[
     Plot { name: "rollout_outcomes", chart: rollout_outcomes::chart, needs: Needs::Rollout },
     Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: Needs::Gate },
     Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: Needs::Rollout },
+    Plot { name: "recovery", chart: recovery::chart, needs: Needs::Outage },
     Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: Needs::Nothing },
     Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Latency },
     Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Latency },
@@ -57,6 +62,8 @@ enum Needs {
     Nothing,
     /// Something that took time.
     Latency,
+    /// An outage that ended.
+    Outage,
     /// Samples of a rollout.
     Rollout,
     /// Samples of a rollout whose gate was judged.
@@ -83,6 +90,7 @@ impl Plot {
         match self.needs {
             Needs::Nothing => true,
             Needs::Latency => run.summary.has_latency,
+            Needs::Outage => run.summary.recovery.is_some(),
             Needs::Rollout => run.rollouts.samples().next().is_some(),
             Needs::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
         }
@@ -109,6 +117,12 @@ type OfAdvice = (&'static str, fn(&Advice) -> Chart);
 /// The pictures of advice.
 pub(crate) const OF_ADVICE: [OfAdvice; 2] =
     [("canary_size", canary_size::chart), ("false_alarms_and_broken", false_alarms_and_broken::chart)];
+
+/// A picture of a sweep: file name without extension, and what it shows, if it has anything to show.
+type OfSweep = (&'static str, fn(&Sweep) -> Option<Chart>);
+
+/// The pictures of a sweep of limits.
+pub(crate) const OF_SWEEP: [OfSweep; 2] = [("limits", sweep::chart), ("pareto_front", pareto_front::chart)];
 
 /// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {

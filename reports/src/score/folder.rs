@@ -14,8 +14,8 @@ use crate::{
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn write_trials(dir: &Path, lines: &[u8]) -> Result<(), ReportError> {
-    files::replace(dir, TRIALS, lines).map(drop)
+pub fn write_lines(dir: &Path, file: &str, lines: &[u8]) -> Result<(), ReportError> {
+    files::replace(dir, file, lines).map(drop)
 }
 
 /// Reads the trials of a folder, in its order.

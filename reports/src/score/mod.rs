@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, Difference};
-pub use folder::{Drawing, draw_score, read_score, read_trials, write_asked, write_score, write_trials};
+pub use folder::{Drawing, draw_score, read_score, read_trials, write_asked, write_lines, write_score};
 pub use interval::limits;
+pub(crate) use paired::mean_difference;
 pub use trial::{Trial, TrialOutcome, TrialRollout};
 pub use words::{comparisons, passes, state, table};
 pub(crate) use words::{population, rate};

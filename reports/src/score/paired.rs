@@ -40,7 +40,7 @@ pub(super) fn only_second(first: usize, second: usize, pairs: usize, difference:
 
 /// The mean of differences and its limits; no limits of fewer than two, nor if all are equal and not zero: that they
 /// never vary is then chance, and would claim certainty.
-pub(super) fn mean_difference(differences: &[f64]) -> (f64, Option<(f64, f64)>) {
+pub(crate) fn mean_difference(differences: &[f64]) -> (f64, Option<(f64, f64)>) {
     let n = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / n.max(1.0);
     if differences.len() < 2 {

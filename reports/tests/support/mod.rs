@@ -93,6 +93,9 @@ impl Folder {
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             ledger: Ledger { reconciled: true, ..Ledger::default() },
             adversaries: BTreeMap::new(),
+            late_devices: None,
+            limits: Vec::new(),
+            let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),
             phases: Vec::new(),
@@ -102,6 +105,7 @@ impl Folder {
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             ended_early: None,
             notes: Vec::new(),
+            recovery: None,
             rollout: None,
         };
         Folder { summary, ticks, latency, rollouts: Vec::new(), decisions: Vec::new() }

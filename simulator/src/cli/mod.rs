@@ -18,6 +18,8 @@ mod events;
 mod execute;
 mod explore;
 mod interrupt;
+mod limits;
+mod live;
 mod output;
 mod target;
 mod trials;
@@ -26,6 +28,7 @@ use advise::AdviseOptions;
 use execute::{read, red_without_verdict, run_one};
 use explore::ExploreOptions;
 use interrupt::interruptible;
+use limits::LimitsCommand;
 use output::{complain, complain_coloured, say, say_json};
 use target::TargetOptions;
 use trials::TrialOptions;
@@ -90,6 +93,11 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Try rate limits before they are turned on
+    Limits {
+        #[command(subcommand)]
+        command: LimitsCommand,
+    },
     /// Print one device's timeline in a rehearsal: every message, decision and fault, in order
     Explain {
         /// The run folder
@@ -117,7 +125,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Redraw the report of a run folder, or the pages of a folder of scored trials or of advice
+    /// Redraw the report of a run folder, or the pages of a folder of scored trials, of advice or of a sweep
     Report {
         /// The run folder
         folder: PathBuf,
@@ -194,7 +202,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The run folders that a command line names, even if it is otherwise invalid.
 fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
     let Some((_, after)) = arguments.split_first().filter(|(_, after)| {
-        after.first().is_some_and(|verb| ["run", "rehearse", "advise"].iter().any(|it| verb == it))
+        after.first().is_some_and(|verb| ["run", "rehearse", "advise", "limits"].iter().any(|it| verb == it))
     }) else {
         return Vec::new();
     };
@@ -246,6 +254,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let out = options.out.clone();
             red_without_verdict(&scenario, out.as_deref(), |folder| advise::run(&scenario, &question, options, folder))
         }
+        Some(Command::Limits { command }) => limits::run(command),
         Some(Command::Explain { folder, device, json }) => {
             let history = explain::explain(&folder, &device)?;
             if json {
@@ -276,6 +285,9 @@ fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
     let mut drawn = Vec::new();
     if has(ks_reports::score::SCORE) {
         drawn.push(ks_reports::score::draw_score(folder, Drawing::Everything)?);
+    }
+    if has(ks_reports::sweep::SWEEP) {
+        drawn.push(ks_reports::sweep::draw_sweep(folder, Drawing::Everything)?);
     }
     if has(ks_reports::advice::ADVICE) {
         drawn.insert(0, ks_reports::advice::draw_advice(folder)?);
@@ -340,6 +352,8 @@ Examples:
   ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m
   ks-fleet rehearse --resume reports/runs/s-trials-20260101000000                                  the trials it lacks
   ks-fleet advise scenarios/twelve-thousand-terminals.toml --detect 1.5% --of-model KS-200 --with 95% --in 48h
+  ks-fleet limits sweep scenarios/flooded-neighbor.toml --vary RATE_LIMIT_DEVICE_PER_MIN=6..240
+  ks-fleet limits verify scenarios/flooded-neighbor.toml --env /etc/ks-server/env
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated
   ks-fleet explain reports/runs/canary-2pct-brick-20260101000000 BR-001473
   ks-fleet events reports/runs/first-light-20260101000000 | jq -r .code | sort | uniq -c

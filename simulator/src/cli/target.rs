@@ -13,8 +13,8 @@ use crate::{drive::target::Target, failure::Failure, operator::AnswerTimeouts};
 const ADMIN_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 /// Options of `run` for a target.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct TargetOptions {
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(in crate::cli) struct TargetOptions {
     /// Run against this server instead of starting one: http://HOST:PORT. Its admin token is read from the environment, as
     /// ADMIN_TOKEN, or from a file
     #[arg(long, value_name = "URL")]
@@ -33,7 +33,7 @@ impl TargetOptions {
     ///
     /// # Errors
     /// There is no token for it, or its URL is invalid.
-    pub(super) fn target(self) -> Result<Option<Target>, Failure> {
+    pub(in crate::cli) fn target(self) -> Result<Option<Target>, Failure> {
         let Some(url) = self.target else { return Ok(None) };
         let mut target = Target::new(url, admin_token(self.admin_token_file)?)?;
         if let Some(timeout) = self.admin_timeout {

@@ -31,6 +31,8 @@ pub(super) struct Collector {
     /// From here on devices schedule nothing; only answers to earlier requests arrive.
     pub(super) end: Duration,
     sockets_max: u64,
+    /// Requests a second that no limit refused, in the busiest tick.
+    let_through_per_s_max: f64,
 }
 
 impl Collector {
@@ -48,6 +50,7 @@ impl Collector {
             duration: run.plan.duration,
             end: run.plan.duration,
             sockets_max: 0,
+            let_through_per_s_max: 0.0,
         })
     }
 
@@ -78,6 +81,10 @@ impl Collector {
         }
         // The last tick may come with what came after the end.
         self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured);
+        let width_s = to.saturating_sub(from).as_secs_f64();
+        if from < self.end && width_s > 0.0 {
+            self.let_through_per_s_max = self.let_through_per_s_max.max(measured.let_through() as f64 / width_s);
+        }
         let tick = self.tick((from, to), measured);
         if let Some(record) = &mut self.record {
             record.write(&tick, measured)?;
@@ -136,6 +143,7 @@ impl Collector {
             rollouts: self.watch.seen,
             rollout: None,
             violations: None,
+            outages: Vec::new(),
             lasted,
             is_settled,
             interrupted,
@@ -144,6 +152,9 @@ impl Collector {
             broken,
             failures,
             sockets_max: self.sockets_max,
+            let_through_per_s_max: self.let_through_per_s_max,
+            late_devices: None,
+            limits: Vec::new(),
             server_rss_bytes,
             phases,
         })

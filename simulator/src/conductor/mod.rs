@@ -6,7 +6,7 @@ mod settlement;
 mod stop_timeout;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
     rc::Rc,
@@ -18,7 +18,7 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
-use ks_reports::run_folder::{Ledger, PhaseFigures, RolloutSummary, Tick};
+use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -29,11 +29,13 @@ use crate::{
     ledger::{DeviceAccount, Reconciliation, StoredCommand},
     measure::Measurements,
     operator::OperatorError,
+    outages::Outage,
     resources,
     review::{Confirmations, Notes, review},
     rollout_monitor::ObservedRollouts,
     scenario::Plan,
     shard::RunTime,
+    silence::Silences,
     timeline::{self, RunContext},
 };
 
@@ -121,10 +123,18 @@ pub struct RunOutcome {
     pub failures: Vec<String>,
     /// Open sockets at the peak.
     pub sockets_max: u64,
+    /// Requests a second that no limit refused, in the busiest tick.
+    pub let_through_per_s_max: f64,
+    /// What each limit of the server has decided; empty if it can't be read.
+    pub limits: Vec<LimitCount>,
+    /// Devices that the server heard too rarely; none if its heartbeats could not be read.
+    pub late_devices: Option<LateDevices>,
     /// Resident memory of the server's process at its peak, in bytes.
     pub server_rss_bytes: Option<u64>,
     /// What was measured in each phase of the timeline, by its name.
     pub phases: BTreeMap<String, PhaseFigures>,
+    /// Outages that ended within it.
+    pub outages: Vec<Outage>,
     /// Violated invariants; none if nothing observed them.
     pub violations: Option<Vec<Violation>>,
 }
@@ -168,7 +178,8 @@ impl Run<'_> {
         let (mut accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
         collector.take(&rest, self.time.elapsed(), observer)?;
         observer.part("reconciling with what the server stored");
-        let alive = accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
+        let alive: BTreeSet<DeviceId> =
+            accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
         let periods = |(name, account): (&DeviceId, &DeviceAccount)| {
             let of_it = account.pending_periods.iter().filter(|_| account.is_alive);
             of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
@@ -179,8 +190,14 @@ impl Run<'_> {
         let notes: Notes = accounts.iter_mut().map(notes).collect();
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
         let mut confirmations = Confirmations::of(&collector.watch.seen);
-        let (ledger, commands) =
-            self.reconcile_within_limits(accounts, &mut confirmations, &mut stop_timeout, observer).await;
+        let mut silences = Silences::new(self.time.epoch, self.plan.ramp, self.plan.interval());
+        let heard = &mut (&mut confirmations, &mut silences);
+        let (ledger, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
+        let limits = within(LISTS_MAX, self.run_context.operator.limits());
+        let limits = stop_timeout.wait(observer, "reading the limits", limits).await;
+        let limits: Vec<LimitCount> = limits.and_then(Result::ok).unwrap_or_default().iter().map(Into::into).collect();
+        let late = || silences.late(alive.iter(), self.time.epoch + lasted);
+        let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
         let rollout = collector.watch.write(self.folder, &collector.total, reviewed)?;
         let ending = Ending {
@@ -198,18 +215,19 @@ impl Run<'_> {
         let judged = self.run_context.witness.as_ref().filter(|_| stop_timeout.lost.is_empty());
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
-        Ok(RunOutcome { rollout, violations, unjudged: stop_timeout.lost, ..played })
+        let outages = self.run_context.outages.all();
+        Ok(RunOutcome { rollout, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.
     async fn reconcile_within_limits(
         &self,
         accounts: BTreeMap<DeviceId, DeviceAccount>,
-        confirmations: &mut Confirmations,
+        heard: &mut (&mut Confirmations, &mut Silences),
         stop_timeout: &mut StopTimeout,
         observer: &dyn Observer,
     ) -> (Ledger, Vec<StoredCommand>) {
-        let reconciled = within(LISTS_MAX, self.reconcile(accounts, confirmations));
+        let reconciled = within(LISTS_MAX, self.reconcile(accounts, heard));
         match stop_timeout.wait(observer, "reconciling", reconciled).await {
             Some(Ok(reconciled)) => return reconciled,
             Some(Err(why)) => {
@@ -238,7 +256,7 @@ impl Run<'_> {
     async fn reconcile(
         &self,
         accounts: BTreeMap<DeviceId, DeviceAccount>,
-        confirmations: &mut Confirmations,
+        (confirmations, silences): &mut (&mut Confirmations, &mut Silences),
     ) -> Result<(Ledger, Vec<StoredCommand>), OperatorError> {
         let (operator, witness) = (&self.run_context.operator, self.run_context.witness.as_ref());
         let mut reconciliation = Reconciliation::of(accounts, self.is_alone);
@@ -246,6 +264,7 @@ impl Run<'_> {
         let wants_times = !confirmations.is_empty();
         let each = |device_id: &DeviceId, sequence, received_at| {
             reconciliation.row(device_id, sequence);
+            silences.heard(device_id, received_at);
             if wants_times {
                 confirmations.heard(device_id, received_at);
             }

@@ -35,6 +35,7 @@ use crate::{
     ledger::DeviceAccount,
     link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
     measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
+    outages::Unserved,
     scenario::HeartbeatInterval,
     seed,
     shard::Shard,
@@ -82,6 +83,8 @@ pub struct Device {
     loss_bp: u16,
     /// Its background failures.
     agenda: Agenda,
+    /// Since when it has not been served.
+    unserved: Unserved,
     /// Its part in the run is over.
     is_retired: bool,
 }
@@ -135,6 +138,7 @@ impl Device {
         };
         let backoff = Backoff::new(interval, seed::stream(root_seed, machine.device_id().as_str(), "jitter"));
         let fault_rng = seed::stream(root_seed, machine.device_id().as_str(), "luck");
+        let unserved = Unserved::since(shard.time.elapsed());
         Self {
             machine,
             link,
@@ -157,6 +161,7 @@ impl Device {
             power_cycle: 0,
             loss_bp: 0,
             agenda,
+            unserved,
             is_retired: false,
         }
     }
@@ -330,6 +335,7 @@ impl Device {
         if is_ok && in_flight.kind == MessageType::Heartbeat {
             self.account.acked.insert(in_flight.sequence);
             self.shard.capture(self.machine.device_id(), &in_flight.wire);
+            self.served();
         }
         let (response_us, service_us) = (micros(in_flight.intended_at.elapsed()), micros(in_flight.sent_at.elapsed()));
         let registered =
@@ -417,6 +423,7 @@ impl Device {
         if let Some((kind, intended_at)) = self.in_flight {
             self.count_unanswered(kind, UNANSWERED, intended_at);
         }
+        self.count_unserved();
         let mut account = std::mem::take(&mut self.account);
         (account.said, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
@@ -425,6 +432,25 @@ impl Device {
         account.releases.gone = Gone::of(self.machine.state(), &account.releases);
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
+    }
+
+    /// A heartbeat was accepted: the device has recovered from an outage that it waited for.
+    fn served(&mut self) {
+        let now = self.shard.time.elapsed();
+        if let Some((outage, after)) = self.unserved.served(now, self.site, &self.shard.outages) {
+            self.shard.measure(|measured| measured.recovered.entry(outage).or_default().served(after));
+        }
+    }
+
+    /// Counts a device that an outage affected and that was never served again, though nothing else kept it from that.
+    fn count_unserved(&mut self) {
+        let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
+        if let Some((outage, _)) = self.unserved.outage(self.site, &self.shard.outages)
+            && !is_over
+            && !self.is_without_power()
+        {
+            self.shard.measure(|measured| measured.recovered.entry(outage).or_default().never += 1);
+        }
     }
 
     fn take(&mut self, answer: impl FnOnce(&mut Machine) -> Result<AnswerEffect, OpenError>) -> RequestOutcome {

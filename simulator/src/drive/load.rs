@@ -27,7 +27,7 @@ use crate::{
     folder,
     link::socket::{SocketNetwork, source_address},
     number::counted,
-    operator::{AnswerTimeouts, OperatorError},
+    operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan},
     server_process::ServerProcess,
@@ -100,6 +100,19 @@ pub fn run(
         notes: notes(plan, target),
     };
     Ok(summarise(about, played))
+}
+
+/// The limits that are in force at a server, in a system of actix.
+///
+/// # Errors
+/// It does not answer, or not as a server of this version.
+pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorError> {
+    let Some(address) = target.addresses.first().copied() else { return Ok(Vec::new()) };
+    let network = SocketNetwork::new(address);
+    let operator = Operator::new(&network, source_address(address, 0), &target.admin_token).waiting(target.timeouts);
+    let limits = operator.limits().await;
+    operator.close();
+    limits
 }
 
 /// Refuses a run for which this machine has too few sockets, before anything starts. The server's process has the same limit.

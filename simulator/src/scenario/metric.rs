@@ -81,6 +81,14 @@ pub enum Metric {
     RolloutCompleted,
     /// Seconds from the first device that was really broken until the engine stopped a rollout.
     RolloutDetectionS,
+    /// Seconds from the end of an outage until half of the affected devices were served again.
+    RecoveryP50S,
+    /// The same for 99 % of them.
+    RecoveryP99S,
+    /// The same for all of them.
+    RecoveryMaxS,
+    /// Devices that an outage affected and that were never served again.
+    NeverServed,
     /// Background failures of a kind that began.
     Churn(ChurnKind),
     /// Answers with an invalid SIG_SERV.
@@ -169,7 +177,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-static NAMED: [Named; 37] = [
+static NAMED: [Named; 41] = [
     named(
         Metric::Errors,
         "errors",
@@ -211,6 +219,22 @@ static NAMED: [Named; 37] = [
         "devices",
         Known::OfWholeRun,
         "devices that are registered at the end; one that knows it is revoked is not counted",
+    ),
+    named(
+        Metric::RecoveryP50S,
+        "fleet.recovery_p50_s",
+        "s",
+        Known::AfterEnd,
+        "from the end of an outage (an `outage` or a `restart_server` step) until a device's next heartbeat was accepted: the median over all affected devices of all outages. No sample if no outage ended, or if any affected device was never served again; the verdict says how many. It includes the wait until the next heartbeat is due, so an outage shorter than the interval shows that. A device that the next outage hits before it was served counts for the next one only",
+    ),
+    named(Metric::RecoveryP99S, "fleet.recovery_p99_s", "s", Known::AfterEnd, "the same, 99th percentile"),
+    named(Metric::RecoveryMaxS, "fleet.recovery_max_s", "s", Known::AfterEnd, "the same, the longest"),
+    named(
+        Metric::NeverServed,
+        "fleet.never_served",
+        "devices",
+        Known::AfterEnd,
+        "devices that an outage affected and that were not served again before the end, without having been revoked, broken or unplugged; no sample if no outage affected a device",
     ),
     named(
         Metric::AttacksAttempts,
@@ -399,6 +423,8 @@ impl Metric {
                 | M::HeartbeatP999Ms
                 | M::RegisterP99Ms
                 | M::HeartbeatPerMin
+                | M::RecoveryP50S
+                | M::RecoveryP99S
                 | M::DevicesRegistered
                 | M::Running(_)
         );
@@ -417,6 +443,9 @@ impl Metric {
                 | M::HeartbeatMaxMs
                 | M::HeartbeatPerMin
                 | M::RegisterP99Ms
+                | M::RecoveryP50S
+                | M::RecoveryP99S
+                | M::RecoveryMaxS
                 | M::RolloutDetectionS
         )
     }

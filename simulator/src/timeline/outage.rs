@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind, later};
+use crate::outages;
 use crate::scenario::{
     problem::{Problem, Problems, any_of, closest_value, quoted},
     reader::{Field, Reader},
@@ -76,14 +77,19 @@ impl Act for Outage {
                 context.plan.fleet.sites.iter().position(|site| site.name == *name)
             }
         };
-        let network_faults = Arc::clone(&context.run_context.network_faults);
-        if self.half_open {
+        let (run_context, half_open) = (context.run_context, self.half_open);
+        let network_faults = Arc::clone(&run_context.network_faults);
+        let (outages, time) = (Arc::clone(&run_context.outages), run_context.time);
+        let from = time.elapsed();
+        if half_open {
             network_faults.half_open(site);
-            later(context.run_context, self.length, "outage_ended", move || network_faults.open(site));
         } else {
             network_faults.take_down(site);
-            later(context.run_context, self.length, "outage_ended", move || network_faults.bring_up(site));
         }
+        later(run_context, self.length, "outage_ended", move || {
+            outages.end(outages::Outage { what: KIND.name, site, from, to: time.elapsed() });
+            if half_open { network_faults.open(site) } else { network_faults.bring_up(site) }
+        });
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 //! `do = "restart_server"`: the server stops and starts again.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
+    outages,
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
-    server_process::StopPoint,
+    server_process::{Restart, StopPoint},
 };
 
 /// The server stops and starts again.
@@ -46,7 +47,14 @@ impl Act for RestartServer {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let run_context = context.run_context;
         let server = run_context.server.as_ref().ok_or("this run did not start the server, so it can't restart it")?;
-        let restarted = Rc::clone(server).restart(self.kill, self.moment, self.down_for).await;
+        let (outages, log, time) = (Arc::clone(&run_context.outages), Rc::clone(&run_context.log), run_context.time);
+        let from = time.elapsed();
+        let back = Box::new(move || {
+            outages.end(outages::Outage { what: KIND.name, site: None, from, to: time.elapsed() });
+            log.borrow_mut().event_at_once(time.elapsed(), "server_back", &[]);
+        });
+        let order = Restart { kill: self.kill, moment: self.moment, down_for: self.down_for, back };
+        let restarted = Rc::clone(server).restart(order).await;
         run_context.operator.close(); // its connection was to the stopped server
         run_context.watcher.close();
         restarted

@@ -10,7 +10,7 @@ use ks_protocol::id::DeviceId;
 
 use crate::{
     drive::rehearse::disk::Disk, event_log::EventLog, invariants::Witness, link::faults::NetworkFaults,
-    operator::Operator, server_process::ServerProcess, shard::RunTime,
+    operator::Operator, outages::Outages, server_process::ServerProcess, shard::RunTime,
 };
 
 /// The parts of a run that timeline steps act on.
@@ -21,6 +21,8 @@ pub struct RunContext {
     /// The admin API on a second link, for watching while the timeline acts.
     pub watcher: Operator,
     pub network_faults: Arc<NetworkFaults>,
+    /// Outages that have ended.
+    pub outages: Arc<Outages>,
     /// Ids of the fleet's devices.
     pub devices: Rc<Vec<DeviceId>>,
     /// The server, where it can be restarted.

@@ -124,7 +124,7 @@ impl Request {
     }
 
     /// The bounds of the command line, for a file that was edited.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let rates = self.bug_rates_bp.iter().all(|rate_bp| *rate_bp <= WHOLE_BP);
         let width = match self.until {
             Some(Goal::WidthBp(width_bp)) => WIDTH_BP.contains(&width_bp),

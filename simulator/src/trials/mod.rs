@@ -5,34 +5,28 @@ mod asked;
 mod bug_rate;
 mod progress;
 mod record;
+pub mod work;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use ks_reports::{
-    run_folder::{EventsKept, RolloutSummary, Summary},
+    run_folder::{RolloutSummary, Summary},
     score::{Asked, FailsOnlyOn, Goal, Score, State, Trial, TrialOutcome, TrialRollout},
 };
 use ks_server::rollout::policy::Policy;
 
 pub use asked::{Request, Source, TRIALS, WIDTH_BP};
 use bug_rate::hit_bp_of_fleet;
-use progress::Costs;
-pub use record::Record;
+pub use record::{Record, Recorded};
+use work::{SEED_MAX, Work, nth_case, of_round, rehearse_one};
 
 use crate::{
-    console::Console,
-    drive::rehearse::{Rehearsal, Signatures, rehearse},
+    drive::rehearse::Signatures,
     failure::Failure,
-    parallel,
-    resources::Stopwatch,
     scenario::{Fault, Firmware, Fleet, Plan, Scope, Share},
-    temporary::Temporary,
     timeline::{StartRollout, Step},
 };
 
@@ -70,14 +64,6 @@ struct Case {
     replay: String,
 }
 
-/// A rehearsal that has ended.
-struct Made {
-    trial: Trial,
-    case: usize,
-    /// Real time.
-    took: Duration,
-}
-
 impl Trials<'_> {
     /// Makes the trials that the record lacks: every case with the first seed, then every case with the next, so that whenever
     /// they end, all cases were tried equally often. Each is recorded once it has ended. `progress` receives the record and
@@ -90,55 +76,14 @@ impl Trials<'_> {
     /// A trial did not finish, or can't be recorded.
     pub fn run(
         &self,
-        record: &mut Record,
+        record: &mut Record<Trial>,
         stop: &Arc<AtomicBool>,
-        mut progress: impl FnMut(&Record, Option<Duration>),
+        progress: impl FnMut(&Record<Trial>, Option<Duration>),
     ) -> Result<State, Failure> {
         let cases = self.cases()?;
         let mut rounds = Rounds { trials: self, cases: cases.len(), complete: 0 };
-        if rounds.reach_goal(record) {
-            return Ok(State::GoalReached);
-        }
-        let missing: Vec<u64> = (0..self.total(cases.len())).filter(|number| !record.has(*number)).collect();
-        let (stopwatch, mut costs) = (Stopwatch::started(), Costs::new(cases.len()));
-        let is_out_of_time = || self.budget.is_some_and(|budget| stopwatch.elapsed() >= budget);
-        let work = |nth: u64| {
-            let number = *missing.get(usize::try_from(nth).ok()?)?;
-            if is_out_of_time() {
-                return None;
-            }
-            Some((number, one(&cases, number, stop).transpose()?))
-        };
-        let (mut failure, mut ended) = (None, None);
-        parallel::each(u64::try_from(missing.len()).unwrap_or(u64::MAX), stop, work, |_, done| {
-            let Some((number, done)) = done else {
-                return !is_out_of_time();
-            };
-            if ended.is_some() || failure.is_some() {
-                return false;
-            }
-            match done.and_then(|made| record.append(number, &made.trial).map(|()| made)) {
-                Ok(made) => costs.add(made.case, made.took),
-                Err(error) => drop(failure.get_or_insert(error)),
-            }
-            if rounds.reach_goal(record) {
-                ended = Some(State::GoalReached);
-                stop.store(true, Ordering::Relaxed); // those under way are not needed
-            }
-            let left =
-                missing.iter().filter(|number| !record.has(**number)).map(|number| nth_case(*number, cases.len()));
-            progress(record, costs.left(left));
-            failure.is_none() && ended.is_none()
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        Ok(match ended {
-            Some(ended) => ended,
-            None if record.count() >= self.total(cases.len()) => State::Finished,
-            None if stop.load(Ordering::Relaxed) => State::Interrupted,
-            None => State::OutOfTime,
-        })
+        let work = Work { cases: cases.len(), total: self.total(cases.len()), budget: self.budget, stop };
+        work.run(record, |number| one(&cases, number, stop), |record| rounds.reach_goal(record), progress)
     }
 
     /// Trials of all cases.
@@ -236,42 +181,16 @@ impl Trials<'_> {
 }
 
 /// One trial; none if it was stopped.
-fn one(cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Made>, Failure> {
-    let nth = nth_case(number, cases.len());
-    let Some(case) = cases.get(nth) else { return Ok(None) };
-    let (stopwatch, round) = (Stopwatch::started(), number / u64::try_from(cases.len()).unwrap_or(u64::MAX));
-    let folder = Temporary::make("trial");
-    let folder = folder.map_err(|cause| Failure::File { what: "create", path: std::env::temp_dir(), cause })?;
-    let mut plan = case.plan.clone();
-    plan.seed = plan.seed.wrapping_add(round) & SEED_MAX;
+fn one(cases: &[Case], number: u64, stop: &Arc<AtomicBool>) -> Result<Option<Trial>, Failure> {
+    let Some(case) = cases.get(nth_case(number, cases.len())) else { return Ok(None) };
+    let plan = of_round(&case.plan, number, cases.len());
     let replay = format!("{} --seed {}", case.replay, plan.seed);
-    let rehearsal = Rehearsal {
-        plan: &plan,
-        out: folder.path(),
-        replay: replay.clone(),
-        concurrent: parallel::threads(),
-        is_trial: true,
-        ends_when_settled: true,
-        events: EventsKept::None,
-        keeps_database: false,
-    };
-    let summary = rehearse(rehearsal, Console::rehearsing(true, Arc::clone(stop)))?;
-    if summary.interrupted {
-        return Ok(None);
-    }
+    let Some(summary) = rehearse_one(&plan, replay.clone(), true, stop)? else { return Ok(None) };
     if plan.has_rollouts() && summary.rollout.is_none() {
         let why = summary.reasons.first().map_or("the rollout was not started", String::as_str);
         return Err(Failure::BadRequest(format!("policy `{}`: {why}", case.policy)));
     }
-    Ok(Some(Made { trial: trial(case, plan.seed, summary, replay), case: nth, took: stopwatch.elapsed() }))
-}
-
-/// Seeds go on from 0 after this one.
-const SEED_MAX: u64 = u64::MAX >> 1;
-
-/// The case of a trial: rounds of all cases follow each other.
-fn nth_case(number: u64, cases: usize) -> usize {
-    usize::try_from(number % u64::try_from(cases.max(1)).unwrap_or(u64::MAX)).unwrap_or(0)
+    Ok(Some(trial(case, plan.seed, summary, replay)))
 }
 
 /// The rounds that are complete: each case was tried with their seeds.
@@ -283,7 +202,7 @@ struct Rounds<'a> {
 
 impl Rounds<'_> {
     /// Whether the goal is reached at the end of a round that is complete now; if so, only trials up to there remain recorded.
-    fn reach_goal(&mut self, record: &mut Record) -> bool {
+    fn reach_goal(&mut self, record: &mut Record<Trial>) -> bool {
         let cases = u64::try_from(self.cases).unwrap_or(u64::MAX);
         loop {
             let end = (self.complete + 1).saturating_mul(cases);

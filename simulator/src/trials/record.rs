@@ -1,4 +1,4 @@
-//! The record of trials: a line of `trials.ndjson` for each, appended when it has ended, so that nothing that was made is lost.
+//! The record of trials: a line of a file for each, appended when it has ended, so that nothing that was made is lost.
 
 use std::{
     collections::BTreeMap,
@@ -13,25 +13,51 @@ use ks_reports::{
     score::{TRIALS, Trial},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{failure::Failure, folder::NO_LINK};
 
+/// What a rehearsal among many leaves behind: a line of a record.
+pub trait Recorded: Clone + Send + Serialize + DeserializeOwned {
+    /// The file of the lines.
+    const FILE: &'static str;
+
+    /// Which one it is, in words.
+    fn described(&self) -> String;
+
+    /// Whether a rehearsal can have given these numbers: a line may have been edited.
+    fn is_possible(&self) -> bool;
+}
+
+impl Recorded for Trial {
+    const FILE: &'static str = TRIALS;
+
+    fn described(&self) -> String {
+        format!("policy `{}`, seed {}", self.policy, self.seed)
+    }
+
+    fn is_possible(&self) -> bool {
+        self.has_possible_times()
+    }
+}
+
 /// The trials that were made, by their number, and the file that they are in.
-pub struct Record {
+pub struct Record<T> {
     folder: PathBuf,
     file: File,
     /// Bytes of whole lines.
     length: u64,
     /// Each with its line: only what was read back from a line is used, so that a resumed score has the same numbers.
-    made: BTreeMap<u64, (String, Trial)>,
+    made: BTreeMap<u64, (String, T)>,
 }
 
-impl Record {
+impl<T: Recorded> Record<T> {
     /// Begins an empty record in a folder.
     ///
     /// # Errors
     /// It can't be created.
     pub fn begin(folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(TRIALS);
+        let path = folder.join(T::FILE);
         let file = ks_reports::create_new(&path).map_err(|cause| Failure::File { what: "create", path, cause })?;
         Ok(Self { folder: folder.to_owned(), file, length: 0, made: BTreeMap::new() })
     }
@@ -41,8 +67,8 @@ impl Record {
     ///
     /// # Errors
     /// It can't be read or written, or a line is damaged, of another trial, or a second one of the same.
-    pub fn resume(folder: &Path, number: impl Fn(&Trial) -> Option<u64>) -> Result<Self, Failure> {
-        let path = folder.join(TRIALS);
+    pub fn resume(folder: &Path, number: impl Fn(&T) -> Option<u64>) -> Result<Self, Failure> {
+        let path = folder.join(T::FILE);
         let file = |what| {
             let path = path.clone();
             move |cause| Failure::File { what, path, cause }
@@ -59,17 +85,16 @@ impl Record {
         let mut made = BTreeMap::new();
         for (nth, line) in text.lines().enumerate() {
             let refused = |why: String| refused(format!("line {}: {why}", nth + 1));
-            let trial: Trial = serde_json::from_str(line)
+            let trial: T = serde_json::from_str(line)
                 .map_err(|error| refused(format!("expected a trial as a JSON object, but {error}")))?;
-            let (policy, seed) = (&trial.policy, trial.seed);
-            if !trial.has_possible_times() {
-                return Err(refused(format!("policy `{policy}`, seed {seed}: its times are impossible")));
+            let which = trial.described();
+            if !trial.is_possible() {
+                return Err(refused(format!("{which}: its numbers are impossible")));
             }
             let number = number(&trial);
-            let number = number
-                .ok_or_else(|| refused(format!("policy `{policy}`, seed {seed}: no such trial was requested")))?;
+            let number = number.ok_or_else(|| refused(format!("{which}: no such trial was requested")))?;
             if made.contains_key(&number) {
-                return Err(refused(format!("policy `{policy}`, seed {seed}: this trial is there twice")));
+                return Err(refused(format!("{which}: this trial is there twice")));
             }
             made.insert(number, (line.to_owned() + "\n", trial));
         }
@@ -80,8 +105,8 @@ impl Record {
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn append(&mut self, number: u64, trial: &Trial) -> Result<(), Failure> {
-        let cannot = |cause| Failure::File { what: "write", path: self.folder.join(TRIALS), cause };
+    pub(super) fn append(&mut self, number: u64, trial: &T) -> Result<(), Failure> {
+        let cannot = |cause| Failure::File { what: "write", path: self.folder.join(T::FILE), cause };
         let line = serde_json::to_string(trial).map_err(|error| cannot(error.into()))? + "\n";
         let read_back = serde_json::from_str(&line).map_err(|error| cannot(error.into()))?;
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
@@ -100,7 +125,7 @@ impl Record {
     /// It can't be written.
     pub fn put_in_order(&self) -> Result<(), Failure> {
         let lines: Vec<&str> = self.made.values().map(|(line, _)| line.as_str()).collect();
-        Ok(ks_reports::score::write_trials(&self.folder, lines.concat().as_bytes())?)
+        Ok(ks_reports::score::write_lines(&self.folder, T::FILE, lines.concat().as_bytes())?)
     }
 
     pub(super) fn has(&self, number: u64) -> bool {
@@ -117,12 +142,12 @@ impl Record {
     }
 
     /// Every trial, in order.
-    pub fn trials(&self) -> Vec<Trial> {
+    pub fn trials(&self) -> Vec<T> {
         self.trials_below(u64::MAX)
     }
 
     /// Those with smaller numbers.
-    pub(super) fn trials_below(&self, end: u64) -> Vec<Trial> {
+    pub(super) fn trials_below(&self, end: u64) -> Vec<T> {
         self.made.range(..end).map(|(_, (_, trial))| trial.clone()).collect()
     }
 

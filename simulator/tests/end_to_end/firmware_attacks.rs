@@ -277,6 +277,7 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             ground_truth: GroundTruth::default(),
             churn: Schedule::default(),
             network_faults: Arc::new(NetworkFaults::none(1)),
+            outages: Arc::default(),
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
             log: None,

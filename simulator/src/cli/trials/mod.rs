@@ -3,34 +3,26 @@
 mod request;
 mod results;
 
-use std::{
-    io::IsTerminal,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use ks_reports::score::{Score, State};
+use ks_reports::score::{State, Trial};
 use ks_server::clock::{Clock, SystemClock};
 
 pub(super) use request::{Requested, TrialOptions, rate_bp};
-use results::{LivePage, conclude, score_of};
+use results::{conclude, draw_page, score_of};
 
 use super::{
-    Options, advise, complain,
+    Options, advise,
     execute::{check_possible, plan, quoted, replay_command},
     interrupt::interruptible,
+    live::{Following, Live},
 };
 use crate::{
-    console::{grouped, span},
     failure::Failure,
     folder::RunFolder,
-    resources::Stopwatch,
     scenario::{Mode, Plan},
     trials::{Record, Trials, fail_only_on, use_policy},
 };
-
-/// Seconds between two lines of progress on a terminal, and elsewhere.
-const SHOWN_EVERY_S: (u64, u64) = (1, 10);
 
 /// Checks a scenario and runs its trials; returns the exit code.
 pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
@@ -115,47 +107,17 @@ fn run(
 /// Makes the trials that are missing, shows progress, and keeps the page up to date.
 fn make(
     trials: &Trials<'_>,
-    record: &mut Record,
+    record: &mut Record<Trial>,
     folder: &RunFolder,
     options: &Options,
     stop: &Arc<AtomicBool>,
 ) -> Result<State, Failure> {
-    let score = |record: &Record| -> Score { score_of(trials, record, State::Running, folder.path()) };
-    let mut page = LivePage::begin(folder.path(), &score(record))?;
-    if !options.quiet {
-        let page = folder.path().join(ks_reports::score::SCORE_PAGE);
-        complain(&format!("{} trials made; results so far: {}", grouped(record.count()), page.display()));
-    }
-    let (stopwatch, mut shown_s) = (Stopwatch::started(), 0);
-    let every_s = if std::io::stderr().is_terminal() { SHOWN_EVERY_S.0 } else { SHOWN_EVERY_S.1 };
-    let mut undrawn = None;
-    let state = trials.run(record, stop, |record, left| {
-        if page.is_due() {
-            undrawn = page.draw(&score(record)).err();
-        }
-        let elapsed = stopwatch.elapsed();
-        let is_last = left == Some(Duration::ZERO);
-        if !options.quiet && (elapsed.as_secs() >= shown_s + every_s || is_last) {
-            shown_s = elapsed.as_secs();
-            complain(&progress(trials, record, elapsed, left));
-        }
-    })?;
-    match undrawn {
-        Some(error) => Err(error.into()),
-        None => Ok(state),
-    }
-}
-
-/// `12 min 5 s | 137 of 450 trials | about 26 min 10 s left`.
-fn progress(trials: &Trials<'_>, record: &Record, elapsed: Duration, left: Option<Duration>) -> String {
     let asked = trials.asked();
     let of = u64::try_from(asked.cells.saturating_mul(asked.trials_per_cell)).unwrap_or(u64::MAX);
-    let left = match (left, trials.budget.map(|budget| budget.saturating_sub(elapsed))) {
-        (Some(left), Some(budget)) if left > budget => {
-            format!(" | about {} needed, the budget ends in {}", span(left.as_secs_f64()), span(budget.as_secs_f64()))
-        }
-        (Some(left), _) => format!(" | about {} left", span(left.as_secs_f64())),
-        (None, _) => String::new(),
-    };
-    format!("{} | {} of {} trials{left}", span(elapsed.as_secs_f64()), grouped(record.count()), grouped(of))
+    let draw =
+        |record: &Record<Trial>| draw_page(folder.path(), &score_of(trials, record, State::Running, folder.path()));
+    let page = folder.path().join(ks_reports::score::SCORE_PAGE);
+    let mut live = Live::begin(record, &page, Following { of, budget: trials.budget, quiet: options.quiet, draw })?;
+    let state = trials.run(record, stop, |record, left| live.follow(record, left))?;
+    live.end(state)
 }

@@ -4,7 +4,6 @@ use std::{path::Path, time::Duration};
 
 use ks_protocol::duration;
 use ks_reports::{
-    ReportError,
     run_folder::Verdict,
     score::{self, Drawing, Score, State, Trial},
 };
@@ -19,17 +18,11 @@ use crate::{
     },
     failure::Failure,
     folder::RunFolder,
-    resources::Stopwatch,
     trials::{Record, Trials},
 };
 
-/// Time between two drawings of the page of running trials.
-const DRAWN_EVERY: Duration = Duration::from_secs(5);
-/// The page of running trials costs at most one part in this many of their time.
-const DRAWING_SHARE: u32 = 20;
-
 /// The score of what is recorded, with how it ended or when it was drawn.
-pub(super) fn score_of(trials: &Trials<'_>, record: &Record, state: State, folder: &Path) -> Score {
+pub(super) fn score_of(trials: &Trials<'_>, record: &Record<Trial>, state: State, folder: &Path) -> Score {
     let is_running = state == State::Running;
     let asked = score::Asked {
         state,
@@ -41,33 +34,11 @@ pub(super) fn score_of(trials: &Trials<'_>, record: &Record, state: State, folde
     Score::of(asked, &record.trials())
 }
 
-/// The page of running trials.
-pub(super) struct LivePage<'a> {
-    folder: &'a Path,
-    drawn: Stopwatch,
-    every: Duration,
-}
-
-impl<'a> LivePage<'a> {
-    /// Draws it for the first time.
-    pub(super) fn begin(folder: &'a Path, score: &Score) -> Result<Self, ReportError> {
-        let mut page = Self { folder, drawn: Stopwatch::started(), every: DRAWN_EVERY };
-        page.draw(score)?;
-        Ok(page)
-    }
-
-    pub(super) fn is_due(&self) -> bool {
-        self.drawn.elapsed() >= self.every
-    }
-
-    pub(super) fn draw(&mut self, score: &Score) -> Result<(), ReportError> {
-        let drawing = Stopwatch::started();
-        score::write_score(self.folder, score)?;
-        score::draw_score(self.folder, Drawing::PageOnly)?;
-        self.every = DRAWN_EVERY.max(drawing.elapsed() * DRAWING_SHARE);
-        self.drawn = Stopwatch::started();
-        Ok(())
-    }
+/// Draws the page of running trials.
+pub(super) fn draw_page(folder: &Path, score: &Score) -> Result<(), Failure> {
+    score::write_score(folder, score)?;
+    score::draw_score(folder, Drawing::PageOnly)?;
+    Ok(())
 }
 
 /// How many trials were made of how many, and how they ended, as this program writes numbers.
@@ -96,7 +67,7 @@ fn doubt(score: &Score, budget: Option<Duration>) -> Option<String> {
 /// if trials or the goal are missing.
 pub(super) fn conclude(
     score: &Score,
-    record: &Record,
+    record: &Record<Trial>,
     (folder, name): (&RunFolder, &str),
     (options, budget, is_printed): (&Options, Option<Duration>, bool),
 ) -> Result<u8, Failure> {

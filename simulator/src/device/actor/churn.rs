@@ -84,6 +84,7 @@ impl Device {
         if self.is_retired || self.machine.state() == DeviceState::Dead {
             return;
         }
+        self.unserved.switched_on(self.shard.time.elapsed());
         if self.machine.firmware.power_returned() {
             return self.booted(ctx);
         }

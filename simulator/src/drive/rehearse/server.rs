@@ -30,7 +30,7 @@ use super::disk::{Disk, OnDisk};
 use crate::{
     link::in_process::InProcess,
     seed,
-    server_process::{ServerAction, ServerProcess, StopPoint},
+    server_process::{Restart, ServerAction, ServerProcess, StopPoint},
 };
 
 /// Pause of the supervisor before it retries a failed start.
@@ -67,13 +67,13 @@ impl VirtualServer {
         }
     }
 
-    /// Starts it on the current disk; no effect if it is up.
+    /// Starts it on the current disk; no effect if it is up. Says whether it was down.
     ///
     /// # Errors
     /// A sentence that says why it did not start.
-    pub(super) async fn start(&self) -> Result<(), String> {
+    pub(super) async fn start(&self) -> Result<bool, String> {
         if self.network.is_up() {
-            return Ok(());
+            return Ok(false);
         }
         self.stop().await; // what is left of one that crashed
         let said = |error: &dyn std::fmt::Display| error.to_string();
@@ -106,13 +106,16 @@ impl VirtualServer {
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
         self.tasks.borrow_mut().push(actix::spawn(background::run(app.clone())));
         self.network.bring_up(app);
-        Ok(())
+        Ok(true)
     }
 
-    /// Starts it, with retries, as a supervisor does.
-    async fn start_with_retries(&self) {
-        while self.start().await.is_err() {
-            tokio::time::sleep(START_AGAIN_AFTER).await;
+    /// Starts it, with retries, as a supervisor does. Says whether it was down.
+    async fn start_with_retries(&self) -> bool {
+        loop {
+            match self.start().await {
+                Ok(was_down) => return was_down,
+                Err(_) => tokio::time::sleep(START_AGAIN_AFTER).await,
+            }
         }
     }
 
@@ -129,7 +132,7 @@ impl VirtualServer {
 
 impl ServerProcess for VirtualServer {
     /// Always like `kill -9`: a graceful stop belongs to the server's edge, which a rehearsal replaces.
-    fn restart(self: Rc<Self>, _kill: bool, moment: StopPoint, down_for: Duration) -> ServerAction {
+    fn restart(self: Rc<Self>, Restart { moment, down_for, back, .. }: Restart) -> ServerAction {
         Box::pin(async move {
             if moment == StopPoint::Now {
                 self.stop().await;
@@ -141,14 +144,16 @@ impl ServerProcess for VirtualServer {
                     self.disk.crashed().await;
                 }
                 tokio::time::sleep(down_for).await;
-                self.start_with_retries().await;
+                if self.start_with_retries().await {
+                    back();
+                }
             });
             Ok(())
         })
     }
 
     fn ensure_running(self: Rc<Self>) -> ServerAction {
-        Box::pin(async move { self.start().await })
+        Box::pin(async move { self.start().await.map(|_| ()) })
     }
 
     fn ended(&self) -> Option<String> {

@@ -32,7 +32,8 @@ fn an_unknown_metric_suggests_the_closest_and_lists_all() {
    |
    = help: the metrics are errors, codes.<CODE>, heartbeat.p50_ms, heartbeat.p90_ms, heartbeat.p99_ms,
            heartbeat.p999_ms, heartbeat.max_ms, heartbeat.sent, heartbeat.acked, heartbeat.per_min,
-           register.acked, register.p99_ms, devices.registered, attacks.attempts, attacks.successes, ledger.lost,
+           register.acked, register.p99_ms, devices.registered, fleet.recovery_p50_s, fleet.recovery_p99_s,
+           fleet.recovery_max_s, fleet.never_served, attacks.attempts, attacks.successes, ledger.lost,
            ledger.duplicated, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
            punches.made, punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,

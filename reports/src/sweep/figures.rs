@@ -1,0 +1,104 @@
+//! The figures of one configuration: means over its trials, with the least and the greatest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::SweepTrial;
+use crate::run_folder::Verdict;
+
+/// A number over several trials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub mean: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// None of no values.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.collect();
+        let (first, rest) = values.split_first()?;
+        let (min, max) = rest.iter().fold((*first, *first), |(min, max), of| (min.min(*of), max.max(*of)));
+        Some(Self { mean: values.iter().sum::<f64>() / values.len() as f64, min, max })
+    }
+}
+
+/// What a configuration does, over its trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    pub trials: usize,
+    /// Trials in which the scenario's own expectations were met.
+    pub passed: usize,
+    /// Share of honest requests that a limit refused, from 0 to 1.
+    pub refused_share: Spread,
+    /// Honest devices that missed the deadline of presence; none if it was not measured.
+    pub late_devices: Option<Spread>,
+    /// That deadline, in seconds.
+    pub deadline_s: Option<f64>,
+    /// Requests that honest devices sent for each one that was served; none if none was.
+    pub sent_per_served: Option<Spread>,
+    /// Requests that attackers sent, in a trial.
+    pub attacks: Spread,
+    /// Those of them that no limit refused.
+    pub attacks_let_through: Spread,
+    /// Attackers' requests that the server accepted, in all trials: must be 0.
+    pub attacks_accepted: u64,
+    /// Requests a second that no limit refused, honest or not, in the busiest tick.
+    pub let_through_per_s_max: Spread,
+    /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_p99_s: Option<Spread>,
+    /// Devices that an outage affected and that were not served again, in all trials.
+    #[serde(default)]
+    pub never_served: u64,
+    /// Requests that each limit refused, or in shadow would have; the mean of the trials. Zero: it never fired.
+    #[serde(default)]
+    pub fired: BTreeMap<String, f64>,
+}
+
+impl Figures {
+    pub(super) fn of(trials: &[&SweepTrial]) -> Self {
+        let each = |number: &dyn Fn(&SweepTrial) -> f64| {
+            Spread::of(trials.iter().map(|trial| number(trial))).unwrap_or_default()
+        };
+        let some =
+            |number: &dyn Fn(&SweepTrial) -> Option<f64>| Spread::of(trials.iter().filter_map(|trial| number(trial)));
+        let amplified = |of: &SweepTrial| (of.served > 0).then(|| of.requests as f64 / of.served as f64);
+        Self {
+            trials: trials.len(),
+            passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),
+            refused_share: each(&SweepTrial::refused_share),
+            late_devices: some(&|of| of.late_devices.map(|late| late as f64)),
+            deadline_s: trials.iter().find_map(|trial| trial.deadline_s),
+            sent_per_served: some(&amplified),
+            attacks: each(&|of| of.attacks as f64),
+            attacks_let_through: each(&|of| of.attacks_let_through as f64),
+            attacks_accepted: trials.iter().map(|trial| trial.attacks_accepted).sum(),
+            let_through_per_s_max: each(&|of| of.let_through_per_s_max),
+            recovery_p99_s: some(&|of| of.recovery_p99_s),
+            fired: fired(trials),
+            never_served: trials.iter().map(|trial| trial.never_served).sum(),
+        }
+    }
+
+    /// What it costs honest devices.
+    pub(crate) fn cost(&self) -> f64 {
+        self.refused_share.mean
+    }
+
+    /// What the backend has to bear: attackers' requests, or the requests a second at the peak if there are no attackers.
+    pub(crate) fn load(&self, has_attackers: bool) -> Spread {
+        if has_attackers { self.attacks_let_through } else { self.let_through_per_s_max }
+    }
+}
+
+/// The mean of what each limit refused.
+fn fired(trials: &[&SweepTrial]) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for (name, count) in trials.iter().flat_map(|trial| &trial.fired) {
+        *sums.entry(name.clone()).or_default() += *count as f64 / trials.len().max(1) as f64;
+    }
+    sums
+}

@@ -1,0 +1,98 @@
+//! The folder of a sweep: written after the trials, drawn from `sweep.json` alone.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{SWEEP, SWEEP_CSV, SWEEP_FORMAT, SWEEP_PAGE, Sweep, csv, page};
+use crate::{
+    Drawn,
+    error::ReportError,
+    files,
+    plot::{self, Figure},
+    score::Drawing,
+};
+
+/// Writes a sweep into a folder.
+///
+/// # Errors
+/// The folder can't be written.
+pub fn write_sweep(dir: &Path, sweep: &Sweep) -> Result<(), ReportError> {
+    let unwritten =
+        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SWEEP), cause: cause.to_string() };
+    files::replace(dir, SWEEP, &serde_json::to_vec_pretty(sweep).map_err(unwritten)?).map(drop)
+}
+
+/// Draws the page, its pictures and the table for spreadsheets from the `sweep.json` of a folder.
+///
+/// # Errors
+/// It is missing, damaged or too large, or the folder can't be written.
+pub fn draw_sweep(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
+    let sweep = &read_sweep(dir)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut figures: Vec<Figure> = Vec::new();
+    for (name, chart) in plot::OF_SWEEP {
+        let Some(chart) = chart(sweep) else { continue };
+        let figure = plot::figure(name, chart, false);
+        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
+        if drawing == Drawing::Everything {
+            files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
+            files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
+        }
+        figures.push(figure);
+    }
+    if drawing == Drawing::Everything {
+        files.push(files::replace(dir, SWEEP_CSV, csv::csv(sweep).as_bytes())?);
+    }
+    let report = files::replace(dir, SWEEP_PAGE, page::page(sweep, &figures).as_bytes())?;
+    files.push(report.clone());
+    Ok(Drawn { report, files })
+}
+
+/// Reads the sweep of a folder.
+///
+/// # Errors
+/// It is missing, damaged, too large, or of a newer format.
+pub fn read_sweep(dir: &Path) -> Result<Sweep, ReportError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format: u32,
+    }
+    let file = dir.join(SWEEP);
+    let damaged = |cause: serde_json::Error| ReportError::Damaged {
+        file: file.clone(),
+        line: cause.line().max(1),
+        expected: "a sweep of limits as one JSON object",
+        cause: cause.to_string(),
+    };
+    let text = files::read(&file)?;
+    let found = serde_json::from_slice::<Versioned>(&text).map_err(damaged)?.format;
+    if found > SWEEP_FORMAT {
+        return Err(ReportError::Newer { file, found, known: SWEEP_FORMAT });
+    }
+    serde_json::from_slice(&text).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::sample;
+
+    #[test]
+    fn a_sweep_is_drawn_from_its_folder_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(draw_sweep(folder.path(), Drawing::Everything).is_err(), "there is none yet");
+        let sweep = sample::sweep();
+        write_sweep(folder.path(), &sweep).unwrap();
+        let read = read_sweep(folder.path()).unwrap(); // but for the last bit of a fraction
+        assert_eq!((&read.asked, &read.recommendation), (&sweep.asked, &sweep.recommendation));
+        assert_eq!(read.tried.len(), sweep.tried.len());
+        let drawn = draw_sweep(folder.path(), Drawing::Everything).unwrap();
+        let page = std::fs::read_to_string(&drawn.report).unwrap();
+        assert!(page.contains("A=8") && !page.contains("<script>") && page.matches("<svg").count() == 2, "{page}");
+        assert!(page.contains("expected a number from 1"), "why the server refuses one");
+        assert_eq!(draw_sweep(folder.path(), Drawing::Everything).unwrap(), drawn, "and again the same");
+        std::fs::write(folder.path().join(SWEEP), "{\"format\": 9}").unwrap();
+        assert!(matches!(read_sweep(folder.path()), Err(ReportError::Newer { .. })));
+    }
+}

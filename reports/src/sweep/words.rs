@@ -1,0 +1,230 @@
+//! A sweep in words: the table, the recommendation, and how it was computed.
+
+use super::{Asked, Configuration, Figures, Spread, Sweep, Tried};
+use crate::{
+    number::{compact, grouped, share, span},
+    score::State,
+};
+
+/// Most names in a list.
+const NAMED_MAX: usize = 8;
+/// Columns of the table, the first for the name.
+pub(super) const COLUMNS: [&str; 9] = [
+    "Configuration",
+    "Trials met",
+    "Honest refused",
+    "Devices late",
+    "Attacks let through",
+    "Peak, requests/s",
+    "Sent per served",
+    "99 % back after",
+    "Front",
+];
+
+/// A share in per cent; only zero is 0 %.
+pub(crate) fn per_cent(of: f64) -> String {
+    match of * 100.0 {
+        of if of <= 0.0 => "0\u{a0}%".to_owned(),
+        of if of < 0.01 => "<\u{a0}0.01\u{a0}%".to_owned(),
+        of if of < 10.0 => format!("{of:.2}\u{a0}%"),
+        of => format!("{of:.1}\u{a0}%"),
+    }
+}
+
+/// The values of the settings that are varied, in short, else the name.
+pub(crate) fn short(asked: &Asked, of: &Configuration) -> String {
+    let values: Vec<&str> = asked.varied.iter().filter_map(|own| Some(of.settings.get(&own.name)?.as_str())).collect();
+    if values.is_empty() { of.name.clone() } else { values.join(" / ") }
+}
+
+/// The settings that are varied: `A / B`.
+pub(crate) fn varied_names(asked: &Asked) -> String {
+    asked.varied.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(" / ")
+}
+
+/// A mean without a fraction that says nothing.
+fn mean(of: Spread) -> String {
+    compact(of.mean)
+}
+
+/// The cells of a configuration's row after its name.
+pub(super) fn row(of: &Tried) -> [String; 8] {
+    let none = || "–".to_owned();
+    let Some(figures) = &of.figures else {
+        let why = if of.configuration.refused.is_some() { "refused by the server" } else { "not tried yet" };
+        return [why.to_owned(), none(), none(), none(), none(), none(), none(), String::new()];
+    };
+    let attacks = if figures.attacks.mean > 0.0 {
+        format!("{} of {}", mean(figures.attacks_let_through), mean(figures.attacks))
+    } else {
+        none()
+    };
+    [
+        format!("{} of {}", figures.passed, figures.trials),
+        per_cent(figures.refused_share.mean),
+        figures.late_devices.map_or_else(none, mean),
+        attacks,
+        mean(figures.let_through_per_s_max),
+        figures.sent_per_served.map_or_else(none, |of| format!("{:.2}", of.mean)),
+        match (figures.never_served, figures.recovery_p99_s) {
+            (0, recovered) => recovered.map_or_else(none, |of| span(of.mean)),
+            (never, _) => format!("never: {}", grouped(never)),
+        },
+        if of.is_on_front { "yes".to_owned() } else { String::new() },
+    ]
+}
+
+/// Columns that say something: not those that no configuration has.
+pub(super) fn columns(of: &Sweep) -> Vec<usize> {
+    let rows: Vec<[String; 8]> = of.tried.iter().map(row).collect();
+    let says = |nth: &usize| rows.iter().any(|row| row.get(*nth).is_some_and(|cell| cell != "–" && !cell.is_empty()));
+    (0..8).filter(says).collect()
+}
+
+/// The table for a terminal.
+pub fn table(of: &Sweep) -> String {
+    let columns = columns(of);
+    let pick = |cells: &[String]| columns.iter().filter_map(|nth| cells.get(*nth).cloned()).collect::<Vec<_>>();
+    let heading: Vec<String> = COLUMNS.iter().skip(1).map(|name| (*name).to_owned()).collect();
+    let mut lines = vec![("  Configuration".to_owned(), pick(&heading))];
+    for tried in &of.tried {
+        let is_it = of.recommended.as_ref() == Some(&tried.configuration.name);
+        let name = format!("{}{}", if is_it { "> " } else { "  " }, short(&of.asked, &tried.configuration));
+        lines.push((name, pick(&row(tried))));
+    }
+    let width = |text: &str| text.chars().count();
+    let first = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+    let widest =
+        |nth: usize| lines.iter().filter_map(|(_, cells)| cells.get(nth)).map(|cell| width(cell)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(widest).collect();
+    let line = |(name, cells): &(String, Vec<String>)| {
+        let padded = |(cell, wide): (&String, usize)| format!("  {cell:>wide$}");
+        let cells: String = cells.iter().zip(widths.iter().copied()).map(padded).collect();
+        format!("{name:<first$}{cells}").trim_end().replace('\u{a0}', " ")
+    };
+    let varied = varied_names(&of.asked);
+    let above = if varied.is_empty() { None } else { Some(format!("Configurations: {varied}")) };
+    above.into_iter().chain(lines.iter().map(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// How many trials were made of how many, and how they ended.
+pub fn made(of: &Sweep) -> String {
+    let tried = of.asked.configurations.iter().filter(|of| of.refused.is_none()).count() as u64;
+    let all = tried * u64::from(of.asked.trials);
+    let made = format!("{} of {} trials of {} configurations", grouped(of.trials_made), grouped(all), grouped(tried));
+    match of.asked.state {
+        State::Running => format!("{made}, running"),
+        State::Interrupted => format!("{made}, interrupted"),
+        State::OutOfTime => format!("{made}, ended by the budget of time"),
+        State::GoalReached | State::Finished => format!("{made}, finished"),
+    }
+}
+
+/// The figures that decide, in a sentence.
+fn figures(asked: &Asked, of: &Figures) -> String {
+    let late = of.late_devices.map_or_else(String::new, |late| {
+        let deadline = of.deadline_s.map_or_else(String::new, |deadline| format!(" of {}", span(deadline)));
+        format!(", {} of {} devices miss their deadline{deadline}", mean(late), grouped(asked.devices))
+    });
+    let refused = if of.refused_share.max <= 0.0 {
+        "no honest request is refused".to_owned()
+    } else {
+        format!("{} of honest requests are refused", per_cent(of.refused_share.mean))
+    };
+    let (sent, through) = (of.attacks.mean.max(0.0).round(), of.attacks_let_through.mean.max(0.0).round());
+    let attacks = if asked.has_attackers {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a mean of counts; a cast saturates"
+        )]
+        let part = share(through as u64, sent as u64);
+        format!(", and {} of {} attackers' requests get through ({part})", compact(through), compact(sent))
+    } else {
+        format!(", and the server has to answer {} requests a second at the peak", mean(of.let_through_per_s_max))
+    };
+    format!("{refused}{late}{attacks}")
+}
+
+/// The recommendation.
+pub(super) fn recommendation(asked: &Asked, tried: &[Tried], recommended: Option<&Tried>) -> String {
+    let Some((of, own)) = recommended.and_then(|of| Some((of, of.figures.as_ref()?))) else {
+        return "Nothing is recommended: no configuration was tried.".to_owned();
+    };
+    let mut sentences = vec![format!("Recommended: {}. Under it {}.", of.configuration.name, figures(asked, own))];
+    if own.passed < own.trials {
+        sentences.push(format!(
+            "But no configuration met the scenario's own expectations in each trial; this one met them in {} of {}.",
+            own.passed, own.trials
+        ));
+    }
+    if tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
+        sentences
+            .push("Every configuration that was tried refuses honest requests: try more generous ones.".to_owned());
+    }
+    let worse = |tried: &Tried| tried.figures.as_ref().is_some_and(|figures| figures.cost() > own.cost());
+    let costly = tried.iter().filter(|of| worse(of)).count();
+    if costly > 0 {
+        sentences.push(format!("{costly} of {} configurations cost honest devices more.", tried.len()));
+    }
+    sentences.push(apart(tried, own.trials));
+    sentences.push(fired(own));
+    if !of.configuration.warnings.is_empty() {
+        sentences.push(format!("The server would warn: {}.", of.configuration.warnings.join("; ")));
+    }
+    sentences.retain(|sentence| !sentence.is_empty());
+    sentences.join(" ")
+}
+
+/// Which limits fired under it; nothing if the server does not count that.
+fn fired(of: &Figures) -> String {
+    let fired: Vec<String> = of
+        .fired
+        .iter()
+        .filter(|(_, mean)| **mean > 0.0)
+        .map(|(name, mean)| format!("{name} ({})", compact(*mean)))
+        .collect();
+    match (of.fired.is_empty(), fired.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => "No limit fired under it.".to_owned(),
+        (false, false) => {
+            format!("Limits that fired under it, with the requests that they refused: {}.", fired.join(", "))
+        }
+    }
+}
+
+/// What the trials do not tell apart from the recommended configuration.
+fn apart(tried: &[Tried], trials: usize) -> String {
+    if tried.iter().filter(|of| of.figures.is_some()).count() < 2 {
+        return String::new();
+    }
+    if trials < 2 {
+        return "With one trial of each, what differs by little may be chance: use --trials 3 or more.".to_owned();
+    }
+    let same: Vec<&str> =
+        tried.iter().filter(|of| of.is_distinguished == Some(false)).map(|of| of.configuration.name.as_str()).collect();
+    let more = same.len().saturating_sub(NAMED_MAX);
+    let listed = same.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    match same.len() {
+        0 => format!("{trials} trials of each tell it apart from every other one."),
+        _ => format!("{trials} trials of each do not tell it apart from {listed}{more}."),
+    }
+}
+
+/// How the figures were computed.
+pub(super) fn how(of: &Sweep) -> String {
+    format!(
+        "Each trial rehearses the scenario for {} on a virtual clock, against the real backend with the settings of one configuration; \
+         every configuration gets the same seeds from {} on, so the same devices do the same until a limit refuses one of them. Refused: honest \
+         requests answered RATE_LIMITED or OVERLOADED, of all that honest devices sent. Late: honest devices whose stored heartbeats were \
+         further apart than the deadline of presence (two intervals), for whatever reason, from the end of the ramp to the end. \
+         Let through: attackers' requests that no limit refused, so that the server had to judge them. Peak: the same of all requests, \
+         a second, in the busiest tick. Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
+         an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
+         over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \
+         test) leave zero out for any of refused, late, let through and peak; of a hundred comparisons, a few say so by chance.",
+        span(of.asked.simulated_s),
+        of.asked.first_seed,
+    )
+}

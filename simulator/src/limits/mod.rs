@@ -1,0 +1,12 @@
+//! Limits that are tried before they are turned on: which settings are varied, what the server says of them, and the same seeded
+//! traffic against each.
+
+mod asked;
+mod configurations;
+mod settings;
+mod sweep;
+
+pub use asked::SweepRequest;
+pub use configurations::{CONFIGURATIONS_MAX, checked, grid, of_folder, with_settings};
+pub use settings::{environment, limits_of_environment, varied};
+pub use sweep::LimitSweep;

@@ -1,0 +1,214 @@
+//! Settings from a command line or an environment file: `RATE_LIMIT_DEVICE_PER_MIN=2..240`, `A=2,6,24`, or a line each.
+
+use std::collections::BTreeMap;
+
+use ks_reports::sweep::Varied;
+use ks_server::config::SETTINGS;
+
+use crate::{
+    scenario::{ServerSettings, problem::closest},
+    scenario_settings::ScenarioSettings,
+};
+
+/// Most values of one setting.
+const VALUES_MAX: usize = 100;
+/// The start of the names of limits.
+const LIMIT: &str = "RATE_LIMIT";
+
+/// Reads what is varied: a range, in `steps` values that grow by the same factor, or a list.
+///
+/// # Errors
+/// A sentence with a remedy: an unknown name, an empty range, a value that is no number.
+pub fn varied(text: &str, steps: usize) -> Result<Varied, String> {
+    let Some((name, values)) = text.split_once('=') else {
+        return Err(format!(
+            "`{text}`: expected NAME=FROM..TO or NAME=A,B,C, such as RATE_LIMIT_DEVICE_PER_MIN=2..240"
+        ));
+    };
+    let name = name.trim();
+    known(name)?;
+    let values = match values.split_once("..") {
+        Some((from, to)) => range(name, from.trim(), to.trim(), steps)?,
+        None => list(name, values)?,
+    };
+    Ok(Varied { name: name.to_owned(), values })
+}
+
+/// Refuses names that are no setting of the server that may be varied.
+fn known(name: &str) -> Result<(), String> {
+    let names = ScenarioSettings.names();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    if SETTINGS.iter().any(|setting| setting.name == name) {
+        return Err(format!("{name} is decided by the run itself, or would reach outside of it: leave it out"));
+    }
+    let near = closest(name, names.iter().copied());
+    let meant = near.map_or_else(
+        || {
+            let limits = names.iter().copied().filter(|name| name.starts_with(LIMIT));
+            format!("the limits are {}", limits.collect::<Vec<_>>().join(", "))
+        },
+        |near| format!("did you mean {near}?"),
+    );
+    Err(format!("the server has no setting {name}; {meant}"))
+}
+
+/// From one number to another, in steps of about the same factor; each value once.
+fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, String> {
+    let number = |text: &str| {
+        text.parse::<u32>().map_err(|_| {
+            format!("{name}={from}..{to}: `{text}` is not a whole number up to {}; write {name}=2..240", u32::MAX)
+        })
+    };
+    let (low, high) = (number(from)?, number(to)?);
+    if low >= high {
+        return Err(format!(
+            "{name}={from}..{to} is an empty range; write the smaller number first, or {name}={from} for one value"
+        ));
+    }
+    if low == 0 {
+        return Err(format!(
+            "{name}={from}..{to} begins at 0, from which no factor leads on; begin at 1, or list the values"
+        ));
+    }
+    let steps = steps.max(2);
+    let last = steps.saturating_sub(1) as f64;
+    let factor = f64::from(high) / f64::from(low);
+    let value = |nth: usize| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between two numbers of 32 bits")]
+        let value = (f64::from(low) * factor.powf(nth as f64 / last)).round() as u32;
+        value
+    };
+    let mut values: Vec<u32> = (0..steps).map(value).collect();
+    values.dedup();
+    Ok(values.iter().map(ToString::to_string).collect())
+}
+
+fn list(name: &str, text: &str) -> Result<Vec<String>, String> {
+    let values: Vec<String> = text.split(',').map(|value| value.trim().to_owned()).collect();
+    if values.iter().any(String::is_empty) {
+        return Err(format!("{name}={text} has an empty value; write {name}=2,6,24"));
+    }
+    if let Some(twice) = values.iter().enumerate().find_map(|(nth, own)| values.iter().take(nth).find(|of| *of == own))
+    {
+        return Err(format!("{name}={text} has {twice} twice; give each value once"));
+    }
+    if values.len() > VALUES_MAX {
+        return Err(format!("{name} has {} values, and at most {VALUES_MAX} are tried", values.len()));
+    }
+    Ok(values)
+}
+
+/// Reads an environment file: `NAME=VALUE` lines, comments, `export`, quotes.
+///
+/// # Errors
+/// A sentence with the line and the remedy.
+pub fn environment(text: &str) -> Result<BTreeMap<String, (usize, String)>, String> {
+    let mut found = BTreeMap::new();
+    for (line, content) in (1..).zip(text.lines()) {
+        let content = content.trim();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let content = content.strip_prefix("export ").unwrap_or(content);
+        let Some((name, value)) = content.split_once('=') else {
+            return Err(format!("line {line}: expected NAME=VALUE, found `{content}`; begin comments with #"));
+        };
+        let (name, value) = (name.trim().to_owned(), value.trim());
+        let unquoted = ['"', '\''].iter().find_map(|sign| value.strip_prefix(*sign)?.strip_suffix(*sign));
+        let value = unquoted.unwrap_or(value).to_owned();
+        if let Some((first, _)) = found.insert(name.clone(), (line, value)) {
+            return Err(format!("line {line}: {name} was given in line {first} already; remove one of them"));
+        }
+    }
+    Ok(found)
+}
+
+/// The limits of a deployed server's environment file, and how many other settings it has.
+///
+/// # Errors
+/// A name that looks like a limit and is none, or none at all.
+pub fn limits_of_environment(text: &str) -> Result<(BTreeMap<String, String>, usize), String> {
+    let (mut limits, mut others) = (BTreeMap::new(), 0);
+    for (name, (line, value)) in environment(text)? {
+        if name.starts_with(LIMIT) {
+            known(&name).map_err(|why| format!("line {line}: {why}"))?;
+            limits.insert(name, value);
+        } else {
+            others += 1;
+        }
+    }
+    if limits.is_empty() {
+        return Err(format!("it has no line that begins with {LIMIT}: add the limits that the server is to run with"));
+    }
+    Ok((limits, others))
+}
+
+/// Settings of a file of a sweep: each must be known.
+pub(super) fn all_known(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let each = environment(text)?.into_iter().map(|(name, (line, value))| {
+        known(&name).map_err(|why| format!("line {line}: {why}"))?;
+        Ok((name, value))
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(text: &str, steps: usize) -> Vec<String> {
+        varied(text, steps).unwrap().values
+    }
+
+    #[test]
+    fn a_range_grows_by_a_factor_and_has_both_its_ends() {
+        // 2 * 120^(n/4): 2, 6.6, 21.9, 72.5, 240.
+        assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=2..240", 5), ["2", "7", "22", "73", "240"]);
+        assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=1..3", 10), ["1", "2", "3"]);
+        assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=2, 6,24", 10), ["2", "6", "24"]);
+        assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=7", 10), ["7"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_remedy() {
+        for (given, said) in [
+            ("RATE_LIMIT_DEVICE_PER_MINUTE=2..9", "did you mean RATE_LIMIT_DEVICE_PER_MIN?"),
+            ("RATE_LIMIT_DEVICE_PER_MIN", "expected NAME=FROM..TO"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=9..2", "write the smaller number first"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=5..5", "RATE_LIMIT_DEVICE_PER_MIN=5 for one value"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=0..5", "begin at 1"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=a..5", "`a` is not a whole number"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=2,,3", "an empty value"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=2,3,2", "has 2 twice"),
+            ("PORT=1..5", "decided by the run itself"),
+            ("xyz=1", "the limits are RATE_LIMIT_"),
+        ] {
+            let why = varied(given, 5).unwrap_err();
+            assert!(why.contains(said), "{given}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_environment_file_is_read_with_comments_quotes_and_other_settings() {
+        let text = "# limits\nexport RATE_LIMIT_DEVICE_PER_MIN=\"30\"\n\nADMIN_TOKEN='secret'\nPORT = 3000\n";
+        let (limits, others) = limits_of_environment(text).unwrap();
+        assert_eq!((limits["RATE_LIMIT_DEVICE_PER_MIN"].as_str(), limits.len(), others), ("30", 1, 2));
+        for (text, said) in [
+            (
+                "RATE_LIMIT_DEVICE_PER_MIN=1\nRATE_LIMIT_DEVICE_PER_MIN=2",
+                "line 2: RATE_LIMIT_DEVICE_PER_MIN was given in line 1",
+            ),
+            (
+                "RATE_LIMIT_DEVICE_BRUST=1",
+                "line 1: the server has no setting RATE_LIMIT_DEVICE_BRUST; did you mean RATE_LIMIT_DEVICE_BURST?",
+            ),
+            ("no setting", "line 1: expected NAME=VALUE"),
+            ("PORT=1", "no line that begins with RATE_LIMIT"),
+        ] {
+            let why = limits_of_environment(text).unwrap_err();
+            assert!(why.contains(said), "{text}: {why}");
+        }
+    }
+}

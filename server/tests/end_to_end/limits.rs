@@ -2,9 +2,9 @@
 //! changes nothing.
 //! Method: devices and addresses beyond small limits, over the wire; the API, the metrics and the command line say what happened.
 
-
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
 use ks_protocol::{
     message::{LogLevel, LogLine},
     refusal::RefusalCode as Code,
@@ -12,7 +12,6 @@ use ks_protocol::{
     time::UnixMs,
 };
 use serde_json::{Value, json};
-use crate::support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
 
 const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))

@@ -1,11 +1,10 @@
 //! Goal: what a sweep of limits says is so, is found by the nearest name, and can be continued and verified.
 //! Method: the real executable, small fleets; figures against the event log of the same rehearsal, and against a closed form.
 
-
 use std::{collections::BTreeMap, path::Path};
 
-use serde_json::Value;
 use crate::support::{events_in, fleet_in, lines_in, stderr_of, write_scenario};
+use serde_json::Value;
 
 /// Twenty devices with a heartbeat every 10 s, and a forger.
 fn scenario(folder: &Path, server: &str) {

@@ -200,7 +200,7 @@ fn a_written_scenario_begins_when_its_sites_are_open() {
     write_scenario(folder.path(), "planned", &text);
     let flags = ["--signatures", "modelled", "--quiet", "--events", "none", "--out", "run"];
     let ran = fleet_in(folder.path(), &[&["rehearse", "planned.toml"][..], &flags].concat());
-    assert!(summary_in(&folder.path().join("run"))["rollout"]["targets"] == 100, "{}", support::stderr_of(&ran));
+    assert!(summary_in(&folder.path().join("run"))["rollout"]["targets"] == 100, "{}", crate::support::stderr_of(&ran));
 }
 
 /// The format has 1,000 sites at most.

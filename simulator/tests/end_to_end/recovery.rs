@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed test")]
 
-
 use std::{collections::BTreeMap, path::Path};
 
-use serde_json::Value;
 use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
+use serde_json::Value;
 
 /// Outages of every kind, overlapping ones too; the last site outage ends shortly before the run does.
 const OUTAGES: &str = r#"

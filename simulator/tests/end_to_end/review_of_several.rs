@@ -3,11 +3,10 @@
 //! Method: the real executable; reviews against the event log, and against rehearsals of the same scenario without the gate or with
 //! the other threshold.
 
-
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use crate::support::{events_in, fleet_in, stderr_of, write_scenario};
+use serde_json::Value;
 
 /// Rehearses a scenario; gives its folder.
 fn rehearsed(folder: &Path, name: &str, text: &str) -> PathBuf {

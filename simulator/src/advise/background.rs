@@ -60,7 +60,7 @@ fn spared_of(plan: &Plan, (model, site): (&Share, &Share), lost_after: Duration,
     let unheard = plan.interval() * 2; // before and after it is closed
     let closed = closings(plan, (model, site), begins, rollout);
     // What is closed when the rollout begins gets nothing before it opens.
-    if closed.iter().any(|(from, to)| !from.is_zero() && *to - *from + unheard > lost_after) {
+    if closed.iter().any(|(from, to)| !from.is_zero() && to.saturating_sub(*from) + unheard > lost_after) {
         return 0.0;
     }
     let churn = plan.fleet.churn.iter().filter(|churn| is_of(churn, model, site));
@@ -97,7 +97,7 @@ pub(super) fn longest_closing(plan: &Plan) -> Duration {
     let week = Duration::from_hours(7 * 24);
     let strata = plan.fleet.models.iter().flat_map(|model| plan.fleet.sites.iter().map(move |site| (model, site)));
     let closed = strata.flat_map(|stratum| closings(plan, stratum, Duration::ZERO, week));
-    closed.map(|(from, to)| to - from).max().unwrap_or_default()
+    closed.map(|(from, to)| to.saturating_sub(from)).max().unwrap_or_default()
 }
 
 const DAY_S: f64 = 86_400.0;

@@ -153,7 +153,8 @@ impl<'a> Population<'a> {
 
     /// How long after its installation a device shows the bug at the latest.
     pub(super) fn shows_after(&self, lost_after_s: u64) -> Duration {
-        let silence = Duration::from_secs(lost_after_s);
+        // While its site is closed a silent device is excused, and its time begins again when the site opens.
+        let silence = Duration::from_secs(lost_after_s) + longest_closing(self.plan);
         match Symptom::of(self.firmware) {
             Symptom::Dies(after) => after * LATEST_TENTHS / 10 + silence,
             Symptom::Silent => silence,

@@ -1,7 +1,5 @@
 //! How the fleet recovers from outages, against an independent calculation from the event log.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed test")]
-
 use std::{collections::BTreeMap, path::Path};
 
 use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};

@@ -78,6 +78,9 @@ fn shard() -> Rc<Shard> {
         churn: Schedule::default(),
         network_faults: Arc::new(NetworkFaults::none(1)),
         outages: Arc::default(),
+        retries: Vec::new(),
+        abused_sites: Vec::new(),
+        named_victims: 0,
         measurements: RefCell::new(Measurements::default()),
         stopped: Arc::new(AtomicBool::new(false)),
         log: None,
@@ -111,8 +114,16 @@ async fn bytes_per_device() -> usize {
             booted_at: UnixMs(0),
         });
         devices.push(
-            Device::new(number, machine, Rc::clone(&link), (0, "HQ".into()), Rc::clone(&shard), 1, Agenda::default())
-                .start(),
+            Device::new(
+                (number, 0),
+                machine,
+                Rc::clone(&link),
+                (0, "HQ".into()),
+                Rc::clone(&shard),
+                1,
+                Agenda::default(),
+            )
+            .start(),
         );
     }
     // A millisecond of virtual time: every device has registered, and waits for its first heartbeat.

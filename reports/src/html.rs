@@ -9,6 +9,7 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
+mod reactions;
 mod recovery;
 mod review;
 mod rollout;
@@ -28,6 +29,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         rollout::section(run, &figures),
         key_numbers(summary),
         recovery::of(summary),
+        reactions::of(summary),
         adversaries(summary),
         plots(&figures),
         codes(summary),

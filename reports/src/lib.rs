@@ -23,6 +23,7 @@ mod markdown;
 mod moments;
 mod number;
 mod plot;
+pub mod reactions;
 pub mod recovery;
 pub mod review;
 mod run;

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reactions::Reactions;
 use crate::recovery::Recovery;
 
 /// Version of this contract that is written; readers refuse a greater one.
@@ -181,6 +182,9 @@ pub struct Summary {
     /// Why a rehearsal ended before its time by itself; none if it lasted as planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_early: Option<String>,
+    /// How devices reacted to refusals; none in older summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactions: Option<Reactions>,
     /// How devices recovered from outages; none when no outage ended within the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,

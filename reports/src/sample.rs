@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::reactions::{Beside, Cohort, Reactions};
 use crate::recovery::{OutageRecovery, Recovered, Recovery};
 use crate::review::{
     Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, StoryEvent, ThresholdOutcome, Trip, Truth,
@@ -85,9 +86,28 @@ pub(crate) fn summary() -> Summary {
         replay: "ks-fleet run scenarios/steady-1000.toml --seed 42".into(),
         ended_early: None,
         notes: vec!["Server and generator shared one machine.".into()],
+        reactions: Some(reactions()),
         recovery: Some(recovery()),
         rollout: None,
     }
+}
+
+/// A cohort that ignores refusals, and a site beside an adversary.
+fn reactions() -> Reactions {
+    let cohort = Cohort {
+        name: "old".into(),
+        retry: "ignore".into(),
+        devices: 9,
+        wanted: 10,
+        sent: 25,
+        acked: 9,
+        refused: 16,
+        asked_again: 4,
+        admitted: 3,
+        recovered: Recovered::default(),
+    };
+    let site = Beside { name: "north".into(), shares_address: true, requests: 40, refused: 16 };
+    Reactions { cohorts: vec![cohort], sites: vec![site], named: None }
 }
 
 /// Three of a thousand devices were never served again.

@@ -242,6 +242,23 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         Metric::RolloutPromoted => decided("promoted"),
         Metric::RolloutCompleted => decided("completed"),
         Metric::RolloutDetectionS => rollouts.detection_s(),
+        Metric::RetryAfterHonest => {
+            let cohort = total.cohort();
+            ratio(cohort.admitted, cohort.asked_again)
+        }
+        Metric::Amplification => {
+            let cohort = total.cohort();
+            ratio(cohort.sent, cohort.wanted)
+        }
+        Metric::FairnessRefused => {
+            let beside = total.beside;
+            (beside.requests > 0).then_some(beside.refused as f64)
+        }
+        Metric::FairnessRefusedShare => {
+            let beside = total.beside;
+            ratio(beside.refused, beside.requests)
+        }
+        Metric::VictimsRefused => (total.named.requests > 0).then_some(total.named.refused as f64),
         Metric::RecoveryP50S => recovered_s(total, 5_000),
         Metric::RecoveryP99S => recovered_s(total, 9_900),
         Metric::RecoveryMaxS => recovered_s(total, 10_000),
@@ -257,6 +274,11 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
         }
         _ => return Err(BySpan),
     })
+}
+
+/// A ratio; none without a whole.
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// When a share of the devices was served again; none if any of them never was.

@@ -21,7 +21,9 @@ use crate::{
     measure::Measurements,
     operator::{Operator, OperatorError},
     resources,
-    scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, Otrt, Plan, Share},
+    scenario::{
+        Addresses, Adversary as AdversaryPart, AdversaryKind, Cohort, Connections, FleetAddresses, Otrt, Plan, Share,
+    },
     seed,
     shard::Shard,
     ticks::Ticks,
@@ -42,6 +44,8 @@ pub struct DeviceSpec {
     pub model: usize,
     /// Index of its site.
     pub site: usize,
+    /// Number of its cohort; the number of cohorts if it is in none.
+    pub cohort: usize,
     /// When it is switched on, from the start of the run.
     pub starts_after: Duration,
 }
@@ -56,9 +60,47 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidI
             let model = draw(&mut rng, &plan.fleet.models);
             let site = draw(&mut rng, &plan.fleet.sites);
             let starts_after = plan.ramp * number / count;
-            Ok(DeviceSpec { number, device_id, model, site, starts_after })
+            let cohort = cohort(plan, &device_id, model, site);
+            Ok(DeviceSpec { number, device_id, model, site, cohort, starts_after })
         })
         .collect()
+}
+
+/// The cohort of a device, drawn from those that it can belong to.
+fn cohort(plan: &Plan, device_id: &DeviceId, model: usize, site: usize) -> usize {
+    let name = |shares: &[Share], index: usize| shares.get(index).map(|share| share.name.clone()).unwrap_or_default();
+    let (model, site) = (name(&plan.fleet.models, model), name(&plan.fleet.sites, site));
+    let cohorts = &plan.fleet.cohorts;
+    let admits = |(_, cohort): &(usize, &Cohort)| cohort.admits(&model, &site);
+    let total: u64 = cohorts.iter().enumerate().filter(admits).map(|(_, cohort)| u64::from(cohort.share)).sum();
+    if total == 0 {
+        return cohorts.len();
+    }
+    let mut drawn = seed::below(&mut seed::stream(plan.seed, device_id.as_str(), "cohort"), total);
+    for (number, cohort) in cohorts.iter().enumerate().filter(admits) {
+        if drawn < u64::from(cohort.share) {
+            return number;
+        }
+        drawn -= u64::from(cohort.share);
+    }
+    cohorts.len()
+}
+
+/// By site, whether an adversary has the address of its devices; empty if none has.
+pub fn abused_sites(plan: &Plan) -> Vec<bool> {
+    let sharing = plan.adversaries.iter().filter(|part| part.addresses == Addresses::Fleet);
+    let members = sharing.map(|part| usize::from(part.count)).max().unwrap_or(0);
+    if members == 0 {
+        return Vec::new();
+    }
+    let is_by_site = plan.fleet.addresses == FleetAddresses::Site;
+    (0..plan.fleet.sites.len()).map(|site| !is_by_site || site < members).collect()
+}
+
+/// In the name of how many devices, the first of the fleet, adversaries send requests.
+pub fn named_victims(plan: &Plan) -> u32 {
+    let naming = plan.adversaries.iter().filter(|part| part.kind.names_victims());
+    naming.map(|part| part.victims.unwrap_or(plan.fleet.devices)).max().unwrap_or(0)
 }
 
 /// An adversary of the plan, before it exists.
@@ -86,6 +128,11 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
             // Every `count`th address from its own on; with fewer addresses than adversaries, some share one.
             let dealt = (member % addresses.max(1)..addresses).step_by(usize::from(part.count));
             let callers = match part.addresses {
+                Addresses::Fleet if plan.fleet.addresses == FleetAddresses::Site => {
+                    // The first stands at the first site, the second at the second, and so on.
+                    let sites = u32::try_from(plan.fleet.sites.len()).unwrap_or(u32::MAX).max(1);
+                    vec![Caller::Site(member % sites)]
+                }
                 Addresses::Fleet => vec![Caller::Device(0)],
                 _ => dealt.map(|address| Caller::Adversary(first_address + address)).collect(),
             };
@@ -108,7 +155,8 @@ pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::I
     let count = plan.adversaries.iter().map(of_part).sum();
     let spec = |number| {
         let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
-        Ok(DeviceSpec { number, device_id, model: 0, site: 0, starts_after: Duration::ZERO })
+        let cohort = plan.fleet.cohorts.len();
+        Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort, starts_after: Duration::ZERO })
     };
     (0..count).map(spec).collect()
 }
@@ -213,6 +261,8 @@ pub struct ShardPlan {
     pub models: Vec<String>,
     /// Names of the sites, by index.
     pub sites: Vec<String>,
+    /// Which devices have the same address.
+    pub behind: FleetAddresses,
     pub connections: Connections,
     /// Number of shards that share the connections.
     pub shards: usize,
@@ -230,6 +280,8 @@ pub enum Caller {
     Operator,
     /// A device by number.
     Device(u32),
+    /// The devices of a site, by its number, where they share an address.
+    Site(u32),
     /// An adversary at its address of this number.
     Adversary(u32),
 }
@@ -336,7 +388,12 @@ impl<'a> Actors<'a> {
         let number = usize::try_from(spec.number).unwrap_or(usize::MAX);
         let shared = self.shared_links.get(number.checked_rem(self.shared_links.len()).unwrap_or(0));
         let link = shared.cloned().unwrap_or_else(|| {
-            self.plan.network.link((self.plan.addresses)(self.plan.target, Caller::Device(spec.number)))
+            let caller = match self.plan.behind {
+                FleetAddresses::Own => Caller::Device(spec.number),
+                FleetAddresses::Site => Caller::Site(u32::try_from(spec.site).unwrap_or(u32::MAX)),
+                FleetAddresses::One => Caller::Device(0),
+            };
+            self.plan.network.link((self.plan.addresses)(self.plan.target, caller))
         });
         let otrts = &self.plan.provisioned.otrts;
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
@@ -345,7 +402,9 @@ impl<'a> Actors<'a> {
         let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
         episodes.retain(|episode| episode.to > spec.starts_after);
         let agenda = Agenda::of(episodes);
-        let device = Device::new(spec.number, machine, link, site, Rc::clone(self.shard), self.plan.seed, agenda);
+        let shard = Rc::clone(self.shard);
+        let place = (spec.number, spec.cohort);
+        let device = Device::new(place, machine, link, site, shard, self.plan.seed, agenda);
         self.devices.push((spec.device_id.clone(), device.start()));
     }
 
@@ -378,8 +437,9 @@ impl<'a> Actors<'a> {
         for AdversarySpec { number, part, callers, faulty } in &self.plan.adversaries {
             let addresses = callers.iter().map(|caller| (self.plan.addresses)(self.plan.target, *caller)).collect();
             let links = LinkPool::from(Arc::clone(&self.plan.network), addresses);
+            let named = part.victims.and_then(|named| victims.get(..usize::try_from(named).ok()?));
             let knowledge = Knowledge {
-                victims: Rc::clone(&victims),
+                victims: named.map_or_else(|| Rc::clone(&victims), |named| Rc::new(named.to_vec())),
                 root_seed: self.plan.seed,
                 server_keys: Rc::clone(&self.server_keys),
                 target: self.plan.target,

@@ -129,6 +129,59 @@ pub struct Broken {
     pub first_at: Duration,
 }
 
+/// Heartbeats of one cohort of devices, and whether the waits that the server asked for were true.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CohortCounts {
+    pub devices: u64,
+    /// Heartbeats that were due by schedule.
+    pub wanted: u64,
+    /// Heartbeats sent, repeated ones included.
+    pub sent: u64,
+    /// Heartbeats accepted.
+    pub acked: u64,
+    /// Requests of any type that were refused with a time to wait.
+    pub refused: u64,
+    /// Of these, requests whose device asked again no sooner than it was asked to, and got an answer.
+    pub asked_again: u64,
+    /// Of those, requests that were not refused with a time to wait again.
+    pub admitted: u64,
+    pub recovered: Recovered,
+}
+
+impl CohortCounts {
+    /// Adds those of another thread, tick or cohort.
+    pub fn add(&mut self, other: &Self) {
+        self.devices += other.devices;
+        self.wanted += other.wanted;
+        self.sent += other.sent;
+        self.acked += other.acked;
+        self.refused += other.refused;
+        self.asked_again += other.asked_again;
+        self.admitted += other.admitted;
+        self.recovered.add(&other.recovered);
+    }
+}
+
+/// Answers to honest devices, and how many of them were refusals by a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answered {
+    pub requests: u64,
+    pub refused: u64,
+}
+
+impl Answered {
+    /// One more answer.
+    pub fn count(&mut self, is_refused: bool) {
+        self.requests += 1;
+        self.refused += u64::from(is_refused);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.refused += other.refused;
+    }
+}
+
 /// What one thread measured since the last tick; can be added over threads and ticks.
 #[derive(Debug, Clone)]
 pub struct Measurements {
@@ -161,6 +214,14 @@ pub struct Measurements {
     pub broken: BTreeMap<String, Broken>,
     /// Change of the number of living devices that run a version: ground truth.
     pub running: BTreeMap<String, i64>,
+    /// By cohort: its number in the scenario, and one more for the devices in none.
+    pub cohorts: BTreeMap<usize, CohortCounts>,
+    /// Answers to honest devices by site, if adversaries share an address with any.
+    pub sites: BTreeMap<usize, Answered>,
+    /// Of these, answers to devices that share an address with an adversary.
+    pub beside: Answered,
+    /// Answers to honest devices in whose name adversaries send requests.
+    pub named: Answered,
     /// How devices recovered from outages, by the outage's number in the order of their ends.
     pub recovered: BTreeMap<usize, Recovered>,
     /// Change of the number of registered devices.
@@ -187,6 +248,10 @@ impl Default for Measurements {
             churn: BTreeMap::new(),
             broken: BTreeMap::new(),
             running: BTreeMap::new(),
+            cohorts: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            beside: Answered::default(),
+            named: Answered::default(),
             recovered: BTreeMap::new(),
             registered: 0,
             in_flight: 0,
@@ -267,6 +332,14 @@ impl Measurements {
         for (version, change) in &other.running {
             *self.running.entry(version.clone()).or_default() += change;
         }
+        for (cohort, counts) in &other.cohorts {
+            self.cohorts.entry(*cohort).or_default().add(counts);
+        }
+        for (site, answered) in &other.sites {
+            self.sites.entry(*site).or_default().add(*answered);
+        }
+        self.beside.add(other.beside);
+        self.named.add(other.named);
         for (outage, recovered) in &other.recovered {
             self.recovered.entry(*outage).or_default().add(recovered);
         }
@@ -281,6 +354,13 @@ impl Measurements {
             broken.first_at = broken.first_at.min(more.first_at);
         };
         self.broken.entry(version.to_owned()).and_modify(sum).or_insert(more);
+    }
+
+    /// The whole fleet as one cohort.
+    pub fn cohort(&self) -> CohortCounts {
+        let mut sum = CohortCounts::default();
+        self.cohorts.values().for_each(|counts| sum.add(counts));
+        sum
     }
 
     /// How devices recovered from all outages together.

@@ -17,8 +17,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    churn::Schedule, event_log::EventLog, ground_truth::GroundTruth, link::faults::NetworkFaults,
-    measure::Measurements, outages::Outages, scenario::HeartbeatInterval, timer::Timer,
+    churn::Schedule,
+    event_log::EventLog,
+    ground_truth::GroundTruth,
+    link::faults::NetworkFaults,
+    measure::Measurements,
+    outages::Outages,
+    scenario::{HeartbeatInterval, Retry},
+    timer::Timer,
 };
 
 /// Most honest requests that are captured for adversaries.
@@ -59,6 +65,12 @@ pub struct Shard {
     pub ends_at: Instant,
     pub interval: HeartbeatInterval,
     pub answer_timeout: Duration,
+    /// When devices of each cohort try again; one more for the devices in none.
+    pub retries: Vec<Retry>,
+    /// By site, whether an adversary has the address of its devices; empty if none shares any.
+    pub abused_sites: Vec<bool>,
+    /// In the name of how many devices, the first of the fleet, adversaries send requests.
+    pub named_victims: u32,
     /// When every device is punched at, and how often each.
     pub shifts: Vec<(Duration, u32)>,
     /// The server's keys that devices trust, by keyset version: devices that trust the same keys share one copy.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use ks_protocol::{duration, time::UnixMs};
+use ks_reports::reactions::{Beside, Cohort, Reactions};
 use ks_reports::recovery::{OutageRecovery, Recovered, Recovery};
 use ks_reports::run_folder::{
     Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
@@ -14,13 +15,14 @@ use crate::{
     conductor::RunOutcome,
     device::exchange::MessageType,
     expect::Final,
+    fleet,
     invariants::{Invariant, Violation},
-    measure::{Measured, Measurements, OK, Score},
+    measure::{Answered, CohortCounts, Measured, Measurements, OK, Score},
     number::{counted, grouped},
     outages::{self, Outage},
     phase_recorder::adversary_requests,
     resources::{self, Resources},
-    scenario::{Plan, Timing},
+    scenario::{Plan, Retry, Timing},
     total_failure,
 };
 
@@ -87,6 +89,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
         generator,
+        reactions: Some(reactions(about.plan, total)),
         recovery: recovery(about.plan, &played.outages, total),
         rollout: played.rollout,
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
@@ -128,6 +131,46 @@ fn recovery(plan: &Plan, outages: &[Outage], total: &Measurements) -> Option<Rec
 fn recovered_in_short(recovered: &outages::Recovered) -> Recovered {
     let [p50_s, p99_s, max_s] = [5_000, 9_900, 10_000].map(|share_bp| recovered.quantile_s(share_bp));
     Recovered { affected: recovered.affected(), never_served: recovered.never, p50_s, p99_s, max_s }
+}
+
+/// How devices reacted to refusals, and what limits cost those beside adversaries.
+fn reactions(plan: &Plan, total: &Measurements) -> Reactions {
+    let declared = &plan.fleet.cohorts;
+    let cohort = |(number, counts): (&usize, &CohortCounts)| {
+        let of_plan = declared.get(*number);
+        let rest = if declared.is_empty() { "fleet" } else { "the rest" };
+        Cohort {
+            name: of_plan.map_or_else(|| rest.to_owned(), |cohort| cohort.name.clone()),
+            retry: of_plan.map_or(Retry::DEFAULT, |cohort| cohort.retry).to_string(),
+            devices: counts.devices,
+            wanted: counts.wanted,
+            sent: counts.sent,
+            acked: counts.acked,
+            refused: counts.refused,
+            asked_again: counts.asked_again,
+            admitted: counts.admitted,
+            recovered: recovered_in_short(&counts.recovered),
+        }
+    };
+    let abused = fleet::abused_sites(plan);
+    let site = |(number, answered): (&usize, &Answered)| Beside {
+        name: plan.fleet.sites.get(*number).map(|site| site.name.clone()).unwrap_or_default(),
+        shares_address: abused.get(*number).copied().unwrap_or(false),
+        requests: answered.requests,
+        refused: answered.refused,
+    };
+    let named = fleet::named_victims(plan);
+    let victims = || Beside {
+        name: format!("{} named by adversaries", counted(named, "device")),
+        shares_address: false,
+        requests: total.named.requests,
+        refused: total.named.refused,
+    };
+    Reactions {
+        cohorts: total.cohorts.iter().map(cohort).collect(),
+        sites: total.sites.iter().map(site).collect(),
+        named: (named > 0).then(victims),
+    }
 }
 
 /// The background failures of the run, in a sentence.

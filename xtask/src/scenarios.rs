@@ -33,6 +33,17 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/firmware-rollback.toml"),
     ("rehearse", "scenarios/abort-and-roll-back.toml"),
     ("run", "scenarios/download-storm.toml"),
+    ("rehearse", "scenarios/behind-one-nat.toml"),
+    ("rehearse", "scenarios/reconnect-storm-in-step.toml"),
+    ("rehearse", "scenarios/reconnect-storm-with-jitter.toml"),
+    ("rehearse", "scenarios/victim-named.toml"),
+    ("rehearse", "scenarios/mad-device.toml"),
+    ("rehearse", "scenarios/botnet.toml"),
+    ("rehearse", "scenarios/slow-leak.toml"),
+    ("rehearse", "scenarios/window-edges.toml"),
+    ("rehearse", "scenarios/shift-start.toml"),
+    ("rehearse", "scenarios/restart-in-a-flood.toml"),
+    ("rehearse", "scenarios/firmware-day.toml"),
 ];
 
 /// The program that runs them, from the project's root.

@@ -105,6 +105,7 @@ impl Folder {
             replay: format!("ks-fleet run scenarios/{scenario}.toml --seed 42"),
             ended_early: None,
             notes: Vec::new(),
+            reactions: None,
             recovery: None,
             rollout: None,
         };

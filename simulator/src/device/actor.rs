@@ -5,8 +5,10 @@
 //! has to wait for an answer is late from its intended time on.
 
 mod churn;
+mod retry;
 mod update;
 
+use retry::AskedWait;
 pub use update::BOOT_TIME;
 
 use std::{
@@ -36,7 +38,7 @@ use crate::{
     link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
     measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
     outages::Unserved,
-    scenario::HeartbeatInterval,
+    scenario::{HeartbeatInterval, Retry},
     seed,
     shard::Shard,
 };
@@ -54,6 +56,8 @@ pub struct Device {
     link: Rc<dyn Link>,
     /// Its place in the fleet.
     number: u32,
+    /// Number of its cohort.
+    cohort: usize,
     site: usize,
     site_name: Rc<str>,
     root_seed: u64,
@@ -69,6 +73,10 @@ pub struct Device {
     in_flight: Option<(MessageType, Instant)>,
     /// After a failure: until the pause is over, only heartbeats that are due are sent.
     is_resting: bool,
+    /// A heartbeat was not accepted: until then none is sent.
+    held_until: Option<Instant>,
+    /// Waits that the server asked for, one for each kind of message at most.
+    asked_waits: Vec<AskedWait>,
     /// Counters of the releases installed so far.
     installed: BTreeSet<u64>,
     /// What the release in its other slot does to it.
@@ -122,9 +130,9 @@ struct RequestOutcome {
 pub struct Account;
 
 impl Device {
-    /// A device with this number in the fleet, at a site, ready to start; `agenda` has its background failures.
+    /// A device with this number in the fleet and in this cohort, at a site, ready to start; `agenda` has its background failures.
     pub fn new(
-        number: u32,
+        (number, cohort): (u32, usize),
         machine: Machine,
         link: Rc<dyn Link>,
         (site, site_name): (usize, Rc<str>),
@@ -143,6 +151,7 @@ impl Device {
             machine,
             link,
             number,
+            cohort,
             site,
             site_name,
             root_seed,
@@ -154,6 +163,8 @@ impl Device {
             waiting: VecDeque::new(),
             in_flight: None,
             is_resting: false,
+            held_until: None,
+            asked_waits: Vec::new(),
             installed: BTreeSet::new(),
             fate: InstallOutcome::Good,
             is_off: false,
@@ -189,19 +200,27 @@ impl Device {
             self.schedule(intended_at + interval, ctx);
         }
         if self.machine.state() == DeviceState::Registered && !self.is_off {
-            let has_room = self.waiting.len() < WAITING_BEATS_MAX;
-            let lag_us = micros(intended_at.elapsed());
-            self.shard.measure(|measured| {
-                measured.due += 1;
-                record(&mut measured.send_lag_us, lag_us);
-            });
-            if has_room {
-                self.waiting.push_back(intended_at);
-            } else {
-                self.count_unanswered(MessageType::Heartbeat, UNSENT, intended_at);
+            self.count(|counts| counts.wanted += 1);
+            if self.held_until.is_none() {
+                self.queue_beat(intended_at);
             }
         }
         self.pump(ctx);
+    }
+
+    /// A beat is to be sent as soon as no other request is in flight.
+    fn queue_beat(&mut self, intended_at: Instant) {
+        let has_room = self.waiting.len() < WAITING_BEATS_MAX;
+        let lag_us = micros(intended_at.elapsed());
+        self.shard.measure(|measured| {
+            measured.due += 1;
+            record(&mut measured.send_lag_us, lag_us);
+        });
+        if has_room {
+            self.waiting.push_back(intended_at);
+        } else {
+            self.count_unanswered(MessageType::Heartbeat, UNSENT, intended_at);
+        }
     }
 
     /// Sends the next message, unless one is in flight.
@@ -295,6 +314,7 @@ impl Device {
         self.in_flight = Some((kind, intended_at));
         if kind == MessageType::Heartbeat {
             self.account.sent.insert(sequence);
+            self.count(|counts| counts.sent += 1);
         }
         self.shard.measure(|measured| {
             measured.of_mut(kind).sent += 1;
@@ -326,9 +346,10 @@ impl Device {
             }
         };
         let is_ok = ended.code == OK;
-        if is_ok || ended.taken.wait_ms.is_some() {
+        if is_ok || (ended.taken.wait_ms.is_some() && self.retry() != Retry::Ignore) {
             self.backoff.answered();
         }
+        self.note_wait(in_flight.kind, in_flight.sent_at, &ended);
         if is_ok {
             self.pending.end(in_flight.kind, self.shard.time.elapsed());
         }
@@ -377,6 +398,8 @@ impl Device {
                 (HeartbeatInterval::Server, wait_ms) => plausible(Duration::from_millis(wait_ms.unwrap_or(1_000))),
             };
             self.schedule(now + first, ctx);
+        } else if kind == MessageType::Heartbeat && is_failed {
+            self.retry_heartbeat(ended, ctx);
         } else if kind == MessageType::Heartbeat && self.shard.interval == HeartbeatInterval::Server {
             let wait = self.wait_after(ended);
             self.schedule(now + wait, ctx);
@@ -393,19 +416,6 @@ impl Device {
             device.is_resting = false;
             device.pump(ctx);
         });
-    }
-
-    /// The wait that the server asked for, else the backoff.
-    fn wait_after(&mut self, ended: &RequestOutcome) -> Duration {
-        match ended.taken.wait_ms.map(Duration::from_millis) {
-            None => self.backoff.failed(),
-            Some(wait) if ended.code != OK => self.backoff.retry_after(wait),
-            Some(next_beat) => {
-                let next_beat = plausible(next_beat);
-                self.backoff.set_interval(next_beat);
-                next_beat
-            }
-        }
     }
 
     /// Counts a request that will never be answered, with its waiting time so far.
@@ -437,7 +447,9 @@ impl Device {
     /// A heartbeat was accepted: the device has recovered from an outage that it waited for.
     fn served(&mut self) {
         let now = self.shard.time.elapsed();
+        self.count(|counts| counts.acked += 1);
         if let Some((outage, after)) = self.unserved.served(now, self.site, &self.shard.outages) {
+            self.count(|counts| counts.recovered.served(after));
             self.shard.measure(|measured| measured.recovered.entry(outage).or_default().served(after));
         }
     }
@@ -449,6 +461,7 @@ impl Device {
             && !is_over
             && !self.is_without_power()
         {
+            self.count(|counts| counts.recovered.never += 1);
             self.shard.measure(|measured| measured.recovered.entry(outage).or_default().never += 1);
         }
     }
@@ -542,6 +555,7 @@ impl Actor for Device {
         ];
         self.shard.event("switched_on", &about);
         self.shard.measure(|measured| *measured.running.entry(runs).or_default() += 1);
+        self.count(|counts| counts.devices += 1);
         for (at, punches) in self.shard.shifts.iter().copied() {
             // A device switched on later has missed the shift.
             if let Some(wait) = (self.shard.time.started + at).checked_duration_since(Instant::now()) {

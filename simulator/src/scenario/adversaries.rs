@@ -9,6 +9,8 @@ pub struct Adversary {
     /// How many: 1 to 10,000.
     pub count: u16,
     pub addresses: Addresses,
+    /// How many honest devices it names, the first of the fleet; none for all.
+    pub victims: Option<u32>,
     /// Time between two attempts of one of them, at least 1 ms.
     pub interval: Duration,
     pub from: Duration,
@@ -72,6 +74,11 @@ impl AdversaryKind {
     /// nothing.
     pub fn must_be_refused(self) -> bool {
         !matches!(self, Self::FaultyDevice | Self::HalfRequest | Self::SlowBody)
+    }
+
+    /// Whether it sends in the name of honest devices that it chooses.
+    pub fn names_victims(self) -> bool {
+        matches!(self, Self::Forger | Self::ClonedKey)
     }
 
     /// Whether it repeats what it has captured.

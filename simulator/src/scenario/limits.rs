@@ -72,6 +72,8 @@ pub(crate) const CHURN_MAX: usize = 1_000;
 pub(crate) const CHURN_BP: RangeInclusive<i64> = 1..=10_000;
 /// How long a background failure lasts.
 pub(crate) const CHURN_LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(30 * 24);
+/// `[[fleet.cohort]]` tables.
+pub(crate) const COHORTS_MAX: usize = 100;
 /// Faults of one release.
 pub(crate) const FAULTS_MAX: usize = 20;
 pub(crate) const POLICIES_MAX: usize = 100;

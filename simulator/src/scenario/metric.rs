@@ -81,6 +81,16 @@ pub enum Metric {
     RolloutCompleted,
     /// Seconds from the first device that was really broken until the engine stopped a rollout.
     RolloutDetectionS,
+    /// Share of waits that the server asked for after which a device was admitted.
+    RetryAfterHonest,
+    /// Heartbeats sent for each that was due.
+    Amplification,
+    /// Refusals by limits of honest devices that share an address with an adversary.
+    FairnessRefused,
+    /// The same as a share of their answered requests.
+    FairnessRefusedShare,
+    /// Refusals by limits of honest devices in whose name adversaries send requests.
+    VictimsRefused,
     /// Seconds from the end of an outage until half of the affected devices were served again.
     RecoveryP50S,
     /// The same for 99 % of them.
@@ -177,7 +187,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-static NAMED: [Named; 41] = [
+static NAMED: [Named; 46] = [
     named(
         Metric::Errors,
         "errors",
@@ -235,6 +245,41 @@ static NAMED: [Named; 41] = [
         "devices",
         Known::AfterEnd,
         "devices that an outage affected and that were not served again before the end, without having been revoked, broken or unplugged; no sample if no outage affected a device",
+    ),
+    named(
+        Metric::RetryAfterHonest,
+        "retry_after.honest",
+        "share",
+        Known::OfWholeRun,
+        "of the refused requests of honest devices whose device asked again no sooner than `retry_after_s`, and got an answer, the share (0 to 1) that was not refused with a `retry_after_s` again. With `retry = \"obey\"` they waited exactly that long; no sample if none asked again",
+    ),
+    named(
+        Metric::Amplification,
+        "fleet.amplification",
+        "times",
+        Known::OfWholeRun,
+        "heartbeats sent, repeated ones included, for each that was due by schedule; no sample if none was due",
+    ),
+    named(
+        Metric::FairnessRefused,
+        "fairness.refused",
+        "requests",
+        Known::OfWholeRun,
+        "requests of honest devices that share an address with an adversary that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if no device shares one",
+    ),
+    named(
+        Metric::FairnessRefusedShare,
+        "fairness.refused_share",
+        "share",
+        Known::OfWholeRun,
+        "the same as a share (0 to 1) of their answered requests",
+    ),
+    named(
+        Metric::VictimsRefused,
+        "victims.refused",
+        "requests",
+        Known::OfWholeRun,
+        "requests of honest devices in whose name a `forger` or a `cloned_key` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
     ),
     named(
         Metric::AttacksAttempts,
@@ -425,6 +470,9 @@ impl Metric {
                 | M::HeartbeatPerMin
                 | M::RecoveryP50S
                 | M::RecoveryP99S
+                | M::RetryAfterHonest
+                | M::Amplification
+                | M::FairnessRefusedShare
                 | M::DevicesRegistered
                 | M::Running(_)
         );

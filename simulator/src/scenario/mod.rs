@@ -7,6 +7,7 @@
 mod adversaries;
 pub(crate) mod check;
 mod churn;
+mod cohorts;
 mod diagnostic;
 mod expectation;
 mod faults;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 
 pub use adversaries::{Addresses, Adversary, AdversaryKind};
 pub use churn::{Churn, ChurnKind, When};
+pub use cohorts::{Cohort, Retry};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};
 pub use faults::{Fault, Scope};
@@ -36,7 +38,8 @@ pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};
 pub use overrides::Overrides;
 pub use plan::{
-    Connections, Firmware, Fleet, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing, release_id,
+    Connections, Firmware, Fleet, FleetAddresses, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing,
+    release_id,
 };
 pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts, server_interval_s};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::adversaries::Adversary;
 use super::churn::Churn;
+use super::cohorts::Cohort;
 use super::expectation::Expectation;
 use super::faults::Fault;
 use crate::timeline::{Phase, Step};
@@ -99,6 +100,34 @@ pub struct Fleet {
     pub sites: Vec<Share>,
     /// What happens to devices without any release.
     pub churn: Vec<Churn>,
+    /// How parts of the fleet react to refusals; the devices in none do as the protocol requires.
+    pub cohorts: Vec<Cohort>,
+    /// Which devices have the same address.
+    pub addresses: FleetAddresses,
+}
+
+/// Which devices of a fleet have the same address, as behind a NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetAddresses {
+    /// Each has its own; under load they share those of this machine.
+    Own,
+    /// Those of one site.
+    Site,
+    /// All of them.
+    One,
+}
+
+impl FleetAddresses {
+    pub const ALL: [Self; 3] = [Self::Own, Self::Site, Self::One];
+
+    /// The word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Site => "site",
+            Self::One => "one",
+        }
+    }
 }
 
 /// A release, and how it really behaves: hidden from the server.

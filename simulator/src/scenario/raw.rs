@@ -47,6 +47,8 @@ pub(super) const FLEET: Section = Section {
         "site",
         "sites",
         "churn",
+        "cohort",
+        "addresses",
     ],
 };
 /// The keys of `[[fleet.churn]]`.
@@ -54,6 +56,9 @@ pub(super) const CHURN: Section = Section {
     title: "[[fleet.churn]]",
     keys: &["kind", "per_day_bp", "lasts", "loss_bp", "hours", "only_model", "only_site"],
 };
+/// The keys of `[[fleet.cohort]]`.
+pub(super) const COHORT: Section =
+    Section { title: "[[fleet.cohort]]", keys: &["name", "share", "retry", "only_model", "only_site"] };
 /// The keys of `[[fleet.model]]`.
 pub(super) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
 /// The keys of `[[fleet.site]]`.
@@ -100,7 +105,7 @@ pub(super) const FAULT: Section = Section {
     ],
 };
 pub(super) const ADVERSARY: Section =
-    Section { title: "[[adversary]]", keys: &["kind", "count", "addresses", "interval", "from", "until"] };
+    Section { title: "[[adversary]]", keys: &["kind", "count", "addresses", "victims", "interval", "from", "until"] };
 /// The keys of `[[expect]]`.
 pub(super) const EXPECT: Section = Section {
     title: "[[expect]]",
@@ -143,6 +148,18 @@ pub(super) struct RawFleet {
     pub(super) models: RawShares,
     pub(super) sites: RawShares,
     pub(super) churn: Option<Vec<RawChurn>>,
+    pub(super) cohorts: Option<Vec<RawCohort>>,
+    pub(super) addresses: Field<String>,
+}
+
+/// Devices that react to refusals in the same way.
+pub(super) struct RawCohort {
+    pub(super) at: Place,
+    pub(super) name: Field<String>,
+    pub(super) share: Field<i64>,
+    pub(super) retry: Field<String>,
+    pub(super) only_model: Field<String>,
+    pub(super) only_site: Field<String>,
 }
 
 /// Background failures of one kind.
@@ -219,6 +236,7 @@ pub(super) struct RawAdversary {
     pub(super) count: Field<i64>,
     /// A number, or a word.
     pub(super) addresses: Field<Result<i64, String>>,
+    pub(super) victims: Field<i64>,
     pub(super) interval: Field<Duration>,
     pub(super) from: Field<Duration>,
     pub(super) until: Field<Duration>,
@@ -296,6 +314,22 @@ impl RawFleet {
             models: RawShares::read(&table, ("model", MODEL), ("models", MODELS), problems),
             sites: RawShares::read(&table, ("site", SITE), ("sites", SITES), problems),
             churn: read_each(table.tables("churn", CHURN.title, problems), problems, RawChurn::read),
+            cohorts: read_each(table.tables("cohort", COHORT.title, problems), problems, RawCohort::read),
+            addresses: table.text("addresses", problems),
+        }
+    }
+}
+
+impl RawCohort {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(COHORT, elsewhere, problems);
+        Self {
+            at: table.at,
+            name: table.text("name", problems),
+            share: table.integer("share", problems),
+            retry: table.text("retry", problems),
+            only_model: table.text("only_model", problems),
+            only_site: table.text("only_site", problems),
         }
     }
 }
@@ -413,6 +447,7 @@ impl RawAdversary {
             kind: table.text("kind", problems),
             count: table.integer("count", problems),
             addresses: table.text_or_integer("addresses", problems),
+            victims: table.integer("victims", problems),
             interval: table.duration("interval", problems),
             from: table.duration("from", problems),
             until: table.duration("until", problems),
@@ -497,7 +532,7 @@ fn elsewhere(key: &str) -> Option<String> {
     if has(&TOP) {
         return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
     }
-    let section = [FLEET, FIRMWARE, FAULT, CHURN, ADVERSARY, EXPECT].into_iter().find(has);
+    let section = [FLEET, FIRMWARE, FAULT, CHURN, COHORT, ADVERSARY, EXPECT].into_iter().find(has);
     let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
     section.map(is_elsewhere).or_else(|| in_another_step(key))
 }

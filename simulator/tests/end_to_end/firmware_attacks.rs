@@ -278,6 +278,9 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             churn: Schedule::default(),
             network_faults: Arc::new(NetworkFaults::none(1)),
             outages: Arc::default(),
+            retries: Vec::new(),
+            abused_sites: Vec::new(),
+            named_victims: 0,
             measurements: RefCell::new(Measurements::default()),
             stopped: Arc::new(AtomicBool::new(false)),
             log: None,
@@ -297,7 +300,8 @@ fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             booted_at: EPOCH,
         });
         let link = Rc::new(Line(Rc::clone(&server)));
-        let device = Device::new(0, machine, link, (0, "HQ".into()), Rc::clone(&shard), 1, Agenda::default()).start();
+        let device =
+            Device::new((0, 0), machine, link, (0, "HQ".into()), Rc::clone(&shard), 1, Agenda::default()).start();
         tokio::time::sleep_until(ends_at + Duration::from_mins(1)).await;
         drop(device);
         let (received, measured) = (server.received.take(), shard.measurements.take());

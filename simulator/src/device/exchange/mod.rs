@@ -205,6 +205,11 @@ impl AnswerEffect {
         }
     }
 
+    /// Whether a limit of the server refused the request.
+    pub fn is_limited(&self) -> bool {
+        matches!(self.refusal, Some(RefusalCode::RateLimited | RefusalCode::Overloaded))
+    }
+
     fn refused(refusal: &RefusalDocument) -> Self {
         let wait_ms = refusal.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
         Self { refusal: Some(refusal.code), wait_ms, ..Self::default() }

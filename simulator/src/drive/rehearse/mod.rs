@@ -29,7 +29,7 @@ use crate::{
     number::counted,
     operator::AnswerTimeouts,
     resources::{self, Resources, Stopwatch},
-    scenario::{Addresses, Plan},
+    scenario::{Addresses, Adversary, FleetAddresses, Plan},
     setup::{DriverParts, ProvisionError, Setup, Way, shard},
     summary::{About, summarise},
     temporary::Temporary,
@@ -167,7 +167,8 @@ fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
 
 /// Addresses of a virtual network: the fleet shares one where it has neighbors behind the same NAT.
 fn addresses_of(plan: &Plan) -> fn(SocketAddr, Caller) -> SocketAddr {
-    let has_neighbors = plan.adversaries.iter().any(|part| part.addresses == Addresses::Fleet);
+    let is_shared = |part: &Adversary| part.addresses == Addresses::Fleet;
+    let has_neighbors = plan.fleet.addresses == FleetAddresses::Own && plan.adversaries.iter().any(is_shared);
     if has_neighbors { behind_one_address } else { addresses }
 }
 
@@ -180,6 +181,7 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
     let bits = match caller {
         Caller::Operator => 0x7f00_0001,                   // 127.0.0.1
         Caller::Device(number) => 0x0a00_0001 + number,    // 10.0.0.1 and on
+        Caller::Site(number) => 0x0b00_0001 + number,      // 11.0.0.1 and on
         Caller::Adversary(number) => 0xc612_0001 + number, // 198.18.0.1 and on
     };
     SocketAddr::new(Ipv4Addr::from_bits(bits).into(), 0)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Known;
+use super::faults::Wrong;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
 use crate::scenario::limits;
 use crate::scenario::plan::Mode;
@@ -44,6 +45,7 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     let count = required(raw.count, "count", owner, "count = 5", problems);
     let count = integer_in::<u16>("count", count, &limits::ADVERSARY_COUNT, problems);
     let addresses = check_addresses(raw.addresses, raw.at, problems);
+    let victims = check_victims(raw.victims, kind, known, problems);
     let interval = or_default(raw.interval, limits::ATTACK_INTERVAL_DEFAULT, raw.at);
     let interval = duration_in("interval", interval, &limits::ATTACK_INTERVAL, problems);
     let from = or_default(raw.from, Duration::ZERO, raw.at);
@@ -54,7 +56,7 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     let window = check_window(from, until, known, problems);
     let (from, until) = window?;
     let (count, interval) = (count?.value, interval?.value);
-    Some(Adversary { kind: kind?, count, addresses: addresses?, interval, from, until })
+    Some(Adversary { kind: kind?, count, addresses: addresses?, victims: victims.ok()?, interval, from, until })
 }
 
 /// Limits the attempts of all of them together to the heartbeat rate that a fleet may have.
@@ -87,9 +89,33 @@ fn check_fits_mode(
     None
 }
 
+/// How many devices it names: at most the whole fleet.
+fn check_victims(
+    raw: Field<i64>,
+    kind: Option<AdversaryKind>,
+    known: &Known<'_>,
+    problems: &mut Problems,
+) -> Result<Option<u32>, Wrong> {
+    let given = match raw {
+        Field::Absent => return Ok(None),
+        Field::Wrong => return Err(Wrong),
+        Field::Given(given) => given,
+    };
+    let kind = kind.ok_or(Wrong)?;
+    if !kind.names_victims() {
+        let message = format!("`{}` does not choose whose name it uses", kind.as_str());
+        problems.push(Problem::new(given.at, message).expected("no `victims` with it"));
+        return Err(Wrong);
+    }
+    let range = 1..=i64::from(known.devices.ok_or(Wrong)?);
+    let victims = integer_in::<u32>("victims", Some(given), &range, problems).ok_or(Wrong)?;
+    Ok(Some(victims.value))
+}
+
 fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Problems) -> Option<Addresses> {
     const OWN: &str = "own";
     const FLEET: &str = "fleet";
+    const SHARED: &str = "shared";
     let given = or_default(raw, Err(OWN.to_owned()), at)?;
     match &given.value {
         Ok(count) => {
@@ -98,12 +124,12 @@ fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Pr
             Some(Addresses::Some(count.value))
         }
         Err(word) if word == OWN => Some(Addresses::Own),
-        Err(word) if word == FLEET => Some(Addresses::Fleet),
+        Err(word) if word == FLEET || word == SHARED => Some(Addresses::Fleet),
         Err(word) => {
             let message = format!("`addresses` is {}", quoted(word));
-            let near = closest_value(word, [OWN, FLEET]);
+            let near = closest_value(word, [OWN, SHARED]);
             let near = near.or_else(|| word.parse::<u16>().ok().map(|number| number.to_string()));
-            let expected = "\"own\", \"fleet\", or a number from 1 to 10,000";
+            let expected = "\"own\", \"shared\", or a number from 1 to 10,000";
             problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
             None
         }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::shares;
-use super::value::{LABEL, duration_in, integer_in, mismatch, or_default, required, text_like};
+use super::value::{LABEL, duration_in, integer_in, mismatch, one_of, or_default, required, text_like};
 use crate::scenario::churn::Churn;
-use crate::scenario::plan::{Connections, Fleet, HeartbeatInterval, Otrt, Share};
+use crate::scenario::cohorts::Cohort;
+use crate::scenario::plan::{Connections, Fleet, FleetAddresses, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
 use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, SITE, SITES};
 use crate::scenario::reader::{At, Field};
@@ -29,6 +30,7 @@ pub(super) struct CheckedFleet {
     pub(super) uptime_at_start: Option<Duration>,
     models: Option<Vec<Share>>,
     sites: Option<Vec<Share>>,
+    addresses: Option<FleetAddresses>,
 }
 
 impl CheckedFleet {
@@ -42,8 +44,8 @@ impl CheckedFleet {
         self.sites.as_ref().map(|sites| sites.iter().map(|site| site.name.clone()).collect())
     }
 
-    /// The fleet with its background failures, if all of it is valid.
-    pub(super) fn into_fleet(self, churn: Vec<Churn>) -> Option<Fleet> {
+    /// The fleet with its background failures and cohorts, if all of it is valid.
+    pub(super) fn into_fleet(self, churn: Vec<Churn>, cohorts: Vec<Cohort>) -> Option<Fleet> {
         Some(Fleet {
             devices: self.devices?,
             heartbeat_interval: self.heartbeat_interval?,
@@ -56,6 +58,8 @@ impl CheckedFleet {
             models: self.models?,
             sites: self.sites?,
             churn,
+            cohorts,
+            addresses: self.addresses?,
         })
     }
 }
@@ -85,7 +89,13 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
         uptime_at_start: duration_in("uptime_at_start", uptime, &limits::UPTIME, problems).map(|uptime| uptime.value),
         models: shares::check(raw.models, (MODEL, MODELS), "KS-100", problems),
         sites: shares::check(raw.sites, (SITE, SITES), "HQ", problems),
+        addresses: check_addresses(raw.addresses, at, problems),
     }
+}
+
+fn check_addresses(raw: Field<String>, at: Place, problems: &mut Problems) -> Option<FleetAddresses> {
+    let given = or_default(raw, FleetAddresses::Own.as_str(), at);
+    one_of("addresses", given.as_ref(), &FleetAddresses::ALL.map(|word| (word.as_str(), word)), problems)
 }
 
 fn check_otrt(otrt: Field<bool>, shared: Field<bool>, at: Place) -> Option<Otrt> {

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod churn;
+mod cohorts;
 mod expect;
 mod faults;
 pub(crate) mod firmware;
@@ -21,7 +22,7 @@ use super::ServerSettings;
 use super::limits;
 use super::plan::{Mode, Plan, Timing, phases};
 use super::problem::{Problem, Problems, closest, quoted};
-use super::raw::{RawChurn, RawFleet, RawScenario};
+use super::raw::{RawChurn, RawCohort, RawFleet, RawScenario};
 use super::reader::{At, Field};
 use super::rollouts::{self, RefusedRollout};
 use super::source::Place;
@@ -67,7 +68,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let duration = check_duration(duration, mode, problems);
     let ramp = check_ramp(raw.ramp, duration.as_ref(), problems);
     let starts_at = check_starts_at(raw.starts_at, problems);
-    let (fleet, churn) = check_fleet(raw.fleet, problems);
+    let (fleet, churn, cohorts) = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
     let mut known = Known {
         mode,
@@ -85,6 +86,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         settings,
     };
     let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
+    let cohorts = cohorts.and_then(|raw| cohorts::check(raw, &known, problems));
     let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
     let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
@@ -105,7 +107,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         ramp: ramp?,
         starts_at: starts_at?,
         drain: drain?,
-        fleet: fleet.into_fleet(churn?)?,
+        fleet: fleet.into_fleet(churn?, cohorts?)?,
         server: server?,
         firmware: firmware?,
         policies: policies?,
@@ -128,18 +130,21 @@ fn check_rollouts(plan: &Plan, places: &[At<RolloutId>], problems: &mut Problems
     }
 }
 
-/// The fleet, and its background failures, which are not checked yet.
-fn check_fleet(fleet: Field<RawFleet>, problems: &mut Problems) -> (CheckedFleet, Option<Vec<RawChurn>>) {
+/// The fleet, and its background failures and cohorts, which are not checked yet.
+fn check_fleet(
+    fleet: Field<RawFleet>,
+    problems: &mut Problems,
+) -> (CheckedFleet, Option<Vec<RawChurn>>, Option<Vec<RawCohort>>) {
     match fleet {
         Field::Given(At { at, value: mut fleet }) => {
-            let churn = fleet.churn.take();
-            (fleet::check(fleet, at, problems), churn)
+            let (churn, cohorts) = (fleet.churn.take(), fleet.cohorts.take());
+            (fleet::check(fleet, at, problems), churn, cohorts)
         }
-        Field::Wrong => (CheckedFleet::default(), None),
+        Field::Wrong => (CheckedFleet::default(), None, None),
         Field::Absent => {
             let problem = Problem::new(Place::FILE, "the scenario has no [fleet]");
             problems.push(problem.expected("a table [fleet] with at least `devices = 1000`"));
-            (CheckedFleet::default(), None)
+            (CheckedFleet::default(), None, None)
         }
     }
 }

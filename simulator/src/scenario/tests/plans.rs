@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{VALID, changed, plan};
 use crate::scenario::{
-    Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, HeartbeatInterval, Metric,
-    Mode, Otrt, Share,
+    Addresses, Adversary, AdversaryKind, Bound, Connections, During, Expectation, Fleet, FleetAddresses,
+    HeartbeatInterval, Metric, Mode, Otrt, Share,
 };
 use crate::{
     server_process::StopPoint,
@@ -38,6 +38,8 @@ fn missing_keys_have_their_defaults() {
         answer_timeout: s(10),
         firmware_version: "1.0.0".to_owned(),
         uptime_at_start: Duration::ZERO,
+        cohorts: Vec::new(),
+        addresses: FleetAddresses::Own,
         churn: Vec::new(),
         models: share("KS-100"),
         sites: share("HQ"),
@@ -73,7 +75,8 @@ fn every_key_is_read() {
     assert_eq!(plan.fleet.models.len(), 2);
     assert_eq!(plan.server.get("PORT").map(String::as_str), Some("3000"));
     let (kind, addresses) = (AdversaryKind::Forger, Addresses::Own);
-    let forger = Adversary { kind, count: 5, addresses, interval: s(1), from: s(0), until: plan.duration };
+    let forger =
+        Adversary { kind, count: 5, addresses, victims: None, interval: s(1), from: s(0), until: plan.duration };
     assert_eq!(plan.adversaries, [forger]);
 }
 

@@ -16,6 +16,7 @@ mod limits;
 mod load_runs;
 mod numbers;
 mod planned_rehearsal;
+mod reactions;
 mod recovery;
 mod rehearsal_repeats;
 mod review;

@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed test")]
 
-mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
-use support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
 
 /// Twelve heartbeats a minute where six are allowed; the model of a device is its cohort.
 const REFUSED: &str = r#"

@@ -485,7 +485,7 @@ mod tests {
         let tables = [
             adversary("forger", 2, "5"),
             adversary("faulty_device", 3, "2"),
-            adversary("replayer", 2, "\"fleet\""),
+            adversary("replayer", 2, "\"shared\""),
             adversary("faulty_device", 1, "\"own\""),
         ];
         let text = format!(

@@ -159,7 +159,7 @@ impl Generated {
             return;
         }
         let kind = self.random.of(&["forger", "unknown_device", "faulty_device"]);
-        let addresses = self.random.of(&["\"fleet\"", "\"fleet\"", "1", "1000"]);
+        let addresses = self.random.of(&["\"shared\"", "\"shared\"", "1", "1000"]);
         let (count, interval_ms, lasts_ms) = if self.random.in_100(50) {
             (4, self.random.of(&[1, 1, 5]), 1_000)
         } else {

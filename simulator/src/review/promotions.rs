@@ -1,6 +1,6 @@
 //! When stages were promoted, and whether another threshold would have promoted them at another time.
 //!
-//! A stage is promoted if its gates pass even if every silent confirmed device is lost. So a stricter threshold may hold a stage for
+//! A stage is promoted if its gates pass even if every silent device is lost. So a stricter threshold may hold a stage for
 //! which the actual one did not wait, and a looser one need not wait as long. From then on its evidence would be another.
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use crate::support::{events_in, fleet_in, lines_in, stderr_of, write_scenario};
 use serde_json::Value;
 
-/// Twenty devices with a heartbeat every 10 s, and a forger.
+/// Twenty devices with a heartbeat every 10 s, whatever they are refused, and a forger.
 fn scenario(folder: &Path, server: &str) {
     let text = format!(
         r#"
@@ -18,6 +18,9 @@ duration = "20m"
 [fleet]
 devices = 20
 heartbeat_interval = "10s"
+[[fleet.cohort]]
+name = "impatient"
+retry = "ignore"
 [server]
 {server}
 [[adversary]]

@@ -193,9 +193,9 @@ fn a_written_scenario_begins_when_its_sites_are_open() {
     assert_eq!(checked.starts_at, MIDNIGHT + Duration::from_hours(5), "{text}");
     assert!(text.contains("# From now on until the rollout starts, all sites are open."), "{text}");
     assert_eq!(scenario::refused_rollouts(&checked), []);
-    let at_midnight = check(&text.replace("starts_at = 2026-01-01T05:00:00Z", ""));
-    let refused = scenario::refused_rollouts(&at_midnight);
-    assert!(refused[0].why.contains("no device"), "devices that never had power are no targets: {refused:?}");
+    let at_midnight = text.replace("starts_at = 2026-01-01T05:00:00Z", "");
+    let refused = scenario::check("planned.toml", at_midnight.as_bytes(), &ScenarioSettings).unwrap_err();
+    assert!(refused[0].message.contains("no device"), "devices that never had power are no targets: {refused:?}");
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "planned", &text);
     let flags = ["--signatures", "modelled", "--quiet", "--events", "none", "--out", "run"];

@@ -1,12 +1,8 @@
 //! How devices react to refusals, against what the event log says they did.
-
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed test")]
-
-
 use std::{collections::BTreeMap, path::Path};
 
-use serde_json::Value;
 use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
+use serde_json::Value;
 
 /// Twelve heartbeats a minute where six are allowed; the model of a device is its cohort.
 const REFUSED: &str = r#"

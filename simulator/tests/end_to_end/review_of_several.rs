@@ -183,7 +183,7 @@ fn thresholds_that_would_have_promoted_otherwise_are_marked() {
 name = "silent"
 goal = "Silent devices at a promotion."
 mode = "rehearse"
-seed = 1
+seed = 5
 duration = "20h"
 ramp = "5m"
 [fleet]

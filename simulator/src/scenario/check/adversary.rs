@@ -114,7 +114,6 @@ fn check_victims(
 
 fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Problems) -> Option<Addresses> {
     const OWN: &str = "own";
-    const FLEET: &str = "fleet";
     const SHARED: &str = "shared";
     let given = or_default(raw, Err(OWN.to_owned()), at)?;
     match &given.value {
@@ -124,7 +123,7 @@ fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Pr
             Some(Addresses::Some(count.value))
         }
         Err(word) if word == OWN => Some(Addresses::Own),
-        Err(word) if word == FLEET || word == SHARED => Some(Addresses::Fleet),
+        Err(word) if word == SHARED => Some(Addresses::Fleet),
         Err(word) => {
             let message = format!("`addresses` is {}", quoted(word));
             let near = closest_value(word, [OWN, SHARED]);

@@ -225,13 +225,13 @@ const IN_ADVERSARIES: &str = r#"
 
 - count = 5
 + count = 5
-+ addresses = "fleets"
-19:13: `addresses` is `fleets`; expected "own", "fleet", or a number from 1 to 10,000; did you mean `"fleet"`?
++ addresses = "share"
+19:13: `addresses` is `share`; expected "own", "shared", or a number from 1 to 10,000; did you mean `"shared"`?
 
 - count = 5
 + count = 5
 + addresses = "1000"
-19:13: `addresses` is `1000`; expected "own", "fleet", or a number from 1 to 10,000; did you mean `1000`?
+19:13: `addresses` is `1000`; expected "own", "shared", or a number from 1 to 10,000; did you mean `1000`?
 
 - count = 5
 + count = 5

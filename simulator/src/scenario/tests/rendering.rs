@@ -17,7 +17,8 @@ fn a_misspelled_key_is_underlined_and_the_right_one_named() {
   | ^^^^^^^^^^^^^^^^^^^ did you mean `heartbeat_interval`?
   |
   = help: the keys of [fleet] are devices, heartbeat_interval, connections, id_prefix, otrt, otrt_shared,
-          answer_timeout, firmware_version, uptime_at_start, model, models, site, sites, churn
+          answer_timeout, firmware_version, uptime_at_start, model, models, site, sites, churn, cohort,
+          addresses
 "#;
     assert_eq!(shown(&changed("devices = 100", "devices = 100\nheartbeat_intervall = \"1s\"")), expected);
 }
@@ -33,7 +34,8 @@ fn an_unknown_metric_suggests_the_closest_and_lists_all() {
    = help: the metrics are errors, codes.<CODE>, heartbeat.p50_ms, heartbeat.p90_ms, heartbeat.p99_ms,
            heartbeat.p999_ms, heartbeat.max_ms, heartbeat.sent, heartbeat.acked, heartbeat.per_min,
            register.acked, register.p99_ms, devices.registered, fleet.recovery_p50_s, fleet.recovery_p99_s,
-           fleet.recovery_max_s, fleet.never_served, attacks.attempts, attacks.successes, ledger.lost,
+           fleet.recovery_max_s, fleet.never_served, retry_after.honest, fleet.amplification, fairness.refused,
+           fairness.refused_share, victims.refused, attacks.attempts, attacks.successes, ledger.lost,
            ledger.duplicated, ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice,
            punches.made, punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,

@@ -70,6 +70,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
                 "start the server again; if it fails again, see the log",
             ));
         }
+        limits::warn_of_contradictions(&app);
         announce(&app, &listener).await?;
         until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
     });

@@ -222,6 +222,7 @@ impl<'a> StartedRun<'a> {
             witness,
             log,
             failures: Rc::default(),
+            limits_before: RefCell::default(),
             played: Cell::default(),
             has_failed: Cell::default(),
         };

@@ -38,6 +38,8 @@ use crate::{
 
 /// Devices seen within this time show whether their site is offline.
 const BYSTANDER: Duration = Duration::from_hours(24);
+/// Devices seen within this time show whether a site that is offline is back: nearly all of them are silent as long as it is not.
+const KNOWN: Duration = Duration::from_hours(14 * 24);
 /// With fewer bystanders than this, a site is never judged offline.
 const BYSTANDERS_MIN: u32 = 3;
 /// Where hardly a bystander is left, a site is offline only if at most one in this many of its devices is heard.
@@ -163,7 +165,7 @@ fn pause_for_image(
 
 /// Excuses the silence of offline sites: those where most devices that have nothing of the release are silent too. Where too few
 /// such devices are left, as in the last stage, the confirmed ones show it as well, unless most sites look offline: that would be the
-/// release. A site stays offline until one of its devices is heard.
+/// release. A site stays offline until more than a tenth of its devices is heard.
 fn excuse_offline_sites(
     store: &mut dyn Transaction,
     rollout: &mut RolloutRecord,
@@ -171,8 +173,9 @@ fn excuse_offline_sites(
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
     let since = at.minus_ms(ms(BYSTANDER));
+    let times = (since, at.minus_ms(ms(KNOWN)));
     let mut sites = |is_witness: fn(UpdateState) -> bool| {
-        store.silence(rollout.row, &UpdateState::all_that(is_witness), since, silent_before)
+        store.silence(rollout.row, &UpdateState::all_that(is_witness), times, silent_before)
     };
     let (can_judge, unheard): (Vec<_>, Vec<_>) =
         sites(|state| !state.has_begun())?.into_iter().partition(|site| site.devices >= BYSTANDERS_MIN);
@@ -191,7 +194,8 @@ fn excuse_offline_sites(
     }
     let dark_until = &mut rollout.state.dark_until;
     let was_dark = |site: &SiteSilence| dark_until.get(&site.site).is_some_and(|until| at.since_ms(*until) <= GAP_MS);
-    let still_dark = unheard.iter().filter(|site| was_dark(site) && site.last_seen_at < silent_before);
+    let is_silent = |site: &SiteSilence| site.known > 0 && HEARD_OF_ALL * site.heard <= site.known;
+    let still_dark = unheard.iter().filter(|site| was_dark(site) && is_silent(site));
     dark.extend(still_dark.map(|site| site.site.clone()));
     dark_until.extend(dark.into_iter().map(|site| (site, at)));
     dark_until.retain(|_, until| *until > since);

@@ -27,7 +27,7 @@ pub enum LimitsError {
     #[error("the limits are at version {0} now: other limits were applied meanwhile")]
     Changed(u64),
     /// There is nothing to bring back.
-    #[error("no limits were applied, so there are none to bring back")]
+    #[error("the limits of the settings alone are in force: there are none before them to bring back")]
     NothingApplied,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -166,6 +166,16 @@ pub async fn adopt_file(app: &App) -> Result<(), LimitsError> {
         return Ok(());
     }
     apply_file(app, document).await.map(|_| ())
+}
+
+/// Logs what is wrong with the applied limits for this server's settings, which may have changed since they were applied.
+pub fn warn_of_contradictions(app: &App) {
+    let applied = app.applied_limits.now();
+    let Some(set) = &applied.set else { return };
+    let checked = LimitsDocument::check(&set.document, app.applied_limits.settings(), app.config.heartbeat_interval);
+    for fault in checked.err().unwrap_or_default() {
+        tracing::warn!(version = set.version, %fault, "the applied limits contradict this server's settings: apply others");
+    }
 }
 
 /// On SIGHUP: reads the file that RATE_LIMITS_FILE names again, and applies it. A file that is wrong is logged and changes nothing.

@@ -144,8 +144,10 @@ pub struct SiteSilence {
     pub devices: u32,
     /// How many of these are silent now.
     pub silent: u32,
-    /// When any registered device of the site was seen last.
-    pub last_seen_at: UnixMs,
+    /// Registered devices of the site that were seen within a longer time, whatever they can tell.
+    pub known: u32,
+    /// How many of these are heard now.
+    pub heard: u32,
 }
 
 /// A decision as it is stored.
@@ -282,12 +284,12 @@ pub trait RolloutRows {
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
     /// How silent each site is, judged by those of its registered devices that were seen since `since` and whose update in this rollout,
     /// if they have one, is in one of these states. A device that was never offered the release although its turn has passed does not
-    /// count: it was passed over because it was silent.
+    /// count: it was passed over because it was silent. `known_since` is for all devices of the site.
     fn silence(
         &mut self,
         rollout: i64,
         states: &[UpdateState],
-        since: UnixMs,
+        since_and_known_since: (UnixMs, UnixMs),
         silent_before: UnixMs,
     ) -> Result<Vec<SiteSilence>, StoreError>;
     /// Registered devices with a pending update, of the offering's stage or an earlier one, seen since its `heard_since`: those

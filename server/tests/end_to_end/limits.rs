@@ -200,6 +200,19 @@ async fn a_limits_file_is_read_at_the_start_and_at_each_signal() {
     eventually("the server follows", async || limit(&server, "device_requests").await["burst"] == 41).await;
 }
 
+/// Goal: limits that were right when they were applied, and contradict settings that changed since, are reported.
+/// Method: a limit for a heartbeat each minute, and a restart with one each second.
+#[tokio::test]
+async fn applied_limits_that_contradict_later_settings_are_logged_at_the_start() {
+    let mut server = start_server(&[("HEARTBEAT_INTERVAL_MS", "60000")]);
+    put(&server, "\"0\"", "[device_requests]\nper_min = 2\n").await.done();
+    server.start_again();
+    assert!(!server.log().contains("contradict"), "{}", server.log());
+    server.set("HEARTBEAT_INTERVAL_MS", "1000");
+    server.start_again();
+    assert!(server.log().contains("the applied limits contradict this server's settings"), "{}", server.log());
+}
+
 /// Goal: the server does not start with a limits file that is wrong.
 /// Method: a file with three faults; each is reported with its line and what to do.
 #[test]

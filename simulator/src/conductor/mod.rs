@@ -193,9 +193,9 @@ impl Run<'_> {
         let mut silences = Silences::new(self.time.epoch, self.plan.ramp, self.plan.interval());
         let heard = &mut (&mut confirmations, &mut silences);
         let (ledger, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
-        let limits = within(LISTS_MAX, self.run_context.operator.limits());
+        let limits = within(LISTS_MAX, self.run_context.limits());
         let limits = stop_timeout.wait(observer, "reading the limits", limits).await;
-        let limits: Vec<LimitCount> = limits.and_then(Result::ok).unwrap_or_default().iter().map(Into::into).collect();
+        let limits = limits.and_then(Result::ok).unwrap_or_default();
         let late = || silences.late(alive.iter(), self.time.epoch + lasted);
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);

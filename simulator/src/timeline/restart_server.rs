@@ -47,6 +47,7 @@ impl Act for RestartServer {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let run_context = context.run_context;
         let server = run_context.server.as_ref().ok_or("this run did not start the server, so it can't restart it")?;
+        run_context.keep_limits().await;
         let (outages, log, time) = (Arc::clone(&run_context.outages), Rc::clone(&run_context.log), run_context.time);
         let from = time.elapsed();
         let back = Box::new(move || {

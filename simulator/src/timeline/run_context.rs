@@ -7,10 +7,17 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
+use ks_reports::run_folder::LimitCount;
 
 use crate::{
-    drive::rehearse::disk::Disk, event_log::EventLog, invariants::Witness, link::faults::NetworkFaults,
-    operator::Operator, outages::Outages, server_process::ServerProcess, shard::RunTime,
+    drive::rehearse::disk::Disk,
+    event_log::EventLog,
+    invariants::Witness,
+    link::faults::NetworkFaults,
+    operator::{Operator, OperatorError},
+    outages::Outages,
+    server_process::ServerProcess,
+    shard::RunTime,
 };
 
 /// The parts of a run that timeline steps act on.
@@ -35,6 +42,8 @@ pub struct RunContext {
     pub log: Rc<RefCell<EventLog>>,
     /// Failures, for the report.
     pub failures: Rc<RefCell<Vec<String>>>,
+    /// What the limits of servers that have stopped had decided.
+    pub limits_before: RefCell<Vec<LimitCount>>,
     /// Number of steps done, successful or not.
     pub played: Cell<usize>,
     /// Whether a step failed without `may_fail`: the run must end.
@@ -42,6 +51,28 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// Takes down what the limits have decided, before the server stops and forgets it. Nothing if it does not answer.
+    pub async fn keep_limits(&self) {
+        let decided = self.operator.limits().await.unwrap_or_default();
+        self.limits_before.borrow_mut().extend(decided.iter().map(LimitCount::from));
+    }
+
+    /// What the limits have decided, over all servers of the run.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn limits(&self) -> Result<Vec<LimitCount>, OperatorError> {
+        let mut limits: Vec<LimitCount> = self.operator.limits().await?.iter().map(LimitCount::from).collect();
+        for before in &*self.limits_before.borrow() {
+            if let Some(limit) = limits.iter_mut().find(|limit| limit.name == before.name) {
+                limit.checked += before.checked;
+                limit.refused += before.refused;
+                limit.would_refuse += before.would_refuse;
+            }
+        }
+        Ok(limits)
+    }
+
     /// Why the run's own server has ended, if it has.
     pub fn server_ended(&self) -> Option<String> {
         self.server.as_ref().and_then(|server| server.ended())

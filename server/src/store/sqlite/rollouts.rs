@@ -350,7 +350,7 @@ impl RolloutRows for Writes<'_> {
         &mut self,
         rollout: i64,
         states: &[UpdateState],
-        since: UnixMs,
+        (since, known_since): (UnixMs, UnixMs),
         silent_before: UnixMs,
     ) -> Result<Vec<SiteSilence>, StoreError> {
         let sql = format!(
@@ -364,17 +364,19 @@ impl RolloutRows for Writes<'_> {
                 FROM devices d JOIN device_states s ON s.device = d.id LEFT JOIN reached r
                     LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
                 WHERE s.status = 1 AND s.last_seen_at IS NOT NULL)
-             SELECT site, sum(can_tell), sum(can_tell AND last_seen_at < ?3), max(last_seen_at)
+             SELECT site, sum(can_tell), sum(can_tell AND last_seen_at < ?3), sum(last_seen_at >= ?4), sum(last_seen_at >= ?3)
              FROM registered GROUP BY site",
             words(states)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
-        let found = statement.query_map(params![rollout, integer(since.0), integer(silent_before.0)], |row| {
+        let times = [since, silent_before, known_since].map(|at| integer(at.0));
+        let found = statement.query_map(params![rollout, times[0], times[1], times[2]], |row| {
             Ok(SiteSilence {
                 site: row.get(0)?,
                 devices: count_of(row, 1)?,
                 silent: count_of(row, 2)?,
-                last_seen_at: time(row, 3)?,
+                known: count_of(row, 3)?,
+                heard: count_of(row, 4)?,
             })
         })?;
         Ok(found.collect::<Result<_, _>>()?)

@@ -598,7 +598,7 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
     send_beat(store, &old("KS-3", (1, 3)), minutes(10));
     let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _, since| {
-        let silence = commit(store, |store| store.silence(rollout, &bystanders, since, minutes(5)));
+        let silence = commit(store, |store| store.silence(rollout, &bystanders, (since, AT), minutes(5)));
         silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -609,8 +609,8 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
     assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "devices absent before do not count");
 }
 
-/// Guarantee: a device that was passed over because it was silent says nothing about its site. When a site was heard last is known
-/// even if none of its devices can tell.
+/// Guarantee: a device that was passed over because it was silent says nothing about its site. How many of all devices of a site are
+/// heard is known even if none can tell.
 pub fn a_device_that_was_passed_over_is_no_bystander(store: &mut impl Store, reader: &mut impl StoreReader) {
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n"), ("KS-5", 5, "s")]);
     active(store, "fw-2", 2);
@@ -619,16 +619,19 @@ pub fn a_device_that_was_passed_over_is_no_bystander(store: &mut impl Store, rea
     let rollout = stored(reader, "r1").row;
     let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _| {
-        let silence = commit(store, |store| store.silence(rollout, &bystanders, AT, minutes(5)));
-        silence.into_iter().map(|site| (site.site, site.devices, site.silent, site.last_seen_at)).collect::<Vec<_>>()
+        let silence = commit(store, |store| store.silence(rollout, &bystanders, (AT, AT), minutes(5)));
+        silence
+            .into_iter()
+            .map(|site| (site.site, [site.devices, site.silent, site.known, site.heard]))
+            .collect::<Vec<_>>()
     };
-    let south = ("s".to_owned(), 1, 1, AT);
-    assert_eq!(silence(store), [("n".to_owned(), 4, 4, AT), south.clone()], "no turn has come yet");
+    let south = ("s".to_owned(), [1, 1, 1, 0]);
+    assert_eq!(silence(store), [("n".to_owned(), [4, 4, 4, 0]), south.clone()], "no turn has come yet");
     send_beat(store, &old("KS-1", (1, 3)), minutes(10));
     send_beat(store, &old("KS-3", (1, 3)), minutes(10));
     let first_stage = Offering { stage: 0, heard_since: minutes(9), at: minutes(10), ..everybody() };
     assert_eq!(offer(store, rollout, first_stage), 2, "KS-1 and KS-3");
-    let north = ("n".to_owned(), 3, 1, minutes(10));
+    let north = ("n".to_owned(), [3, 1, 4, 2]);
     assert_eq!(silence(store), [north, south], "KS-1, KS-3 and KS-4, whose turn comes later; KS-2 was passed over");
 }
 

@@ -13,7 +13,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    ops::Deref,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
@@ -222,6 +222,13 @@ impl Deref for Server {
     type Target = World;
     fn deref(&self) -> &World {
         &self.world
+    }
+}
+
+/// A changed setting is in force after [`Server::start_again`].
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
     }
 }
 

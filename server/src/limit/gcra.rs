@@ -38,14 +38,14 @@ impl Gcra {
     /// Spends one request, or gives the microseconds to wait; a refusal costs nothing.
     pub fn spend(&mut self, rate: Rate, now_us: u64) -> Result<(), u64> {
         self.wait_us(rate, now_us).map_or(Ok(()), Err)?;
-        self.due_us = self.due_at(rate, now_us).max(now_us) + rate.cost_us();
+        self.due_us = self.due_us.max(now_us) + rate.cost_us();
         Ok(())
     }
 
     /// Spends `count` requests that have already been done, whatever is left. It then takes longer until the next is allowed.
     pub fn charge(&mut self, rate: Rate, count: u32, now_us: u64) {
         let cost_us = rate.cost_us().saturating_mul(u64::from(count));
-        self.due_us = self.due_at(rate, now_us).max(now_us).saturating_add(cost_us);
+        self.due_us = self.due_us.max(now_us).saturating_add(cost_us);
     }
 
     /// Refunds one request.
@@ -55,15 +55,8 @@ impl Gcra {
 
     /// Microseconds until a request is allowed; none if it is now.
     pub fn wait_us(self, rate: Rate, now_us: u64) -> Option<u64> {
-        let earliest = self.due_at(rate, now_us).saturating_sub(rate.tolerance_us());
+        let earliest = self.due_us.saturating_sub(rate.tolerance_us());
         (earliest > now_us).then(|| earliest - now_us)
-    }
-
-    /// When the next request is due in theory, at this rate: at most two bursts from now. What was spent at a lower rate would
-    /// otherwise have to be waited for at that rate, also once the limit has been raised.
-    fn due_at(self, rate: Rate, now_us: u64) -> u64 {
-        let bursts_us = rate.cost_us().saturating_mul(2 * u64::from(rate.burst.max(1)));
-        self.due_us.min(now_us.saturating_add(bursts_us))
     }
 
     /// Whether the whole burst is available again.
@@ -100,16 +93,6 @@ mod tests {
         budget.charge(rate, 0, 90_000_000);
         assert_eq!(budget.wait_us(rate, 90_000_000), None, "nothing costs nothing");
         assert!(budget.is_fresh(day_us + 60_000_000));
-    }
-
-    #[test]
-    fn a_limit_that_is_raised_lets_in_those_whom_the_old_one_refused() {
-        let (slow, fast) = (Rate { per_min: 1, burst: 120 }, Rate { per_min: 120, burst: 120 });
-        let mut budget = Gcra::default();
-        while budget.spend(slow, 0).is_ok() {}
-        assert_eq!(budget.wait_us(slow, 0), Some(60_000_000));
-        assert_eq!(budget.wait_us(fast, 0), Some(60_500_000), "two bursts less the one that may be borrowed");
-        assert_eq!(budget.spend(fast, 60_500_000), Ok(()));
     }
 
     proptest! {

@@ -74,8 +74,6 @@ impl Device {
     fn power_fails(&mut self) {
         self.power_cycle += 1;
         self.is_off = true;
-        self.held_until = None;
-        self.asked_waits.clear();
         self.lose_memory();
         // It waits for nothing meanwhile.
         self.pending.set(&[], self.shard.time.elapsed());

@@ -57,8 +57,11 @@ impl Device {
         }
     }
 
-    /// Beats queued behind the last request are lost with the device's memory, so they no longer count as due.
+    /// Beats queued behind the last request are lost with the device's memory, so they no longer count as due; so are the waits
+    /// that the server asked for.
     pub(super) fn lose_memory(&mut self) {
+        self.held_until = None;
+        self.asked_waits.clear();
         let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
         self.shard.measure(|measured| measured.due -= lost);
         self.link.close();

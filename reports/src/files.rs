@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::bounded::{self, FILE_BYTES_MAX, Lines};
 use crate::error::ReportError;
@@ -171,6 +171,13 @@ pub fn create_new(path: &Path) -> io::Result<File> {
         _ => {}
     }
     File::options().write(true).create_new(true).open(path)
+}
+
+/// Writes a result as JSON to `dir/name`, as [`replace`] does.
+pub(crate) fn replace_json(dir: &Path, name: &str, result: &impl Serialize) -> Result<(), ReportError> {
+    let unwritten =
+        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(name), cause: cause.to_string() };
+    replace(dir, name, &serde_json::to_vec_pretty(result).map_err(unwritten)?).map(drop)
 }
 
 /// Writes `bytes` to `dir/name` by way of a temporary name, so that readers never see half a file. Neither name is followed if it is

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use ks_server::clock::ms;
+
 /// Most points of a recovery curve in a summary.
 const CURVE_POINTS_MAX: usize = 200;
 
@@ -111,8 +113,7 @@ pub struct Recovered {
 impl Recovered {
     /// A device was served again.
     pub fn served(&mut self, after: Duration) {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        *self.after_ms.entry(after_ms).or_default() += 1;
+        *self.after_ms.entry(ms(after)).or_default() += 1;
     }
 
     pub fn add(&mut self, other: &Self) {

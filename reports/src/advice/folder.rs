@@ -18,9 +18,7 @@ use crate::{
 /// # Errors
 /// The folder can't be written.
 pub fn write_advice<P: Serialize>(dir: &Path, advice: &Advice<P>) -> Result<(), ReportError> {
-    let unwritten =
-        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(ADVICE), cause: cause.to_string() };
-    files::replace(dir, ADVICE, &serde_json::to_vec_pretty(advice).map_err(unwritten)?).map(drop)
+    files::replace_json(dir, ADVICE, advice)
 }
 
 /// Reads the advice of a folder.

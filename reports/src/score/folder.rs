@@ -50,9 +50,7 @@ pub fn write_asked(dir: &Path, asked: &[u8]) -> Result<(), ReportError> {
 /// # Errors
 /// The folder can't be written.
 pub fn write_score(dir: &Path, score: &Score) -> Result<(), ReportError> {
-    let unwritten =
-        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SCORE), cause: cause.to_string() };
-    files::replace(dir, SCORE, &serde_json::to_vec_pretty(score).map_err(unwritten)?).map(drop)
+    files::replace_json(dir, SCORE, score)
 }
 
 /// What is drawn of a score.

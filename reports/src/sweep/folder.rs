@@ -18,9 +18,7 @@ use crate::{
 /// # Errors
 /// The folder can't be written.
 pub fn write_sweep(dir: &Path, sweep: &Sweep) -> Result<(), ReportError> {
-    let unwritten =
-        |cause: serde_json::Error| ReportError::Unwritten { file: dir.join(SWEEP), cause: cause.to_string() };
-    files::replace(dir, SWEEP, &serde_json::to_vec_pretty(sweep).map_err(unwritten)?).map(drop)
+    files::replace_json(dir, SWEEP, sweep)
 }
 
 /// Draws the page, its pictures and the table for spreadsheets from the `sweep.json` of a folder.

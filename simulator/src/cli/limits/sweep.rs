@@ -11,7 +11,7 @@ use ks_reports::{
     score::{Drawing, State},
     sweep::{Asked, SWEEP_PAGE, Sweep, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
 };
-use ks_server::clock::{Clock, SystemClock};
+use ks_server::clock::{Clock, SystemClock, ms};
 
 use super::confirm::confirm;
 use crate::{
@@ -119,12 +119,11 @@ impl SweepOptions {
         let fresh = Request::of(Source::of(scenario, text))?;
         let of = before.map_or(&fresh, |before| &before.base);
         let default = if before.is_some() { of.signatures.clone() } else { Signatures::Modelled.as_str().to_owned() };
-        let millis = |of: Duration| u64::try_from(of.as_millis()).unwrap_or(u64::MAX);
         let base = Request {
             trials: self.trials.unwrap_or(if before.is_some() { of.trials } else { TRIALS_DEFAULT }),
             seed: self.options.seed.or(of.seed),
             devices: self.options.devices.or(of.devices),
-            duration_ms: self.options.duration.map(millis).or(of.duration_ms),
+            duration_ms: self.options.duration.map(ms).or(of.duration_ms),
             id_prefix: self.options.id_prefix.clone().or_else(|| of.id_prefix.clone()),
             signatures: self.signatures.map_or(default, |given| given.as_str().to_owned()),
             ..fresh.clone()

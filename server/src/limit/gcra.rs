@@ -123,7 +123,7 @@ mod tests {
             prop_assert!(passed <= u64::from(burst) + now_us * u64::from(per_min) / 60_000_000);
         }
 
-        /// A subject that waits as long as it is told is allowed, and not a microsecond of a request earlier.
+        /// A subject that waits that long is allowed, and one that waits a unit less is not.
         #[test]
         fn the_wait_is_exact(per_min in 1_u32..60_000_000, burst in 1_u32..1_000, owed in 1_u32..5_000, now_us in 0_u64..1 << 47) {
             let rate = Rate { per_min, burst };

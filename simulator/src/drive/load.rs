@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::Path,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -25,7 +25,7 @@ use crate::{
     failure::Failure,
     fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
     folder,
-    link::socket::{SocketNetwork, source_address},
+    link::socket::{SocketNetwork, loopback_address, source_address},
     number::counted,
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
@@ -196,18 +196,9 @@ fn addresses(target: SocketAddr, caller: Caller) -> SocketAddr {
     match caller {
         Caller::Operator => source_address(target, 0),
         Caller::Device(number) => source_address(target, number),
-        Caller::Adversary(number) => own_address(target, 0x7f42_0001 + number), // 127.66.0.1 and on
-        Caller::Site(number) => own_address(target, 0x7f43_0001 + number),      // 127.67.0.1 and on
+        Caller::Adversary(number) => loopback_address(target, 0x7f42_0001 + number), // 127.66.0.1 and on
+        Caller::Site(number) => loopback_address(target, 0x7f43_0001 + number),      // 127.67.0.1 and on
     }
-}
-
-/// An address of this machine, if the target is on it too.
-fn own_address(target: SocketAddr, bits: u32) -> SocketAddr {
-    let mut address = source_address(target, 0);
-    if address.ip().is_loopback() {
-        address.set_ip(Ipv4Addr::from_bits(bits).into());
-    }
-    address
 }
 
 /// Provisions the fleet and starts its shards, each on a thread of its own.

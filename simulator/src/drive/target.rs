@@ -73,6 +73,11 @@ impl Target {
         Ok(Self { url, admin_token, timeouts: AnswerTimeouts::DEFAULT, addresses })
     }
 
+    /// The address that is used: the one that answers, once known.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
+    }
+
     /// The target at its first address that accepts a connection.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Limits that are tried before they are turned on: which settings are varied, what the server says of them, and the same seeded
-//! traffic against each.
+//! traffic against each; and limits of a running server, measured from outside.
 
 mod asked;
 mod configurations;
+pub mod probe;
 mod settings;
 mod sweep;
 

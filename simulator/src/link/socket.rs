@@ -62,6 +62,15 @@ pub fn source_address(target: SocketAddr, caller: u32) -> SocketAddr {
     SocketAddr::new(address, 0)
 }
 
+/// This address of this machine, if the target is on it too.
+pub fn loopback_address(target: SocketAddr, bits: u32) -> SocketAddr {
+    let mut address = source_address(target, 0);
+    if address.ip().is_loopback() {
+        address.set_ip(Ipv4Addr::from_bits(bits).into());
+    }
+    address
+}
+
 impl Network for SocketNetwork {
     fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
         Rc::new(SocketLink { target: self.target, from, connection: Mutex::new(None), open: Arc::clone(&self.open) })

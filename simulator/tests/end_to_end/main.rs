@@ -13,6 +13,7 @@ mod event_log;
 mod firmware_attacks;
 mod hostile_targets;
 mod limits;
+mod limits_probe;
 mod load_runs;
 mod numbers;
 mod planned_rehearsal;

@@ -1,6 +1,7 @@
 //! `ks-fleet limits`: rate limits that are tried before they are turned on.
 
 mod confirm;
+mod probe;
 mod sweep;
 mod verify;
 
@@ -16,6 +17,9 @@ pub(super) enum LimitsCommand {
     /// Check that deployed limits keep what scenarios ask for; for CI: exit code 99 if they do not
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyOptions),
+    /// Measure a server's limits from outside, with devices of its own, and compare them with what the server declares
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(probe::ProbeOptions),
 }
 
 pub(super) fn run(command: LimitsCommand) -> Result<u8, Failure> {
@@ -28,5 +32,6 @@ pub(super) fn run(command: LimitsCommand) -> Result<u8, Failure> {
             let (named, out) = (options.named(), options.out());
             red_without_verdict(&named, out.as_deref(), |folder| verify::run(&options, folder))
         }
+        LimitsCommand::Probe(options) => probe::run(options),
     }
 }

@@ -32,7 +32,8 @@ use crate::{
         commands::NewOrder,
         devices::Selector,
         releases::ReleaseState,
-        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, SiteSilence, UpdateRecord},
+        rollouts::{NewRollout, RolloutRecord, RolloutRefused},
+        updates::{Offering, SiteSilence, UpdateRecord},
     },
 };
 

@@ -9,8 +9,9 @@ use ks_protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, status_of, time, time_if,
-    unsigned,
+    SqliteReader, StoreError, Writes,
+    columns::{integer, list, parsed, parsed_if, rows, status_of, time, time_if, unsigned},
+    filter::Filter,
 };
 use crate::store::{
     audit::chain::Audited,

@@ -7,7 +7,6 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
-
 use tokio::time::Instant;
 
 use super::{

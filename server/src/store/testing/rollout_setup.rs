@@ -1,12 +1,13 @@
 //! Releases, rollouts and devices for the guarantees about them.
 
+use std::time::Duration;
+
 use ks_protocol::{
     id::Sequence,
     message::{FirmwareStatus, Heartbeat, Offer, UpdateStep},
     text::{Sha256, Text},
     time::UnixMs,
 };
-use std::time::Duration;
 
 use super::{AT, by, commit, hot, id, named, new_device, record, registration, sample_beat, two_devices};
 use crate::{

@@ -1,7 +1,8 @@
 //! Guarantees about rollouts: their devices, their tallies, their end, and their decisions.
 
-use ks_protocol::{id::RolloutId, message::UpdateStep};
 use std::collections::BTreeMap;
+
+use ks_protocol::{id::RolloutId, message::UpdateStep};
 
 use super::{
     AT, by, commit, id, named, new_device, registration,

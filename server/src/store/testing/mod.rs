@@ -58,7 +58,7 @@ macro_rules! conformance {
             $crate::conformance!(@each $open; devices:
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
                 import_is_all_or_nothing, an_import_reports_every_conflicting_row, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
-                registering_again_returns_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
+                registering_again_returns_the_first_answer, otrt_serves_one_device, a_used_otrt_is_audited, otrt_expires_and_is_bound,
                 reprovisioning_ends_a_devices_otrts,
                 a_revoked_otrt_is_refused,
                 otrt_lifetime_holds_under_wrong_clocks,

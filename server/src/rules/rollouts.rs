@@ -33,7 +33,7 @@ use crate::{
         devices::Selector,
         releases::ReleaseState,
         rollouts::{NewRollout, RolloutRecord, RolloutRefused},
-        updates::{Offering, SiteSilence, UpdateRecord},
+        updates::{Offering, SilenceTimes, SiteSilence, UpdateRecord},
     },
 };
 
@@ -173,11 +173,10 @@ fn excuse_offline_sites(
     at: UnixMs,
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
-    let since = at.minus_ms(ms(BYSTANDER));
-    let times = (since, at.minus_ms(ms(KNOWN)));
-    let mut sites = |is_witness: fn(UpdateState) -> bool| {
-        store.silence(rollout.row, &UpdateState::all_that(is_witness), times, silent_before)
-    };
+    let (since, known_since) = (at.minus_ms(ms(BYSTANDER)), at.minus_ms(ms(KNOWN)));
+    let times = SilenceTimes { since, known_since, silent_before };
+    let mut sites =
+        |is_witness: fn(UpdateState) -> bool| store.silence(rollout.row, &UpdateState::all_that(is_witness), times);
     let (can_judge, unheard): (Vec<_>, Vec<_>) =
         sites(|state| !state.has_begun())?.into_iter().partition(|site| site.devices >= BYSTANDERS_MIN);
     let mut dark: Vec<String> =

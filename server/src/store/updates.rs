@@ -63,6 +63,17 @@ pub struct SiteSilence {
     pub heard: u32,
 }
 
+/// The times that a site's silence is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SilenceTimes {
+    /// Devices that can tell were seen since then.
+    pub since: UnixMs,
+    /// Devices of the site that are known, whatever they can tell, were seen since then.
+    pub known_since: UnixMs,
+    /// Devices that were not seen since then are silent.
+    pub silent_before: UnixMs,
+}
+
 /// A device's update in an open rollout, with what determines whether it may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpdate {
@@ -150,15 +161,14 @@ pub trait UpdateRows {
     ) -> Result<Vec<UpdateRecord>, StoreError>;
     /// How many updates are in one of these states, by site.
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
-    /// How silent each site is, judged by those of its registered devices that were seen since `since` and whose update in this rollout,
-    /// if they have one, is in one of these states. A device that was never offered the release although its turn has passed does not
-    /// count: it was passed over because it was silent. `known_since` is for all devices of the site.
+    /// How silent each site is, judged by those of its registered devices that were seen since `times.since` and whose update in this
+    /// rollout, if they have one, is in one of these states. A device that was never offered the release although its turn has passed
+    /// does not count: it was passed over because it was silent.
     fn silence(
         &mut self,
         rollout: i64,
         states: &[UpdateState],
-        since_and_known_since: (UnixMs, UnixMs),
-        silent_before: UnixMs,
+        times: SilenceTimes,
     ) -> Result<Vec<SiteSilence>, StoreError>;
     /// Registered devices with a pending update, of the offering's stage or an earlier one, seen since its `heard_since`: those
     /// after `after`, at most `limit`, in the order of their turns.

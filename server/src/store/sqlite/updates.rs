@@ -20,8 +20,8 @@ use crate::{
         releases::ReleaseState,
         rollouts::Target,
         updates::{
-            Member, Notable, Offering, OpenUpdate, SiteSilence, Turn, UpdateFilter, UpdateReads, UpdateRecord,
-            UpdateRows, Waiting,
+            Member, Notable, Offering, OpenUpdate, SilenceTimes, SiteSilence, Turn, UpdateFilter, UpdateReads,
+            UpdateRecord, UpdateRows, Waiting,
         },
     },
 };
@@ -177,8 +177,7 @@ impl UpdateRows for Writes<'_> {
         &mut self,
         rollout: i64,
         states: &[UpdateState],
-        (since, known_since): (UnixMs, UnixMs),
-        silent_before: UnixMs,
+        SilenceTimes { since, known_since, silent_before }: SilenceTimes,
     ) -> Result<Vec<SiteSilence>, StoreError> {
         let sql = format!(
             "WITH reached (enters_bp, bucket, device) AS (

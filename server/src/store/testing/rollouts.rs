@@ -29,7 +29,7 @@ use crate::{
         devices::Selector,
         releases::ReleaseState,
         rollouts::RolloutRefused,
-        updates::{Offering, UpdateFilter},
+        updates::{Offering, SilenceTimes, UpdateFilter},
     },
 };
 
@@ -176,7 +176,9 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
     send_beat(store, &old("KS-3", (1, 3)), minutes(10));
     let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _, since| {
-        let silence = commit(store, |store| store.silence(rollout, &bystanders, (since, AT), minutes(5)));
+        let silence = commit(store, |store| {
+            store.silence(rollout, &bystanders, SilenceTimes { since, known_since: AT, silent_before: minutes(5) })
+        });
         silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -197,7 +199,9 @@ pub fn a_device_that_was_passed_over_is_no_bystander(store: &mut impl Store, rea
     let rollout = stored(reader, "r1").row;
     let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _| {
-        let silence = commit(store, |store| store.silence(rollout, &bystanders, (AT, AT), minutes(5)));
+        let silence = commit(store, |store| {
+            store.silence(rollout, &bystanders, SilenceTimes { since: AT, known_since: AT, silent_before: minutes(5) })
+        });
         silence
             .into_iter()
             .map(|site| (site.site, [site.devices, site.silent, site.known, site.heard]))

@@ -89,7 +89,7 @@ pub fn create(
     store.insert_updates(row, &new.targets)?;
     let why = format!("{} to {}: {}", new.release_id, counted(new.targets.len(), "device"), new.why);
     let State { stage, revision, .. } = new.state;
-    let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
+    let decision = Decision { what: "created", stage, revision, ordered: None, why, silent: 0, gates: Vec::new() };
     decide(store, row, &new.rollout_id, &decision, by)?;
     Ok(Ok(()))
 }

@@ -110,6 +110,8 @@ pub struct DecisionRecord {
     /// The order that it carried out.
     pub ordered: Option<String>,
     pub why: String,
+    /// Silent devices, in a promotion or completion: every gate passes even if all of them are lost.
+    pub silent: u32,
     /// The gate readings.
     pub gates: Vec<GateReading>,
 }

@@ -67,6 +67,7 @@ fn silent_devices_hold_a_promotion_that_would_not_be_if_they_were_lost() {
     assert_eq!(decisions_of(&promoted), ["promoted"]);
     let why = &promoted.decisions[0].why;
     assert!(why.starts_with("every gate passes, even if 1 device that is silent is lost, 12 devices"), "{why}");
+    assert_eq!(promoted.decisions[0].silent, 1, "for programs, which need not read the sentence");
     let mut rollout = Rollout::new(small());
     let suspicious = silent(2, good);
     assert_eq!(rollout.watch(0..=7_200, &suspicious), NO_DECISION);

@@ -157,8 +157,8 @@ impl RolloutRows for Writes<'_> {
     ) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
-                "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, revision, ordered, why, gates)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO rollout_decisions (rollout, at, actor, what, stage, revision, ordered, why, silent, gates)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 rollout,
@@ -169,6 +169,7 @@ impl RolloutRows for Writes<'_> {
                 integer(decision.revision),
                 decision.ordered,
                 decision.why,
+                decision.silent,
                 to_json(&decision.gates)?
             ])?;
         Ok(())
@@ -180,7 +181,8 @@ impl RolloutRows for Writes<'_> {
     }
 }
 
-const DECISION: &str = "SELECT id, at, actor, what, stage, revision, ordered, why, gates FROM rollout_decisions";
+const DECISION: &str =
+    "SELECT id, at, actor, what, stage, revision, ordered, why, silent, gates FROM rollout_decisions";
 
 fn decision_at(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
     Ok(DecisionRecord {
@@ -192,7 +194,8 @@ fn decision_at(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
         revision: unsigned(row.get(5)?),
         ordered: row.get(6)?,
         why: row.get(7)?,
-        gates: json(row, 8)?,
+        silent: row.get(8)?,
+        gates: json(row, 9)?,
     })
 }
 
@@ -230,10 +233,11 @@ impl RolloutReads for SqliteReader {
 
     fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT d.id, d.at, d.actor, d.what, d.stage, d.revision, d.ordered, d.why, d.gates, r.rollout_id
+            "SELECT d.id, d.at, d.actor, d.what, d.stage, d.revision, d.ordered, d.why, d.silent, d.gates, r.rollout_id
              FROM rollout_decisions d JOIN rollouts r ON r.id = d.rollout WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",
         )?;
-        let found = statement.query_map(params![after, rows(limit)], |row| Ok((parsed(row, 9)?, decision_at(row)?)))?;
+        let found =
+            statement.query_map(params![after, rows(limit)], |row| Ok((parsed(row, 10)?, decision_at(row)?)))?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 

@@ -303,7 +303,8 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     let mut decide = |store: &mut _, what, stage, gates: &[GateReading], name: &str, at| {
         revision += 1;
         let why = format!("why it was {what}");
-        let decision = Decision { what, stage, revision, ordered: Some("pause"), why, gates: gates.to_vec() };
+        let decision =
+            Decision { what, stage, revision, ordered: Some("pause"), why, silent: 4, gates: gates.to_vec() };
         let by = Actor { name: name.to_owned(), ..by_at(at) };
         commit(store, |store| rules::rollouts::decide(store, rollout, &"r1".parse().unwrap(), &decision, &by));
     };
@@ -318,6 +319,7 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
     );
     assert!(trace[0].why.contains("fw-2 to 2 devices: it is time"), "{}", trace[0].why);
     assert_eq!((trace[1].why.as_str(), &trace[1].gates), ("why it was promoted", &gates));
+    assert_eq!([trace[0].silent, trace[1].silent], [0, 4]);
     assert_eq!(reader.decisions(rollout, trace[0].row, 1).unwrap(), trace[1..2], "paged by row");
     assert_eq!(reader.decisions(rollout + 1, 0, 99).unwrap(), [], "of this rollout");
     assert_eq!((trace[0].revision, trace[0].ordered.as_deref()), (1, None));

@@ -120,7 +120,7 @@ impl RawFault {
             from_version: known(section, "from_version", |key| table.text(key, problems)),
             uptime_min: known(section, "uptime_min", |key| table.duration(key, problems)),
             uptime_max: known(section, "uptime_max", |key| table.duration(key, problems)),
-            hours: known(section, "hours", |key| table.text(key, problems)),
+            hours: known(section, "hours", |key| table.hours(key, problems)),
             first_key,
         }
     }

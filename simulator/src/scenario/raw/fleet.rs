@@ -158,7 +158,7 @@ impl RawChurn {
             per_day_bp: table.integer("per_day_bp", problems),
             lasts: table.duration("lasts", problems),
             loss_bp: table.integer("loss_bp", problems),
-            hours: table.text("hours", problems),
+            hours: table.hours("hours", problems),
             only_model: table.text("only_model", problems),
             only_site: table.text("only_site", problems),
         }

@@ -141,7 +141,11 @@ fn a_sweep_is_continued_with_the_same_result() {
     let other = ["limits", "sweep", "--resume", "s", "--vary", "RATE_LIMIT_DEVICE_PER_MIN=20,50"];
     let refused = fleet_in(folder.path(), &other);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr_of(&refused).contains("configurations are not these"), "{}", stderr_of(&refused));
+    let said = stderr_of(&refused);
+    assert!(
+        said.contains("configurations are not these") && said.contains("`ks-fleet limits sweep --resume s`"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
     let mut plans = Vec::new();
     for path in &options.scenarios {
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
-        let named = |failure: Failure| Failure::BadRequest(format!("{}: {failure}", path.display()));
+        let named = |failure: Failure| failure.of_the_request(path.display());
         check_possible(&plan, None).map_err(named)?;
         refuse_unless_sound(&plan, &deployed.settings).map_err(of_file)?;
         plans.push((path, with_settings(&plan, &deployed.settings)));

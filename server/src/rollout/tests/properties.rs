@@ -167,7 +167,7 @@ proptest! {
         }
     }
 
-    /// Invariant (c), the other way round: a stage with all of that is promoted in the same evaluation, or waits for an approval.
+    /// Silent devices decide nothing before they are counted, so that an evaluation need not read them.
     #[test]
     fn silent_devices_change_nothing_where_they_need_not_be_counted(scenario in any_scenario()) {
         for transition in run(&scenario, false) {
@@ -182,6 +182,7 @@ proptest! {
         }
     }
 
+    /// Invariant (c), the other way round: a stage with all of that is promoted in the same evaluation, or waits for an approval.
     #[test]
     fn a_stage_with_all_its_evidence_is_promoted_immediately(scenario in any_scenario()) {
         for transition in run(&scenario, false) {

@@ -182,8 +182,7 @@ impl Step {
 
     /// A decision to go on, although this many devices are silent.
     fn decide_despite(&mut self, silent: u32, what: &'static str, why: String, gates: Vec<GateReading>) {
-        let decision = self.state.decision(what, why, gates);
-        self.decisions.push(Decision { silent, ..decision });
+        self.decisions.push(Decision { silent, ..self.state.decision(what, why, gates) });
     }
 
     fn pause(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {

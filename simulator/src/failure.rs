@@ -2,12 +2,24 @@
 
 use std::path::PathBuf;
 
+/// The command that continues trials of policies, also those of advice.
+pub const REHEARSE: &str = "ks-fleet rehearse";
+/// The command that continues sweeps of limits.
+pub const LIMITS_SWEEP: &str = "ks-fleet limits sweep";
+
 /// `Display` says what is wrong, [`Failure::help`] how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command line asks for something impossible.
     #[error("{0}")]
     BadRequest(String),
+    /// The scenario, as it is or with the flags, asks for something impossible.
+    #[error("{why}")]
+    Impossible {
+        why: String,
+        /// What to do.
+        help: &'static str,
+    },
     /// The scenario can't be read.
     #[error("cannot read the scenario {path}: {cause}")]
     Scenario { path: PathBuf, cause: std::io::Error },
@@ -42,7 +54,12 @@ pub enum Failure {
     FolderForeign { path: PathBuf },
     /// Trials of a folder can't be continued.
     #[error("{path} can't be continued: {why}")]
-    NotResumable { path: PathBuf, why: String },
+    NotResumable {
+        /// The command that began them, and continues them.
+        by: &'static str,
+        path: PathBuf,
+        why: String,
+    },
     /// The user ended the run before it had begun.
     #[error("ended before the run began: {0}")]
     Interrupted(&'static str),
@@ -78,10 +95,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same about a part of the request, which is named first.
+    #[must_use]
+    pub fn of_the_request(self, part: impl std::fmt::Display) -> Self {
+        let why = format!("{part}: {self}");
+        match self {
+            Self::Impossible { help, .. } => Self::Impossible { why, help },
+            _ => Self::BadRequest(why),
+        }
+    }
+
     /// How to fix it, one sentence.
     pub fn help(&self) -> String {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
+            Self::Impossible { help, .. } => (*help).to_owned(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
             Self::Policy { .. } => {
                 "check the path; examples are in scenarios/policies/, and `ks-fleet advise` writes policies into its folder".to_owned()
@@ -98,12 +126,19 @@ impl Failure {
             }
             Self::FolderBusy { .. } => "wait for it, or name another folder with --out".to_owned(),
             Self::FolderForeign { .. } => "name a new or empty folder with --out".to_owned(),
-            Self::NotResumable { path, .. } => format!(
-                "trials are continued by `ks-fleet rehearse --resume {}`, also those of `advise`, without other flags and with the same files and the same program; or begin new ones with --out and another folder",
-                path.display()
-            ),
+            Self::NotResumable { by, path, .. } => {
+                let also = if *by == REHEARSE { ", also those of `advise`" } else { "" };
+                format!(
+                    "trials are continued by `{by} --resume {}`{also}, without other flags and with the same files and the same program; or begin new ones with --out and another folder",
+                    path.display()
+                )
+            }
             Self::Interrupted(_) => "run it again".to_owned(),
             Self::Machine { .. } => "check the limits of this process and machine".to_owned(),
+            // What is read was named by an argument or a file; --out names what is written.
+            Self::File { what: "read", path, .. } => {
+                format!("check that {} exists and that you may read it, or name another file", path.display())
+            }
             Self::File { path, cause, .. }
                 if matches!(cause.kind(), std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) =>
             {
@@ -138,6 +173,7 @@ impl Failure {
             Self::Report(error) if !error.is_of_the_folder() => 3,
             Self::Interrupted(_) => 4,
             Self::BadRequest(_)
+            | Self::Impossible { .. }
             | Self::Scenario { .. }
             | Self::Policy { .. }
             | Self::FolderForeign { .. }
@@ -157,5 +193,44 @@ impl Failure {
             | Self::Output { .. }
             | Self::Server(_) => 3,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_are_continued_by_the_command_that_began_them() {
+        let help = |by| Failure::NotResumable { by, path: "part".into(), why: String::new() }.help();
+        let (of_policies, of_limits) = (help(REHEARSE), help(LIMITS_SWEEP));
+        assert!(
+            of_policies
+                .starts_with("trials are continued by `ks-fleet rehearse --resume part`, also those of `advise`")
+        );
+        assert!(
+            of_limits.starts_with("trials are continued by `ks-fleet limits sweep --resume part`, without other flags")
+        );
+    }
+
+    #[test]
+    fn what_is_impossible_keeps_its_help_when_it_is_named() {
+        let failure = Failure::Impossible { why: "it is too small".to_owned(), help: "give more --devices" };
+        let named = failure.of_the_request("policy `p`");
+        assert_eq!(
+            (named.to_string().as_str(), named.help().as_str()),
+            ("policy `p`: it is too small", "give more --devices")
+        );
+        assert_eq!(named.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_not_named_by_out() {
+        let help = |what| {
+            let cause = std::io::ErrorKind::NotFound.into();
+            Failure::File { what, path: "limits.env".into(), cause }.help()
+        };
+        assert_eq!(help("read"), "check that limits.env exists and that you may read it, or name another file");
+        assert!(help("write").ends_with("or name another with --out"), "{}", help("write"));
     }
 }

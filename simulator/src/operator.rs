@@ -139,6 +139,8 @@ pub struct ObservedDecision {
     /// In which stage, from 0.
     pub stage: u32,
     pub why: String,
+    /// Silent devices, in a promotion or completion: every gate passed even if all of them were lost.
+    pub silent: u32,
     /// What every gate said.
     pub gates: Vec<ObservedGate>,
 }

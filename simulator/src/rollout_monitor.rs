@@ -476,6 +476,7 @@ mod tests {
             decision: "aborted".to_owned(),
             stage: 0,
             why: "gate 2 of all: 2 of 40 executed devices failed".to_owned(),
+            silent: 0,
             gates: gates.clone(),
         };
         let by = decided_by(&decision).unwrap();

@@ -13,6 +13,8 @@ use crate::{
 
 /// Longest limits file, in bytes.
 const BYTES_MAX: usize = 64 * 1024;
+/// Most faults of a limits file in one answer, the first ones.
+const ERRORS_MAX: usize = 100;
 
 /// Reports the limits in force, and what each has refused.
 pub async fn status(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, Problem> {
@@ -51,12 +53,17 @@ fn problem(error: LimitsError) -> Problem {
         LimitsError::NothingApplied => Problem::conflict(error.to_string()),
         LimitsError::Faults(faults) => {
             let field = |line: usize| u64::try_from(line).unwrap_or(u64::MAX);
-            let errors = faults.into_iter().map(|fault| FieldError {
+            let left_out = faults.len().saturating_sub(ERRORS_MAX);
+            let errors = faults.into_iter().take(ERRORS_MAX).map(|fault| FieldError {
                 line: field(fault.line),
                 what: format!("{}; {}", fault.what, fault.help),
                 field: fault.field,
             });
-            let detail = "the limits file is wrong, so nothing was changed: `errors` has each line and what to do";
+            let each = "the limits file is wrong, so nothing was changed: `errors` has each line and what to do";
+            let detail = match left_out {
+                0 => each.to_owned(),
+                more => format!("{each}; {more} more are left out"),
+            };
             Problem::bad_request(detail).with_errors(errors.collect())
         }
     }

@@ -30,7 +30,7 @@ use crate::{
             status::{self, DeviceUpdate, RolloutStatus},
         },
     },
-    store::{devices::Selector, rollouts::UpdateFilter},
+    store::{devices::Selector, updates::UpdateFilter},
 };
 
 /// The rollout to plan or create.

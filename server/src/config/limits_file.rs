@@ -98,6 +98,18 @@ impl LimitsDocument {
         text
     }
 
+    /// The settings that would give the same limits, by name.
+    pub fn as_settings(&self) -> Vec<(&'static str, String)> {
+        let of = |(limit, given): &(Limit, Given)| {
+            let spec = limit.spec();
+            let rate = given.rate.map(|rate| (spec.rate.setting, rate.to_string()));
+            let burst = spec.burst.as_ref().zip(given.burst).map(|(burst, value)| (burst.setting, value.to_string()));
+            let mode = given.mode.map(|mode| (spec.mode_setting, mode.as_str().to_owned()));
+            [rate, burst, mode].into_iter().flatten()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
     /// What differs in `new`, for the audit and for operators: `device_requests.per_min: unset -> 60`; empty if nothing does.
     pub fn difference(&self, new: &Self) -> String {
         let mut changes = Vec::new();

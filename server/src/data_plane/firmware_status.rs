@@ -10,7 +10,7 @@ use crate::{
     http::answer,
     refusal::Refusal,
     registry::{Known, ROW_BYTES},
-    store::rollouts::StatusReport,
+    store::updates::StatusReport,
 };
 
 /// Records a device's update progress, and answers whether it may go on.

@@ -134,6 +134,8 @@ pub struct Decision {
     pub ordered: Option<&'static str>,
     /// Why, in a sentence.
     pub why: String,
+    /// Silent devices, in a promotion or completion: every gate passes even if all of them are lost.
+    pub silent: u32,
     /// The verdict of every gate.
     pub gates: Vec<GateReading>,
 }
@@ -176,6 +178,11 @@ pub fn suspects_matter(policy: &Policy, state: &State, at: UnixMs) -> bool {
 impl Step {
     pub(super) fn decide(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) {
         self.decisions.push(self.state.decision(what, why, gates));
+    }
+
+    /// A decision to go on, although this many devices are silent.
+    fn decide_despite(&mut self, silent: u32, what: &'static str, why: String, gates: Vec<GateReading>) {
+        self.decisions.push(Decision { silent, ..self.state.decision(what, why, gates) });
     }
 
     fn pause(mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Self {
@@ -389,7 +396,7 @@ impl Step {
             baked_ms.unwrap_or_default() / 1_000
         );
         if self.state.stage + 1 < policy.stages.len() {
-            self.decide("promoted", why, gates);
+            self.decide_despite(silent, "promoted", why, gates);
             self.state.stage += 1;
             self.state.stage_began_at = at;
             (self.state.evidence_at, self.state.unobserved_ms, self.state.approved) = (None, 0, false);
@@ -418,7 +425,7 @@ impl Step {
             }
             self.state.status = Status::Completed;
             (self.state.watch, self.state.unobserved_ms) = (Some(Watch::new(at, failed(tally))), 0);
-            self.decide("completed", why + &rest, gates);
+            self.decide_despite(silent, "completed", why + &rest, gates);
         }
         self
     }
@@ -460,7 +467,7 @@ impl State {
     /// A decision in this state, and the next revision.
     pub fn decision(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Decision {
         self.revision += 1;
-        Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, gates }
+        Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, silent: 0, gates }
     }
 
     /// The sites that are offline now, as the end of a sentence; nothing if none is.

@@ -194,52 +194,60 @@ pub fn register(
     let Registration { device_id, public_key, sequence, .. } = registration;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
     let DeviceState { row, status, kept } = device.state;
-    let denied = if status == DeviceStatus::Revoked {
-        Some(Denied::Revoked)
+    let checked = if status == DeviceStatus::Revoked {
+        Err(Denied::Revoked)
     } else if device.public_key != *public_key {
-        Some(Denied::KeyMismatch)
+        Err(Denied::KeyMismatch)
     } else if *sequence <= kept {
-        Some(Denied::Stale { kept })
+        Err(Denied::Stale { kept })
     } else {
         match registration.otrt_sha256 {
-            Some(sha256) => consume(store, &sha256, registration, &device, by.at)?,
-            None if registration.otrt_required && status == DeviceStatus::Whitelisted => Some(Denied::OtrtRequired),
-            None => None,
+            Some(sha256) => unused_otrt(store, sha256, registration, &device, by.at)?,
+            None if registration.otrt_required && status == DeviceStatus::Whitelisted => Err(Denied::OtrtRequired),
+            None => Ok(None),
         }
     };
-    if let Some(denied) = denied {
-        return Ok(Err(denied));
+    let unused_otrt = match checked {
+        Ok(unused) => unused,
+        Err(denied) => return Ok(Err(denied)),
+    };
+    // A device that registers again changes nothing, unless it uses up a token.
+    let again = match (device.registered_at, unused_otrt) {
+        (Some(first), None) => return Ok(advance(store, device_id, *sequence, by.at)?.map(|_| first)),
+        (again, _) => again,
+    };
+    let detail = if again.is_some() { "again, with a one-time token" } else { "" };
+    let noted = note(store, "device.register", device_id.as_str(), detail, by)?;
+    if let Some(sha256) = unused_otrt {
+        store.use_otrt(&sha256, public_key, by.at, &noted)?;
     }
-    if let Some(first) = device.registered_at {
+    if let Some(first) = again {
         return Ok(advance(store, device_id, *sequence, by.at)?.map(|_| first));
     }
-    let noted = note(store, "device.register", device_id.as_str(), "", by)?;
     store.register_device(row, *sequence, by.at, &noted)?;
     Ok(Ok(by.at))
 }
 
-/// Consumes a token, or returns why it can't be used. The key that used it gets the same answer until the token expires.
-fn consume(
+/// The token if it can be used and was not, none if this key used it before (it gets the same answer until the token expires), or
+/// why it can't be used.
+fn unused_otrt(
     store: &mut dyn Transaction,
-    sha256: &[u8; 32],
+    sha256: [u8; 32],
     registration: &Registration,
     device: &DeviceRow,
     at: UnixMs,
-) -> Result<Option<Denied>, StoreError> {
-    let Some(token) = store.otrt(sha256)? else { return Ok(Some(Denied::OtrtInvalid)) };
+) -> Result<Result<Option<[u8; 32]>, Denied>, StoreError> {
+    let Some(token) = store.otrt(&sha256)? else { return Ok(Err(Denied::OtrtInvalid)) };
     if token.used_key.is_some_and(|key| key != registration.public_key) {
-        return Ok(Some(Denied::OtrtUsed));
+        return Ok(Err(Denied::OtrtUsed));
     }
     let is_in_time = token.created_at <= at + AHEAD_MAX && token.expires_at > at;
     let is_for_it = token.device_id.is_none_or(|bound| bound == registration.device_id)
         && token.model.is_none_or(|bound| bound == device.model);
     if !is_in_time || !is_for_it {
-        return Ok(Some(Denied::OtrtInvalid));
+        return Ok(Err(Denied::OtrtInvalid));
     }
-    if token.used_key.is_none() {
-        store.use_otrt(sha256, &registration.public_key, at)?;
-    }
-    Ok(None)
+    Ok(Ok(token.used_key.is_none().then_some(sha256)))
 }
 
 /// Adds one-time tokens.

@@ -32,7 +32,8 @@ use crate::{
         commands::NewOrder,
         devices::Selector,
         releases::ReleaseState,
-        rollouts::{NewRollout, Offering, RolloutRecord, RolloutRefused, SiteSilence, UpdateRecord},
+        rollouts::{NewRollout, RolloutRecord, RolloutRefused},
+        updates::{Offering, SilenceTimes, SiteSilence, UpdateRecord},
     },
 };
 
@@ -88,7 +89,7 @@ pub fn create(
     store.insert_updates(row, &new.targets)?;
     let why = format!("{} to {}: {}", new.release_id, counted(new.targets.len(), "device"), new.why);
     let State { stage, revision, .. } = new.state;
-    let decision = Decision { what: "created", stage, revision, ordered: None, why, gates: Vec::new() };
+    let decision = Decision { what: "created", stage, revision, ordered: None, why, silent: 0, gates: Vec::new() };
     decide(store, row, &new.rollout_id, &decision, by)?;
     Ok(Ok(()))
 }
@@ -172,11 +173,10 @@ fn excuse_offline_sites(
     at: UnixMs,
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
-    let since = at.minus_ms(ms(BYSTANDER));
-    let times = (since, at.minus_ms(ms(KNOWN)));
-    let mut sites = |is_witness: fn(UpdateState) -> bool| {
-        store.silence(rollout.row, &UpdateState::all_that(is_witness), times, silent_before)
-    };
+    let (since, known_since) = (at.minus_ms(ms(BYSTANDER)), at.minus_ms(ms(KNOWN)));
+    let times = SilenceTimes { since, known_since, silent_before };
+    let mut sites =
+        |is_witness: fn(UpdateState) -> bool| store.silence(rollout.row, &UpdateState::all_that(is_witness), times);
     let (can_judge, unheard): (Vec<_>, Vec<_>) =
         sites(|state| !state.has_begun())?.into_iter().partition(|site| site.devices >= BYSTANDERS_MIN);
     let mut dark: Vec<String> =

@@ -19,7 +19,8 @@ use crate::{
         StoreError, Transaction,
         heartbeats::Beat,
         releases::ReleaseState,
-        rollouts::{Offering, OpenUpdate, RolloutRecord, StatusReport, StatusTaken, UpdateRecord},
+        rollouts::RolloutRecord,
+        updates::{Offering, OpenUpdate, StatusReport, StatusTaken, UpdateRecord},
     },
 };
 

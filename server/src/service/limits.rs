@@ -65,11 +65,31 @@ fn read(set: Option<&LimitSet>) -> LimitsDocument {
     set.and_then(|set| LimitsDocument::read(&set.document).ok()).unwrap_or_default()
 }
 
-/// Applies limits that were checked; they replace what was applied before. `expected` is the version that the caller has seen.
+/// Tries of a change that is for whatever version is the newest. A try fails only if another change was applied meanwhile.
+const TRIES_MAX: usize = 64;
+
+/// Applies limits that were checked; they replace what was applied before. `expected` is the version that the caller has seen; none
+/// stands for whatever is the newest.
 ///
 /// # Errors
 /// Another version is the newest, or the store failed.
 pub async fn apply(
+    writer: &Writer,
+    reader: &Reader,
+    document: &LimitsDocument,
+    (origin, expected): (LimitOrigin, Option<u64>),
+    by: Actor,
+) -> Result<LimitsChanged, LimitsError> {
+    let mut tries = 1;
+    loop {
+        match apply_once(writer, reader, document, (origin, expected), by.clone()).await {
+            Err(LimitsError::Changed(_)) if expected.is_none() && tries < TRIES_MAX => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn apply_once(
     writer: &Writer,
     reader: &Reader,
     document: &LimitsDocument,
@@ -102,6 +122,21 @@ pub async fn apply(
 /// # Errors
 /// Nothing was applied, another version is the newest, or the store failed.
 pub async fn rollback(
+    writer: &Writer,
+    reader: &Reader,
+    expected: Option<u64>,
+    by: Actor,
+) -> Result<LimitsChanged, LimitsError> {
+    let mut tries = 1;
+    loop {
+        match rollback_once(writer, reader, expected, by.clone()).await {
+            Err(LimitsError::Changed(_)) if expected.is_none() && tries < TRIES_MAX => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn rollback_once(
     writer: &Writer,
     reader: &Reader,
     expected: Option<u64>,

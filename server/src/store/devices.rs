@@ -356,7 +356,13 @@ pub trait DeviceRows: WhitelistRows {
     /// A one-time token, locked: no other transaction uses it until this one ends.
     fn otrt(&mut self, token_sha256: &[u8; 32]) -> Result<Option<OtrtRow>, StoreError>;
     /// Stores which key has used a token.
-    fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError>;
+    fn use_otrt(
+        &mut self,
+        token_sha256: &[u8; 32],
+        key: &PublicKey,
+        at: UnixMs,
+        noted: &Audited,
+    ) -> Result<(), StoreError>;
     /// Adds one-time tokens.
     fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Number of these tokens that exist and are unused.

@@ -7,7 +7,7 @@ use super::{
     heartbeats::{Beat, Due},
     logs::{LogBatch, LogsTaken},
     punches::{PunchBatch, PunchesTaken},
-    rollouts::{StatusReport, StatusTaken},
+    updates::{StatusReport, StatusTaken},
 };
 use crate::command::CommandState;
 

@@ -23,6 +23,7 @@ pub mod rollouts;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod updates;
 pub mod writer;
 
 use std::net::IpAddr;
@@ -52,6 +53,7 @@ use presence::{PresenceReads, PresenceRows};
 use punches::{PunchReads, PunchRows};
 use releases::{ReleaseReads, ReleaseRows};
 use rollouts::{RolloutReads, RolloutRows};
+use updates::{UpdateReads, UpdateRows};
 
 /// A store that makes writes durable.
 pub trait Store: Send {
@@ -82,7 +84,7 @@ pub trait Store: Send {
 /// - orders by name, by client token, and their terms: no piece is queued twice;
 /// - commands ([`CommandRows::commands_named`], `waiting_commands`, `open_commands`, `overdue_commands`);
 /// - the next line numbers of devices ([`LogRows::next_line_nos`]), whose row `take_pairs` has locked already;
-/// - rollouts by name, with the updates in them ([`RolloutRows::open_updates`], `updates_in`, `waiting_updates`), and releases;
+/// - rollouts by name, with the updates in them ([`UpdateRows::open_updates`], `updates_in`, `waiting_updates`), and releases;
 /// - the newest keyset and the server keys; the newest limits; accounts, sessions and tokens.
 ///
 /// Followed rows and numbers must become visible in their order ([`StoreReader`]): a store that assigns numbers before it commits
@@ -100,6 +102,7 @@ pub trait Transaction:
     + PunchRows
     + ReleaseRows
     + RolloutRows
+    + UpdateRows
 {
 }
 
@@ -119,6 +122,7 @@ pub trait StoreReader:
     + PunchReads
     + ReleaseReads
     + RolloutReads
+    + UpdateReads
 {
     /// Begins a query, and with it the store's time limit for readers.
     fn begin(&mut self);

@@ -177,6 +177,38 @@ async fn nobody_waits_for_a_limit_that_is_no_longer_in_force() {
     }
 }
 
+/// Goal: limits for whatever version is the newest are applied also while others apply theirs, each as a version of its own.
+/// Method: six callers at once, five times; then all are taken back the same way.
+#[tokio::test]
+async fn limits_for_any_version_are_applied_while_others_apply_theirs() {
+    let server = start_server(&[]);
+    for round in 0..5 {
+        let text = |caller: u32| format!("[device_requests]\nburst = {}\n", 100 + 10 * round + caller);
+        let texts: Vec<String> = (0..6).map(text).collect();
+        let put = |caller: usize| put(&server, "*", &texts[caller]);
+        let (a, b, c, d, e, f) = tokio::join!(put(0), put(1), put(2), put(3), put(4), put(5));
+        for answer in [a, b, c, d, e, f] {
+            answer.done();
+        }
+    }
+    assert_eq!(server.get("/api/limits").await.done()["version"], 30);
+    let (a, b, c) = tokio::join!(roll_back(&server, "*"), roll_back(&server, "*"), roll_back(&server, "*"));
+    for answer in [a, b, c] {
+        answer.done();
+    }
+    assert_eq!(server.get("/api/limits").await.done()["version"], 33);
+}
+
+/// Goal: the answer to a file with very many faults is bounded, and says how many more there are.
+#[tokio::test]
+async fn a_file_with_very_many_faults_gets_the_first_hundred() {
+    let server = start_server(&[]);
+    let faults: String = (0..1_000).map(|number| format!("[unknown_{number}]\n")).collect();
+    let refused = put(&server, "*", &faults).await.problem(400);
+    assert_eq!(refused["errors"].as_array().unwrap().len(), 100);
+    assert!(refused["detail"].as_str().unwrap().ends_with("; 900 more are left out"), "{}", refused["detail"]);
+}
+
 /// Goal: a limits file is in force from the start, SIGHUP reads it again, and a wrong one changes nothing; an operator's limits outlast
 /// a restart.
 /// Method: the file is changed, broken and replaced while the server runs; then the command line applies others and takes them back.

@@ -27,7 +27,7 @@ use crate::{
     advise::{ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, advise, sentence, text},
     cli::complain,
     drive::rehearse::Signatures,
-    failure::Failure,
+    failure::{Failure, REHEARSE},
     folder::RunFolder,
     scenario::{Fault, Plan},
     trials::{fail_only_on, first_rollout},
@@ -232,7 +232,8 @@ pub(super) fn of_folder(folder: &Path) -> Result<Option<Advice>, Failure> {
     if !folder.join(ADVICE).exists() {
         return Ok(None);
     }
-    let damaged = |error: ReportError| Failure::NotResumable { path: folder.to_owned(), why: error.to_string() };
+    let damaged =
+        |error: ReportError| Failure::NotResumable { by: REHEARSE, path: folder.to_owned(), why: error.to_string() };
     read_advice(folder).map(Some).map_err(damaged)
 }
 

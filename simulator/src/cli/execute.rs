@@ -151,7 +151,10 @@ pub(super) fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(),
     }
     if let Some(RefusedRollout { rollout_id, at, why }) = scenario::refused_rollouts(plan).first() {
         let at = duration::format(*at);
-        return bad(&format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"));
+        return Err(Failure::Impossible {
+            why: format!("the server would refuse the rollout `{rollout_id}` at {at} in this fleet: {why}"),
+            help: "give more --devices, or change the rollout's policy",
+        });
     }
     let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey(_) | Step::RevokeServerKey(_));
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));

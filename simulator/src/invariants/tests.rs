@@ -293,6 +293,7 @@ fn decision(minute: u64, what: &str, stage: u32) -> ObservedDecision {
         decision: what.to_owned(),
         stage,
         why: String::new(),
+        silent: 0,
     }
 }
 

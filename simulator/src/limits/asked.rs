@@ -8,7 +8,10 @@ use ks_reports::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, trials::Request};
+use crate::{
+    failure::{Failure, LIMITS_SWEEP},
+    trials::Request,
+};
 
 /// Everything that decides how a sweep ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ impl SweepRequest {
     /// There is none, or it is damaged.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(SWEEP_ASKED);
-        let refused = |why: String| Failure::NotResumable { path: folder.to_owned(), why };
+        let refused = |why: String| Failure::NotResumable { by: LIMITS_SWEEP, path: folder.to_owned(), why };
         let text = bounded::read(&path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
                 refused(format!("it has no {SWEEP_ASKED}, so it is not the folder of a sweep"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ks_reports::sweep::Varied;
-use ks_server::config::SETTINGS;
+use ks_server::config::{LimitsDocument, SETTINGS};
 
 use crate::{
     scenario::{ServerSettings, problem::closest},
@@ -14,6 +14,10 @@ use crate::{
 const VALUES_MAX: usize = 100;
 /// The start of the names of limits.
 const LIMIT: &str = "RATE_LIMIT";
+/// The setting that names a file of limits; the file's limits count before those of the settings.
+const LIMITS_FILE: &str = "RATE_LIMITS_FILE";
+/// Most faults of such a file that are named.
+const FAULTS_MAX: usize = 5;
 
 /// Reads what is varied: a range, in `steps` values that grow by the same factor, or a list.
 ///
@@ -125,19 +129,35 @@ pub fn environment(text: &str) -> Result<BTreeMap<String, (usize, String)>, Stri
     Ok(found)
 }
 
-/// The limits of a deployed server's environment file, and how many other settings it has.
+/// The limits of a deployed server's environment file, over them those of the file that its RATE_LIMITS_FILE names, which
+/// `read_file` reads; and how many other settings it has.
 ///
 /// # Errors
-/// A name that looks like a limit and is none, or none at all.
-pub fn limits_of_environment(text: &str) -> Result<(BTreeMap<String, String>, usize), String> {
-    let (mut limits, mut others) = (BTreeMap::new(), 0);
+/// A name that looks like a limit and is none, a file of limits that is wrong, or no limit at all.
+pub fn limits_of_environment(
+    text: &str,
+    read_file: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<(BTreeMap<String, String>, usize), String> {
+    let (mut limits, mut others, mut file) = (BTreeMap::new(), 0, None);
     for (name, (line, value)) in environment(text)? {
-        if name.starts_with(LIMIT) {
+        if name == LIMITS_FILE {
+            file = Some((line, value)).filter(|(_, path)| !path.is_empty());
+        } else if name.starts_with(LIMIT) {
             known(&name).map_err(|why| format!("line {line}: {why}"))?;
             limits.insert(name, value);
         } else {
             others += 1;
         }
+    }
+    if let Some((line, path)) = file {
+        let named = |why: String| format!("line {line}: {LIMITS_FILE}={path}: {why}");
+        let document = LimitsDocument::read(&read_file(&path).map_err(named)?).map_err(|faults| {
+            let shown: Vec<String> = faults.iter().take(FAULTS_MAX).map(ToString::to_string).collect();
+            let more = faults.len().saturating_sub(FAULTS_MAX);
+            let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+            named(format!("{}{more}", shown.join("; ")))
+        })?;
+        limits.extend(document.as_settings().into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     if limits.is_empty() {
         return Err(format!("it has no line that begins with {LIMIT}: add the limits that the server is to run with"));
@@ -193,7 +213,8 @@ mod tests {
     #[test]
     fn an_environment_file_is_read_with_comments_quotes_and_other_settings() {
         let text = "# limits\nexport RATE_LIMIT_DEVICE_PER_MIN=\"30\"\n\nADMIN_TOKEN='secret'\nPORT = 3000\n";
-        let (limits, others) = limits_of_environment(text).unwrap();
+        let no_file = |path: &str| Err(format!("{path} was asked for"));
+        let (limits, others) = limits_of_environment(text, no_file).unwrap();
         assert_eq!((limits["RATE_LIMIT_DEVICE_PER_MIN"].as_str(), limits.len(), others), ("30", 1, 2));
         for (text, said) in [
             (
@@ -207,8 +228,31 @@ mod tests {
             ("no setting", "line 1: expected NAME=VALUE"),
             ("PORT=1", "no line that begins with RATE_LIMIT"),
         ] {
-            let why = limits_of_environment(text).unwrap_err();
+            let why = limits_of_environment(text, no_file).unwrap_err();
             assert!(why.contains(said), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn the_file_of_limits_that_an_environment_names_counts_first() {
+        let text = "RATE_LIMIT_DEVICE_PER_MIN=30\nRATE_LIMITS_FILE=\"limits.toml\"\nRATE_LIMIT_DEVICE_BURST=9\n";
+        let with = |file: &str| {
+            limits_of_environment(text, |path| {
+                assert_eq!(path, "limits.toml");
+                Ok(file.to_owned())
+            })
+        };
+        let (limits, others) = with("[device_requests]\nper_min = 60\nmode = \"shadow\"\n").unwrap();
+        let expected = [
+            ("RATE_LIMIT_DEVICE_BURST", "9"),
+            ("RATE_LIMIT_DEVICE_MODE", "shadow"),
+            ("RATE_LIMIT_DEVICE_PER_MIN", "60"),
+        ];
+        assert_eq!((limits, others), (expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), 0));
+        let why = with("[device_request]\n").unwrap_err();
+        let said = "line 2: RATE_LIMITS_FILE=limits.toml: line 1: there is no limit `device_request`; did you mean";
+        assert!(why.starts_with(said), "{why}");
+        let unset = limits_of_environment("RATE_LIMITS_FILE=\nRATE_LIMIT_DEVICE_BURST=9\n", |_| Err(String::new()));
+        assert_eq!(unset.unwrap().0.len(), 1);
     }
 }

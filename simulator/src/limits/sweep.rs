@@ -14,7 +14,7 @@ use ks_reports::{
 use super::configurations::with_settings;
 use crate::{
     drive::rehearse::Signatures,
-    failure::Failure,
+    failure::{Failure, LIMITS_SWEEP},
     measure::{LIMITED, OK, UNSENT, is_let_through},
     scenario::Plan,
     trials::{
@@ -40,6 +40,7 @@ pub struct LimitSweep<'a> {
 
 impl Recorded for SweepTrial {
     const FILE: &'static str = SWEEP_TRIALS;
+    const RESUMED_BY: &'static str = LIMITS_SWEEP;
 
     fn described(&self) -> String {
         format!("configuration `{}`, seed {}", self.configuration, self.seed)

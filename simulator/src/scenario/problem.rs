@@ -9,6 +9,8 @@ use crate::number::counted;
 const QUOTED_CHARS_MAX: usize = 60;
 
 const SUGGESTION_CHARS_MAX: usize = 80;
+/// Least characters of a beginning that stands for a name.
+const BEGINNING_CHARS_MIN: usize = 4;
 /// Most names in a list in a message.
 const LISTED_MAX: usize = 20;
 
@@ -104,7 +106,7 @@ pub(crate) fn any_of(names: &[&str]) -> String {
     }
 }
 
-/// The closest candidate, if one is near: by spelling, by a part of the name, or by its words.
+/// The closest candidate, if one is near: by spelling, by its words, or by its beginning.
 pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.chars().count() > QUOTED_CHARS_MAX {
         return None;
@@ -117,7 +119,8 @@ pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
         .map(|candidate| (strsim::damerau_levenshtein(&given, &plain(candidate)), *candidate))
         .filter(|(edits, _)| *edits <= edits_max)
         .min_by_key(|(edits, _)| *edits);
-    by_spelling.map(|(_, candidate)| candidate).or_else(|| by_words(&given, &candidates))
+    let near = by_spelling.map(|(_, candidate)| candidate);
+    near.or_else(|| by_words(&given, &candidates)).or_else(|| by_beginning(&given, &candidates))
 }
 
 /// As `closest`, in the quotes of a TOML string.
@@ -136,6 +139,18 @@ fn by_words<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
         let candidate = words(candidate);
         given.iter().all(|word| candidate.contains(word)) || candidate.iter().all(|word| given.contains(word))
     });
+    match (near.next(), near.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// The only candidate that begins like this: a word in another form, or one that was not finished.
+fn by_beginning<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    if given.chars().count() < BEGINNING_CHARS_MIN {
+        return None;
+    }
+    let mut near = candidates.iter().filter(|candidate| plain(candidate).starts_with(given));
     match (near.next(), near.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -162,6 +177,8 @@ mod tests {
             ("interval_heartbeat", Some("heartbeat_interval")),
             ("heartbeat.p99", Some("heartbeat.p99_ms")),
             ("conections", Some("connections")),
+            ("connect", Some("connections")),
+            ("con", None),       // it could become anything
             ("heartbeat", None), // two names contain it
             ("speed", None),
             ("", None),

@@ -116,6 +116,14 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Hours of the day, from and to. A number has no quotes that would be missing: it lacks the other hour.
+    pub(crate) fn hours(&self, key: &str, problems: &mut Problems) -> Field<String> {
+        self.read(key, "from and to in quotes, such as \"22-06\"", problems, |value| match value {
+            DeValue::String(text) => Some(text.to_string()),
+            _ => None,
+        })
+    }
+
     /// A date and time as text, in quotes or as TOML's own type.
     pub(crate) fn date(&self, key: &str, problems: &mut Problems) -> Field<String> {
         self.read(key, "a date and time in UTC such as 2026-03-29T00:30:00Z", problems, |value| match value {

@@ -16,7 +16,7 @@ use ks_server::rollout::policy::WHOLE_BP;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, REHEARSE};
 
 /// The format of `trials.json`.
 const FORMAT: u32 = 1;
@@ -110,7 +110,7 @@ impl Request {
     /// There is none, it is damaged, or another version wrote it.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(TRIALS_ASKED);
-        let refused = |why: String| Failure::NotResumable { path: folder.to_owned(), why };
+        let refused = |why: String| Failure::NotResumable { by: REHEARSE, path: folder.to_owned(), why };
         let text = bounded::read(&path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
                 refused(format!("it has no {TRIALS_ASKED}, so it is not the folder of trials"))

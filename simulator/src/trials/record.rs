@@ -15,12 +15,17 @@ use ks_reports::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{failure::Failure, folder::NO_LINK};
+use crate::{
+    failure::{Failure, REHEARSE},
+    folder::NO_LINK,
+};
 
 /// What a rehearsal among many leaves behind: a line of a record.
 pub trait Recorded: Clone + Send + Serialize + DeserializeOwned {
     /// The file of the lines.
     const FILE: &'static str;
+    /// The command that continues them.
+    const RESUMED_BY: &'static str;
 
     /// Which one it is, in words.
     fn described(&self) -> String;
@@ -31,6 +36,7 @@ pub trait Recorded: Clone + Send + Serialize + DeserializeOwned {
 
 impl Recorded for Trial {
     const FILE: &'static str = TRIALS;
+    const RESUMED_BY: &'static str = REHEARSE;
 
     fn described(&self) -> String {
         format!("policy `{}`, seed {}", self.policy, self.seed)
@@ -73,7 +79,7 @@ impl<T: Recorded> Record<T> {
             let path = path.clone();
             move |cause| Failure::File { what, path, cause }
         };
-        let refused = |why: String| Failure::NotResumable { path: path.clone(), why };
+        let refused = |why: String| Failure::NotResumable { by: T::RESUMED_BY, path: path.clone(), why };
         let mut options = OpenOptions::new();
         let appended = options.append(true).create(true).custom_flags(NO_LINK).open(&path).map_err(file("write"))?;
         let bytes = bounded::read(&path, FILE_BYTES_MAX).map_err(file("read"))?;

@@ -141,7 +141,11 @@ fn a_sweep_is_continued_with_the_same_result() {
     let other = ["limits", "sweep", "--resume", "s", "--vary", "RATE_LIMIT_DEVICE_PER_MIN=20,50"];
     let refused = fleet_in(folder.path(), &other);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr_of(&refused).contains("configurations are not these"), "{}", stderr_of(&refused));
+    let said = stderr_of(&refused);
+    assert!(
+        said.contains("configurations are not these") && said.contains("`ks-fleet limits sweep --resume s`"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -209,6 +213,16 @@ fn deployed_limits_are_verified_against_the_objectives_of_scenarios() {
     assert!(broken.1.contains("BROKEN  small, seed 5: errors = 0: it is 1620"), "{broken:?}");
     let junit = std::fs::read_to_string(folder.path().join("v/junit.xml")).unwrap();
     assert!(junit.contains("failures=\"1\"") && junit.contains("errors = 0"), "{junit}");
+    let deploy = folder.path().join("deploy");
+    std::fs::create_dir(&deploy).unwrap();
+    std::fs::write(deploy.join("limits.toml"), "[device_requests]\nper_min = 2\nburst = 1\n").unwrap();
+    std::fs::write(deploy.join("env"), "RATE_LIMITS_FILE=limits.toml\nRATE_LIMIT_DEVICE_PER_MIN=60\n").unwrap();
+    let flags = ["limits", "verify", "small.toml", "--signatures", "modelled", "--env"];
+    let of_file = fleet_in(folder.path(), &[flags.as_slice(), &["deploy/env"]].concat());
+    let said = String::from_utf8_lossy(&of_file.stdout);
+    assert!(said.contains("BROKEN  small, seed 5: errors = 0: it is 1620"), "{said}");
+    let missing = stderr_of(&fleet_in(folder.path(), &[flags.as_slice(), &["nowhere"]].concat()));
+    assert!(missing.contains("check that nowhere exists and that you may read it"), "{missing}");
     let unknown = verify("RATE_LIMIT_DEVICE_BRUST=1\n");
     assert_eq!(unknown.0, Some(2));
     assert!(unknown.2.contains("did you mean RATE_LIMIT_DEVICE_BURST?"), "{unknown:?}");

@@ -123,14 +123,16 @@ pub struct Decision {
     /// The rollout's revision after the decision.
     pub(crate) revision: u64,
     pub(crate) why: String,
+    /// Silent devices, in a promotion or completion: every gate passes even if all of them are lost.
+    pub(crate) silent: u32,
     /// Reading of each gate at the decision.
     pub(crate) gates: Vec<GateReading>,
 }
 
 impl From<DecisionRecord> for Decision {
     fn from(record: DecisionRecord) -> Self {
-        let DecisionRecord { at, actor, what, stage, revision, why, gates, .. } = record;
-        Self { at, actor, decision: what, stage, revision, why, gates }
+        let DecisionRecord { at, actor, what, stage, revision, why, silent, gates, .. } = record;
+        Self { at, actor, decision: what, stage, revision, why, silent, gates }
     }
 }
 

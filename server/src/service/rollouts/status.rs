@@ -21,7 +21,8 @@ use crate::{
     },
     store::{
         Reader, StoreError, StoreReader,
-        rollouts::{Notable, RolloutRecord, UpdateFilter, UpdateRecord},
+        rollouts::RolloutRecord,
+        updates::{Notable, UpdateFilter, UpdateRecord},
     },
 };
 

@@ -286,6 +286,7 @@ CREATE TABLE rollout_decisions (
     revision INTEGER NOT NULL,
     ordered TEXT,
     why     TEXT    NOT NULL,
+    silent  INTEGER NOT NULL,
     gates   TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX rollout_decisions_rollout ON rollout_decisions (rollout, id);

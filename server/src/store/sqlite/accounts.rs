@@ -3,7 +3,10 @@
 use ks_protocol::time::UnixMs;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, rows, time, time_if, unsigned, word};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, rows, time, time_if, unsigned, word},
+};
 use crate::{
     clock::AHEAD_MAX,
     role::Role,

@@ -2,7 +2,11 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, rows, time};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, rows, time},
+    filter::Filter,
+};
 use crate::store::audit::{
     AuditFilter, AuditReads, AuditRecord, AuditRows, PrunedAuditRows,
     chain::{Audited, Head},

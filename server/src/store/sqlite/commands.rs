@@ -4,8 +4,10 @@ use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
-    SqliteReader, StoreError, Writes, filter::Filter, integer, list, orders, parsed, rows, span, time, time_if,
-    unsigned, word,
+    SqliteReader, StoreError, Writes,
+    columns::{integer, list, parsed, rows, span, time, time_if, unsigned, word},
+    filter::Filter,
+    orders,
 };
 use crate::{
     command::CommandState,

@@ -9,8 +9,9 @@ use ks_protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    SqliteReader, StoreError, Writes, filter::Filter, integer, list, parsed, parsed_if, rows, status_of, time, time_if,
-    unsigned,
+    SqliteReader, StoreError, Writes,
+    columns::{integer, list, parsed, parsed_if, rows, status_of, time, time_if, unsigned},
+    filter::Filter,
 };
 use crate::store::{
     audit::chain::Audited,
@@ -223,7 +224,13 @@ impl DeviceRows for Writes<'_> {
         Ok(found.optional()?)
     }
 
-    fn use_otrt(&mut self, token_sha256: &[u8; 32], key: &PublicKey, at: UnixMs) -> Result<(), StoreError> {
+    fn use_otrt(
+        &mut self,
+        token_sha256: &[u8; 32],
+        key: &PublicKey,
+        at: UnixMs,
+        _: &Audited,
+    ) -> Result<(), StoreError> {
         self.0
             .prepare_cached("UPDATE otrts SET used_key = ?2, used_at = ?3 WHERE token_sha256 = ?1")?
             .execute(params![token_sha256.as_slice(), key.0.as_slice(), integer(at.0)])?;

@@ -2,7 +2,10 @@
 
 use rusqlite::{ToSql, types::Value};
 
-use super::{StoreError, list, number_of};
+use super::{
+    StoreError,
+    columns::{list, number_of},
+};
 use crate::store::devices::Selector;
 
 /// Conditions, all of which must hold.

@@ -7,7 +7,10 @@ use ks_protocol::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, span, time, time_if, unsigned};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, span, time, time_if, unsigned},
+};
 use crate::store::{
     Span,
     heartbeats::{Beat, BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},

@@ -3,7 +3,10 @@
 use ks_protocol::{key::PublicKey, time::UnixMs};
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, time_if, unsigned, word};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, time, time_if, unsigned, word},
+};
 use crate::store::{
     audit::chain::Audited,
     keysets::{KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus, UNKNOWN_KEYSET_MAX},

@@ -2,7 +2,10 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, time, unsigned, word};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, time, unsigned, word},
+};
 use crate::store::{
     audit::chain::Audited,
     limits::{LimitOrigin, LimitReads, LimitRows, LimitSet},

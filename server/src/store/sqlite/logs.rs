@@ -7,7 +7,11 @@ use ks_protocol::{
 };
 use rusqlite::params;
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, span, time, unsigned};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, span, time, unsigned},
+    filter::Filter,
+};
 use crate::store::{
     Span,
     logs::{LogReads, LogRecord, LogRows},

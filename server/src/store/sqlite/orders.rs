@@ -3,7 +3,11 @@
 use ks_protocol::time::UnixMs;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{StoreError, integer, parsed, rows, time, transaction::Transaction, unsigned};
+use super::{
+    StoreError,
+    columns::{integer, parsed, rows, time, unsigned},
+    transaction::Transaction,
+};
 use crate::store::{
     Actor,
     commands::{NewOrder, OrderRow, OrderTerms, OrderUnderWay},

@@ -3,7 +3,10 @@
 use ks_protocol::time::UnixMs;
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, status_of, time, time_if};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, status_of, time, time_if},
+};
 use crate::store::presence::{LastSeenRecord, ObservationGap, PresenceReads, PresenceRows, ServerLiveness};
 
 impl PresenceRows for Writes<'_> {

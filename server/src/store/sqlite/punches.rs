@@ -3,7 +3,11 @@
 use ks_protocol::id::DeviceId;
 use rusqlite::params;
 
-use super::{SqliteReader, StoreError, Writes, filter::Filter, integer, parsed, rows, time, unsigned};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, time, unsigned},
+    filter::Filter,
+};
 use crate::store::punches::{NewPunch, PunchCursor, PunchFilter, PunchReads, PunchRecord, PunchRows, StoredPunch};
 
 impl PunchRows for Writes<'_> {

@@ -8,10 +8,14 @@ use std::{
 use ks_protocol::text::counted;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::time::Instant;
 
 use super::{
-    Instant, Place, READ_MAX, SqliteReader, check_integrity, not_there, open_read_only, refuse_lost, refused, set_up,
-    unusable, vfs,
+    connection::{set_up, vfs},
+    integrity::check_integrity,
+    place::Place,
+    reader::{READ_MAX, SqliteReader, open_read_only},
+    refusal::{not_there, refuse_lost, refused, unusable},
     wal::{index_of, log_of},
 };
 use crate::{config::Locking, failure::StartError, store::migrations};

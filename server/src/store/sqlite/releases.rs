@@ -3,7 +3,10 @@
 use ks_protocol::{id::ReleaseId, text::Sha256, time::UnixMs};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SqliteReader, StoreError, Writes, integer, parsed, rows, time, unsigned, word};
+use super::{
+    SqliteReader, StoreError, Writes,
+    columns::{integer, parsed, rows, time, unsigned, word},
+};
 use crate::store::{
     audit::chain::Audited,
     releases::{ArtifactRecord, NewRelease, ReleaseReads, ReleaseRecord, ReleaseRows, ReleaseState},

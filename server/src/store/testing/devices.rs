@@ -215,6 +215,19 @@ pub fn otrt_serves_one_device(store: &mut impl Store, _: &mut impl StoreReader) 
     assert_eq!(outcomes, [Err(Denied::OtrtRequired), Ok(AT), Err(Denied::OtrtUsed), Ok(AT)]);
 }
 
+/// Guarantee: whatever uses up a token is in the audit, also a device that registers again; a lost answer that is asked for again is not.
+pub fn a_used_otrt_is_audited(store: &mut impl Store, reader: &mut impl StoreReader) {
+    import(store, &[new_device("KS-1", 1)]).unwrap();
+    add_otrt(store, [1; 32], None, None);
+    assert_eq!(register(store, &registration("KS-1", 1, 1), AT), Ok(AT));
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 2, Some([1; 32])), AT), Ok(AT), "again, with a token");
+    assert_eq!(register(store, &with_otrt("KS-1", 1, 3, Some([1; 32])), AT), Ok(AT), "a lost answer");
+    let registered = AuditFilter { action: Some("device.register".to_owned()), ..AuditFilter::default() };
+    let lines = reader.audit(&registered, 0, 99).unwrap();
+    let details: Vec<&str> = lines.iter().map(|line| line.detail.as_str()).collect();
+    assert_eq!(details, ["", "again, with a one-time token"]);
+}
+
 /// Guarantee: a token is valid until it expires, and only for the device or model that it is bound to.
 pub fn otrt_expires_and_is_bound(store: &mut impl Store, _: &mut impl StoreReader) {
     import(store, &[new_device("KS-1", 1), new_device("KS-2", 2)]).unwrap();

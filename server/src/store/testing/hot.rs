@@ -11,7 +11,7 @@ use ks_protocol::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{AT, by, commands::queue, commit, id, named, rollouts, sample_beat};
+use super::{AT, by, commands::queue, commit, id, named, rollout_setup, sample_beat};
 use crate::{
     rules,
     store::{
@@ -21,7 +21,7 @@ use crate::{
         hot::{HotDone, HotWork},
         logs::{LogBatch, LogFilter},
         punches::{PunchBatch, PunchFilter},
-        rollouts::{StatusReport, UpdateFilter},
+        updates::{StatusReport, UpdateFilter},
     },
 };
 
@@ -210,7 +210,7 @@ fn status(device: &str, sequence: Sequence, numbers: &mut Numbers) -> FirmwareSt
     let steps = [U::Downloading, U::Downloading, U::Installing, U::Rebooting];
     let ends = [U::Succeeded, U::Halted];
     let step = if numbers.below(8) == 0 { ends[numbers.below(2)] } else { steps[numbers.below(4)] };
-    rollouts::status(device, (sequence.boot_epoch, sequence.seq.get()), step)
+    rollout_setup::status(device, (sequence.boot_epoch, sequence.seq.get()), step)
 }
 
 /// Two halves of devices: three registered with commands and a release on offer, one that has not registered, one revoked.
@@ -220,18 +220,18 @@ fn halves(store: &mut impl Store, reader: &mut impl StoreReader) -> [Half; 2] {
     let registered: Vec<&str> = halves.iter().flat_map(|half| half.devices[..3].iter().copied()).collect();
     let and_revoked = registered.iter().copied().chain(halves.iter().map(|half| half.devices[4]));
     let devices: Vec<_> = and_revoked.zip(1..).map(|(device, seed)| (device, seed, "north")).collect();
-    rollouts::more_devices(store, &devices);
+    rollout_setup::more_devices(store, &devices);
     for (half, seed) in halves.iter().zip([90, 91]) {
         let whitelisted = super::new_device(half.devices[3], seed);
         let part = super::Part::whole(1);
         commit(store, |store| rules::devices::import(store, std::slice::from_ref(&whitelisted), part, &by())).unwrap();
         commit(store, |store| rules::devices::revoke(store, &named(&half.devices[4..5]), "stolen", &by()));
     }
-    rollouts::active(store, "fw-2", 2);
+    rollout_setup::active(store, "fw-2", 2);
     let targets: Vec<_> = registered.iter().map(|device| (*device, 0, 100)).collect();
-    let rollout = rollouts::new_rollout(reader, "r1", "fw-2", &targets);
-    rollouts::create(store, &rollout).unwrap();
-    assert_eq!(rollouts::offer(store, 1, rollouts::everybody()), 6);
+    let rollout = rollout_setup::new_rollout(reader, "r1", "fw-2", &targets);
+    rollout_setup::create(store, &rollout).unwrap();
+    assert_eq!(rollout_setup::offer(store, 1, rollout_setup::everybody()), 6);
     for round in 0..COMMANDS_EACH {
         for (half, order) in halves.iter_mut().zip(["a", "b"]) {
             half.commands.extend(queue(store, reader, &format!("{order}{round}"), &half.devices[..3]));
@@ -244,14 +244,14 @@ fn halves(store: &mut impl Store, reader: &mut impl StoreReader) -> [Half; 2] {
 pub fn works_of_each_kind(store: &mut impl Store, reader: &mut impl StoreReader, devices: u8) -> Vec<Vec<HotWork>> {
     let names: Vec<String> = (0..devices).map(|number| format!("D-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    rollouts::more_devices(
+    rollout_setup::more_devices(
         store,
         &names.iter().zip(1..).map(|(name, seed)| (*name, seed, "north")).collect::<Vec<_>>(),
     );
-    rollouts::active(store, "fw-2", 2);
+    rollout_setup::active(store, "fw-2", 2);
     let targets: Vec<_> = names.iter().map(|name| (*name, 0, 100)).collect();
-    rollouts::create(store, &rollouts::new_rollout(reader, "r1", "fw-2", &targets)).unwrap();
-    assert_eq!(rollouts::offer(store, 1, rollouts::everybody()), u32::from(devices));
+    rollout_setup::create(store, &rollout_setup::new_rollout(reader, "r1", "fw-2", &targets)).unwrap();
+    assert_eq!(rollout_setup::offer(store, 1, rollout_setup::everybody()), u32::from(devices));
     // One command to be ACKed by each device's heartbeat, and one to be delivered by its answer and ACKed alone.
     let [early, late] = ["early", "late"].map(|order| queue(store, reader, order, &names));
     let numbers = &mut Numbers(ChaCha20Rng::seed_from_u64(1));
@@ -272,7 +272,7 @@ pub fn works_of_each_kind(store: &mut impl Store, reader: &mut impl StoreReader,
         punches.push(PunchBatch { device_id: device_id.clone(), sequence: sequence(3), punches: twice, at }.into());
         let line = LogLine { at, level: LogLevel::Info, message: Text::truncated("a line") };
         lines.push(LogBatch { device_id, sequence: sequence(4), first_line_no: 1, lines: vec![line], at }.into());
-        statuses.push(StatusReport { status: rollouts::status(name, (2, 5), UpdateStep::RolledBack), at }.into());
+        statuses.push(StatusReport { status: rollout_setup::status(name, (2, 5), UpdateStep::RolledBack), at }.into());
     }
     vec![beats, acks, punches, lines, statuses]
 }

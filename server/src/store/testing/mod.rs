@@ -16,8 +16,11 @@ pub mod heartbeats;
 pub mod hot;
 pub mod limits;
 pub mod records;
+pub mod releases;
+mod rollout_setup;
 pub mod rollout_status;
 pub mod rollouts;
+pub mod updates;
 pub mod watch;
 
 use ks_protocol::{
@@ -55,7 +58,7 @@ macro_rules! conformance {
             $crate::conformance!(@each $open; devices:
                 revoked_device_writes_nothing, revoking_is_idempotent, a_site_is_revoked_as_one,
                 import_is_all_or_nothing, an_import_reports_every_conflicting_row, devices_are_revoked_together, import_twice_changes_nothing, a_key_serves_one_device,
-                registering_again_returns_the_first_answer, otrt_serves_one_device, otrt_expires_and_is_bound,
+                registering_again_returns_the_first_answer, otrt_serves_one_device, a_used_otrt_is_audited, otrt_expires_and_is_bound,
                 reprovisioning_ends_a_devices_otrts,
                 a_revoked_otrt_is_refused,
                 otrt_lifetime_holds_under_wrong_clocks,
@@ -78,20 +81,27 @@ macro_rules! conformance {
                 a_clock_that_was_ahead_is_no_evidence_of_presence, a_database_from_the_future_is_corrected,
                 a_clock_that_was_behind_makes_no_device_lost, token_lifetime_holds_under_wrong_clocks,
             );
-            $crate::conformance!(@each $open; rollouts:
+            $crate::conformance!(@each $open; releases:
                 a_release_keeps_its_order_of_states_and_never_changes, a_counter_serves_one_release,
                 staging_requires_the_artifact, an_artifact_is_offered_only_while_a_release_is_active,
-                a_device_is_never_in_two_rollouts, offers_follow_the_order_and_the_site_budget,
-                absent_devices_get_no_offer, a_heartbeat_carries_the_offer_until_installation,
+                a_staged_manifest_is_not_changed_by_activation,
+            );
+            $crate::conformance!(@each $open; rollouts:
+                a_device_is_never_in_two_rollouts,
                 a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none,
-                beats_confirm_and_statuses_advance_an_update, a_confirmed_device_is_watched_while_the_rollout_is_open,
                 a_tally_counts_all_devices_and_the_silent_ones, a_site_is_judged_by_its_bystanders,
                 a_device_that_was_passed_over_is_no_bystander,
-                an_abort_withdraws_offers_and_returns_downloading_devices, closing_frees_the_devices_for_another_rollout,
-                decisions_are_kept_in_order_with_their_numbers, a_status_of_a_replayed_pair_is_denied,
-                an_offer_that_lapsed_is_made_again, a_staged_manifest_is_not_changed_by_activation,
-                withdrawn_devices_leave_the_rollout, devices_without_an_offer_may_not_go_on, a_lost_device_is_rolled_back_too,
-                a_repeated_offer_ignores_earlier_reports,
+                an_abort_withdraws_offers_and_returns_downloading_devices,
+                closing_frees_the_devices_for_another_rollout, decisions_are_kept_in_order_with_their_numbers,
+                withdrawn_devices_leave_the_rollout, a_lost_device_is_rolled_back_too,
+            );
+            $crate::conformance!(@each $open; updates:
+                offers_follow_the_order_and_the_site_budget, absent_devices_get_no_offer,
+                a_heartbeat_carries_the_offer_until_installation,
+                beats_confirm_and_statuses_advance_an_update,
+                a_confirmed_device_is_watched_while_the_rollout_is_open,
+                a_status_of_a_replayed_pair_is_denied, an_offer_that_lapsed_is_made_again,
+                devices_without_an_offer_may_not_go_on, a_repeated_offer_ignores_earlier_reports,
             );
             $crate::conformance!(@each $open; rollout_status:
                 devices_to_look_at_come_in_their_order, update_times_and_the_last_decision_are_the_newest,

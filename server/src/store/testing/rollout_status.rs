@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{
     AT, by, commit,
-    rollouts::{active, create, more_devices, new, new_rollout, put, send_beat, stored},
+    rollout_setup::{active, create, more_devices, new, new_rollout, put, send_beat, stored},
 };
 use crate::{
     rollout::update::UpdateState as S,
     rollout::{step::State, update::Update},
     rules::{rollouts::decide, updates::Change},
-    store::{Store, StoreReader, rollouts::Notable},
+    store::{Store, StoreReader, updates::Notable},
 };
 
 /// Guarantee: the devices to look at come in their order, each only in the list of its state, and at most so many.

@@ -6,7 +6,7 @@ use ks_protocol::time::UnixMs;
 
 use super::{
     AT, by, commit, named,
-    rollouts::{active, create, more_devices, new, new_rollout, old, put, send_beat, states, stored},
+    rollout_setup::{active, create, more_devices, new, new_rollout, old, put, send_beat, states, stored},
 };
 use crate::{
     rollout::{

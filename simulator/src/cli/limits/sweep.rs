@@ -24,7 +24,7 @@ use crate::{
         parse_duration,
     },
     drive::rehearse::Signatures,
-    failure::Failure,
+    failure::{Failure, LIMITS_SWEEP},
     folder::RunFolder,
     limits::{LimitSweep, SweepRequest, checked, grid, of_folder, varied},
     scenario::{Mode, Plan},
@@ -173,7 +173,7 @@ pub(super) fn run(options: &SweepOptions, folder: Option<&RunFolder>) -> Result<
     if let (Some(folder), Some(before)) = (&options.resume, &before) {
         let differences = before.differences(&request);
         if !differences.is_empty() {
-            return Err(Failure::NotResumable { path: folder.clone(), why: differences.join("; ") });
+            return Err(Failure::NotResumable { by: LIMITS_SWEEP, path: folder.clone(), why: differences.join("; ") });
         }
     }
     let seedless = Options { seed: None, ..own };
@@ -211,7 +211,7 @@ fn make_and_conclude(
                 "it has trials beyond the first {} seeds; omit --trials, or give a greater number",
                 sweep.trials
             );
-            return Err(Failure::NotResumable { path: path.clone(), why });
+            return Err(Failure::NotResumable { by: LIMITS_SWEEP, path: path.clone(), why });
         }
         folder.fail_unless_finished(&plan.name, SystemClock.now());
         (&*folder, record)

@@ -46,7 +46,8 @@ pub(in crate::cli) struct VerifyOptions {
     /// The scenarios' TOML files: their expectations are the objectives
     #[arg(required = true)]
     scenarios: Vec<PathBuf>,
-    /// The deployed settings: a file of lines NAME=VALUE, of which those that begin with RATE_LIMIT count
+    /// The deployed settings: a file of lines NAME=VALUE, of which those that begin with RATE_LIMIT count, and the file that
+    /// RATE_LIMITS_FILE names, relative to this one
     #[arg(long, value_name = "FILE", required_unless_present = "target", conflicts_with = "target")]
     env: Option<PathBuf>,
     #[command(flatten)]
@@ -103,7 +104,14 @@ impl Deployed {
             .map_err(|cause| Failure::File { what: "read", path: path.to_owned(), cause })?;
         let place = path.display().to_string();
         let wrong = |why: String| Failure::BadRequest(format!("{place}: {why}"));
-        let (settings, others) = limits_of_environment(&String::from_utf8_lossy(&text)).map_err(wrong)?;
+        // A path in the file is relative to the file, wherever this command runs.
+        let beside = |named: &str| {
+            let named = path.parent().unwrap_or(Path::new("")).join(named);
+            let text = ks_reports::bounded::read(&named, ks_reports::bounded::FILE_BYTES_MAX);
+            let text = text.map_err(|cause| format!("cannot read {}: {cause}", named.display()))?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let (settings, others) = limits_of_environment(&String::from_utf8_lossy(&text), beside).map_err(wrong)?;
         complain(&format!("{} limits of {place} ({others} other settings do not matter)", settings.len()));
         Ok(Self { place, settings })
     }
@@ -141,7 +149,7 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
     let mut plans = Vec::new();
     for path in &options.scenarios {
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
-        let named = |failure: Failure| Failure::BadRequest(format!("{}: {failure}", path.display()));
+        let named = |failure: Failure| failure.of_the_request(path.display());
         check_possible(&plan, None).map_err(named)?;
         refuse_unless_sound(&plan, &deployed.settings).map_err(of_file)?;
         plans.push((path, with_settings(&plan, &deployed.settings)));

@@ -18,7 +18,7 @@ use super::{
     live::{Following, Live},
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, REHEARSE},
     folder::RunFolder,
     scenario::{Mode, Plan},
     trials::{Record, Trials, fail_only_on, use_policy},
@@ -36,7 +36,7 @@ pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) ->
     for (name, policy) in &requested.policies {
         let mut plan = plan.clone();
         use_policy(&mut plan, policy);
-        check_possible(&plan, None).map_err(|failure| Failure::BadRequest(format!("policy `{name}`: {failure}")))?;
+        check_possible(&plan, None).map_err(|failure| failure.of_the_request(format!("policy `{name}`")))?;
     }
     if options.events.is_some() {
         return Err(Failure::BadRequest("trials keep no event log; omit --events".to_owned()));
@@ -82,7 +82,7 @@ fn run(
         let total = u64::from(count) * u64::try_from(trials.asked().cells).unwrap_or(u64::MAX);
         if record.end() > total {
             let why = format!("it has trials beyond the first {count} seeds; omit --trials, or give a greater number");
-            return Err(Failure::NotResumable { path: path.clone(), why });
+            return Err(Failure::NotResumable { by: REHEARSE, path: path.clone(), why });
         }
         folder.fail_unless_finished(&plan.name, SystemClock.now());
         (&*folder, record)

@@ -20,7 +20,7 @@ use crate::{
         execute::{read, read_start},
     },
     drive::rehearse::Signatures,
-    failure::Failure,
+    failure::{Failure, REHEARSE},
     scenario::check::firmware::as_rehearsed,
     trials::{NamedPolicy, Request, Source, TRIALS, WIDTH_BP},
 };
@@ -144,6 +144,7 @@ impl TrialOptions {
         let (Failure::Scenario { path, cause } | Failure::Policy { path, cause }) = &failure else { return failure };
         match &self.resume {
             Some(folder) if cause.kind() == std::io::ErrorKind::NotFound => Failure::NotResumable {
+                by: REHEARSE,
                 path: folder.clone(),
                 why: format!("{} is missing, which it was begun with: put that file back, unchanged", path.display()),
             },
@@ -195,7 +196,7 @@ impl TrialOptions {
         };
         let differences = before.as_ref().map(|before| before.differences(&request)).unwrap_or_default();
         if let Some(folder) = self.resume.as_ref().filter(|_| !differences.is_empty()) {
-            return Err(Failure::NotResumable { path: folder.clone(), why: differences.join("; ") });
+            return Err(Failure::NotResumable { by: REHEARSE, path: folder.clone(), why: differences.join("; ") });
         }
         check(&request, &policies)?;
         // Commands that repeat a trial name the files as they were named first.

@@ -10,12 +10,18 @@ fn with_churn(keys: &str) -> String {
 
 #[test]
 fn problems_in_background_failures_are_reported() {
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("", &["14:1: [[fleet.churn]] has no `kind`; expected `kind = \"unplugged\"`"]),
         (
             "kind = \"unpluged\"",
             &[
                 "15:8: `kind` is `unpluged`; expected `unplugged`, `removed`, `moved`, `site_closes` or `flaky_link`; did you mean `\"unplugged\"`?",
+            ],
+        ),
+        (
+            "kind = \"unplug\"",
+            &[
+                "15:8: `kind` is `unplug`; expected `unplugged`, `removed`, `moved`, `site_closes` or `flaky_link`; did you mean `\"unplugged\"`?",
             ],
         ),
         (
@@ -49,6 +55,10 @@ fn problems_in_background_failures_are_reported() {
                 "14:1: [[fleet.churn]] has no `hours`; expected `hours = \"22-06\"`",
                 "16:14: `per_day_bp` has no effect on `site_closes`; expected no `per_day_bp` with it",
             ],
+        ),
+        (
+            "kind = \"site_closes\"\nhours = 22",
+            &["16:9: `hours` is a whole number; expected from and to in quotes, such as \"22-06\""],
         ),
         (
             "kind = \"site_closes\"\nhours = \"22\"",

@@ -1,33 +1,31 @@
 //! The power of gates before they are used: the chance that they let bad firmware through, and how many clean devices a PASS
 //! requires.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod chances;
+mod sentence;
 
-use ks_protocol::text::{counted, plural};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
+pub use self::{chances::groups, sentence::rounded};
+use self::{
+    chances::{Scoped, Table, WorkBudget, rows, together},
+    sentence::{headline, sentence},
+};
+use crate::rollout::{
     gate::{EXECUTED_MAX, Test, Verdict, verdict},
-    policy::{Gate, Policy, Scope, WHOLE_BP},
-    stage::{PlannedStage, cumulative},
-    walk::{Order, Walk, first},
+    policy::{Gate, Policy, Scope},
+    stage::PlannedStage,
+    walk::first,
 };
 
 /// Bug rates that a power table shows, in basis points.
 pub const BUG_RATES_BP: [u16; 6] = [10, 50, 100, 200, 500, 1_000];
 
-/// The most groups of a gate that are shown, the weakest first.
-const GROUPS_MAX: usize = 20;
 /// The most work for the power of a policy, in units of [`Walk::work`]: a few seconds.
 const WORK_MAX: u64 = 24_000_000_000;
-/// Work between two yields to other tasks, in the same units: a few milliseconds.
-const PIECE_WORK: u64 = 20_000_000;
-/// Confidence of the proof that a raw gate is compared with, in basis points.
-const PROOF_BP: u16 = 9_500;
-/// The sentence is about firmware this many times as bad as the threshold, as far as the table has it.
-const BAD_TIMES: u16 = 4;
 
 /// The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -99,9 +97,6 @@ pub struct TogetherRow {
     pub stages: Vec<Bounds>,
 }
 
-/// Chances in the worst order, a mixed and the best one; by stage, by rate.
-type Table = Vec<Vec<[f64; 3]>>;
-
 /// What each gate of a policy can prove, and all of them together. It yields to other tasks every few milliseconds, and takes at
 /// most a few seconds: a table that would take longer leaves out its highest rates.
 pub async fn powers(policy: &Policy, stages: &[PlannedStage]) -> (Vec<GatePower>, Vec<TogetherRow>) {
@@ -136,200 +131,6 @@ async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) 
     (gates.map(|(number, (gate, of_gate))| gate_power(number, gate, of_gate, stages)).collect(), together)
 }
 
-/// The limit of a computation's work, and the work since it last yielded; in units of [`Walk::work`].
-struct WorkBudget {
-    table_max: u64,
-    since_yield: u64,
-}
-
-impl WorkBudget {
-    /// Accounts for work about to be done; yields when it is due.
-    async fn before(&mut self, work: u64) {
-        self.since_yield = self.since_yield.saturating_add(work);
-        if self.since_yield >= PIECE_WORK {
-            self.since_yield = 0;
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-fn together(of_scopes: &[Table], stages: usize) -> Vec<TogetherRow> {
-    let bounds = |rate: usize, stage: usize| {
-        let of_each = of_scopes.iter().filter_map(|table| table.get(rate)?.get(stage));
-        let (at_least, at_most) =
-            of_each.fold((1.0, 1.0_f64), |(product, least), [worst, _, best]| (product * worst, least.min(*best)));
-        Bounds { at_least_bp: bp(at_least), at_most_bp: bp(at_most) }
-    };
-    let row = |(rate, bug_bp)| TogetherRow { bug_bp, stages: (0..stages).map(|stage| bounds(rate, stage)).collect() };
-    // A bound needs the rates of every scope.
-    let rates = of_scopes.iter().map(Vec::len).min().unwrap_or(0);
-    BUG_RATES_BP.into_iter().take(rates).enumerate().map(row).collect()
-}
-
-/// Gates of one scope.
-struct Scoped {
-    /// A bug that all devices have alike.
-    all: Table,
-    /// The groups, and how many devices each stage adds to them. None where all devices are one group.
-    groups: Vec<(String, Vec<u32>)>,
-    /// A bug that one group alone has, by the devices that each stage adds to it.
-    alone: BTreeMap<Vec<u32>, Table>,
-}
-
-impl Scoped {
-    async fn new(
-        scope: Scope,
-        gates: &[&Gate],
-        stages: &[PlannedStage],
-        in_flight_max: u32,
-        pace: &mut WorkBudget,
-    ) -> Self {
-        let mut groups: Vec<(String, Vec<u32>)> = if scope == Scope::Stage {
-            // Each stage is a group of its own, to be passed after those before it.
-            stages.iter().map(|stage| (String::new(), vec![stage.adds])).collect()
-        } else {
-            groups(scope, stages).into_iter().collect()
-        };
-        let mut walk = Walk::new(gates);
-        let alike: BTreeSet<&Vec<u32>> = groups.iter().map(|(_, added)| added).collect();
-        let rates = walk.affordable(&alike, &BUG_RATES_BP, pace.table_max);
-        let mut alone: BTreeMap<Vec<u32>, Table> = BTreeMap::new();
-        let mut all: Option<Table> = None;
-        for (_, added) in &groups {
-            if !alone.contains_key(added) {
-                alone.insert(added.clone(), table(&mut walk, added, rates, in_flight_max, pace).await);
-            }
-            let Some(of) = alone.get(added) else { continue }; // it was inserted above
-            all = Some(match all {
-                None => of.clone(),
-                Some(before) if scope == Scope::Stage => one_after_the_other(before, of),
-                // No device is in two groups, so that groups are independent.
-                Some(all) => both(all, of),
-            });
-        }
-        if matches!(scope, Scope::Cumulative | Scope::Stage) {
-            groups.clear();
-        }
-        Self { all: all.unwrap_or_default(), groups, alone }
-    }
-
-    /// The weakest groups, and the number of the others. The group in which a bug of this rate gets through the first stage most
-    /// often comes first: the sentence names it.
-    fn weakest(mut self, headline_bp: u16) -> (Vec<GroupPower>, usize) {
-        // The weakest is the one that lets the worst bug through most often.
-        let missed = |(_, added): &(String, Vec<u32>)| {
-            let rows = self.alone.get(added).into_iter().flatten().rev();
-            std::cmp::Reverse(rows.map(|row| row.last().map_or(0, |[_, _, best]| bp(*best))).collect::<Vec<_>>())
-        };
-        self.groups.sort_by_cached_key(missed);
-        let headline = BUG_RATES_BP.iter().position(|bug_bp| *bug_bp == headline_bp);
-        let missed_first = |added: &Vec<u32>| {
-            let row = headline.and_then(|rate| self.alone.get(added)?.get(rate));
-            row.and_then(|row| row.first()).map_or(0, |[_, _, best]| bp(*best))
-        };
-        // Of several, the first.
-        let named = self.groups.iter().enumerate().rev().max_by_key(|(_, (_, added))| missed_first(added));
-        if let Some(front) = named.map(|(number, _)| number).and_then(|number| self.groups.get_mut(..=number)) {
-            front.rotate_right(1);
-        }
-        let left_out = self.groups.len().saturating_sub(GROUPS_MAX);
-        let group = |(of, added): (String, Vec<u32>)| {
-            let rows = self.alone.get(&added).map_or_else(Vec::new, |table| rows(table));
-            GroupPower { of, devices: cumulative(&added), rows }
-        };
-        (self.groups.into_iter().take(GROUPS_MAX).map(group).collect(), left_out)
-    }
-}
-
-/// The groups that gates of a scope judge, and how many devices each stage adds to them.
-pub fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, Vec<u32>> {
-    let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    for (number, stage) in stages.iter().enumerate() {
-        let mut add = |name: &str, devices: u32| {
-            let added = groups.entry(name.to_owned()).or_insert_with(|| vec![0; stages.len()]);
-            if let Some(added) = added.get_mut(number) {
-                *added = devices;
-            }
-        };
-        let by = match scope {
-            Scope::Cumulative => {
-                add("all", stage.adds);
-                continue;
-            }
-            Scope::Stage => {
-                add(&format!("stage {}", number + 1), stage.adds);
-                continue;
-            }
-            Scope::Model => &stage.by_model,
-            Scope::Site => &stage.by_site,
-            Scope::Stratum => &stage.by_stratum,
-        };
-        for (name, devices) in by {
-            add(name, *devices);
-        }
-    }
-    groups
-}
-
-async fn table(walk: &mut Walk<'_>, added: &[u32], rates: &[u16], in_flight_max: u32, pace: &mut WorkBudget) -> Table {
-    let mut table = Table::with_capacity(rates.len());
-    if rates.is_empty() {
-        return table;
-    }
-    walk.of(added);
-    for bug_bp in rates {
-        let mut row = vec![[0.0; 3]; added.len()];
-        let orders = [Order::FailuresFirst { in_flight_max }, Order::Mixed, Order::FailuresLast];
-        for (number, order) in orders.into_iter().enumerate() {
-            pace.before(walk.work(added, *bug_bp)).await;
-            for (chances, chance) in row.iter_mut().zip(walk.through(*bug_bp, order)) {
-                if let Some(place) = chances.get_mut(number) {
-                    *place = chance;
-                }
-            }
-        }
-        table.push(row);
-    }
-    table
-}
-
-fn times([worst, mixed, best]: [f64; 3], other: [f64; 3]) -> [f64; 3] {
-    let [other_worst, other_mixed, other_best] = other;
-    [worst * other_worst, mixed * other_mixed, best * other_best]
-}
-
-fn both(mut all: Table, of: &[Vec<[f64; 3]>]) -> Table {
-    for (chances, of) in all.iter_mut().flatten().zip(of.iter().flatten()) {
-        *chances = times(*chances, *of);
-    }
-    all
-}
-
-fn one_after_the_other(mut before: Table, next: &[Vec<[f64; 3]>]) -> Table {
-    for (row, next) in before.iter_mut().zip(next) {
-        let so_far = row.last().copied().unwrap_or([1.0; 3]);
-        row.extend(next.iter().map(|chances| times(so_far, *chances)));
-    }
-    before
-}
-
-fn rows(table: &[Vec<[f64; 3]>]) -> Vec<PowerRow> {
-    let through = |[worst, mixed, best]: &[f64; 3]| Through {
-        at_least_bp: bp(*worst),
-        mixed_bp: bp(*mixed),
-        at_most_bp: bp(*best),
-    };
-    let row =
-        |(bug_bp, chances): (u16, &Vec<[f64; 3]>)| PowerRow { bug_bp, stages: chances.iter().map(through).collect() };
-    BUG_RATES_BP.into_iter().zip(table).map(row).collect()
-}
-
-/// A chance in basis points, rounded to nearest.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a chance is 0 to 1")]
-fn bp(chance: f64) -> u16 {
-    (chance.clamp(0.0, 1.0) * 10_000.0 + 0.5) as u16
-}
-
 fn gate_power(number: usize, gate: &Gate, of: Scoped, stages: &[PlannedStage]) -> GatePower {
     let first = groups(gate.scope, stages.get(..1).unwrap_or_default());
     let sizes: Vec<u32> = first.into_values().flatten().filter(|devices| *devices > 0).collect();
@@ -352,117 +153,6 @@ pub fn clean_needed(test: Test, threshold_bp: u16, min_executed: u32, most: u32)
     let most = most.min(EXECUTED_MAX);
     let needed = first(most, |clean| verdict(test, threshold_bp, min_executed, 0, clean) == Verdict::Pass);
     (needed <= most).then_some(needed)
-}
-
-/// The rate of the bug that the sentence is about, as far as the table has it.
-fn headline(gate: &Gate, rows: &[PowerRow]) -> u16 {
-    let bad_bp = match gate.test {
-        Test::Sprt { p1_bp, .. } => p1_bp,
-        _ => gate.threshold_bp.saturating_mul(BAD_TIMES),
-    };
-    rows.iter().find(|row| row.bug_bp >= bad_bp).or(rows.last()).map_or(0, |row| row.bug_bp)
-}
-
-/// The power of a gate in a sentence. `sizes` are the devices of each of its groups in the first stage; `later` more groups have
-/// none there.
-fn sentence(
-    gate: &Gate,
-    (sizes, later): (&[u32], usize),
-    rows: &[PowerRow],
-    groups: &[GroupPower],
-    clean_needed: Option<u32>,
-) -> String {
-    let threshold = percent(gate.threshold_bp);
-    let shown_at = |confidence_bp: u16| format!("to show < {threshold} at {}", percent(confidence_bp));
-    let (name, needed, purpose) = match gate.test {
-        Test::Raw => {
-            let proof = Test::ClopperPearson { confidence_bp: PROOF_BP };
-            let needed = self::clean_needed(proof, gate.threshold_bp, 1, EXECUTED_MAX);
-            (format!("raw ≤ {threshold}"), needed, shown_at(PROOF_BP))
-        }
-        Test::ClopperPearson { confidence_bp } => {
-            let name = format!("clopper_pearson < {threshold}");
-            (name, clean_needed, shown_at(confidence_bp))
-        }
-        Test::Sprt { p0_bp, p1_bp, .. } => {
-            let name = format!("sprt {} against {}", percent(p0_bp), percent(p1_bp));
-            (name, clean_needed, "to pass".to_owned())
-        }
-    };
-    let first_stage = |row: &PowerRow| row.stages.first().map(|through| (row.bug_bp, *through));
-    let headline_bp = headline(gate, rows);
-    let bad = rows.iter().find(|row| row.bug_bp == headline_bp).and_then(first_stage);
-    let promoted = bad.map_or_else(String::new, |(bug_bp, Through { at_most_bp, .. })| {
-        let (bug, promoted) = (percent(bug_bp), rounded(at_most_bp));
-        let alone = alone(groups, bug_bp);
-        format!("firmware that breaks {bug} of devices is promoted {promoted} of the time at most{alone}, ")
-    });
-    let good = rows.first().and_then(first_stage);
-    let stopped = good.map_or_else(String::new, |(bug_bp, Through { at_least_bp, .. })| {
-        format!("one that breaks {} is stopped {} at most; ", percent(bug_bp), rounded(WHOLE_BP - at_least_bp))
-    });
-    let needed = match needed {
-        Some(needed) => {
-            let are = if needed == 1 { "is" } else { "are" };
-            format!("{} {are} needed {purpose}", counted(needed, "clean device"))
-        }
-        None => format!("no number of clean devices up to {EXECUTED_MAX} suffices {purpose}"),
-    };
-    let left_out = BUG_RATES_BP.get(rows.len()).map_or_else(String::new, |rate_bp| {
-        format!(
-            "; chances of firmware that breaks {} or more are not computed: it would take too long",
-            percent(*rate_bp)
-        )
-    });
-    let first = if one_failure_stops(gate, sizes) { "the first failure in stage 1 stops it; " } else { "" };
-    format!("with {} and {name}, {promoted}{stopped}{first}{needed}{left_out}", of_devices(sizes, later))
-}
-
-/// Whether one failure in the first stage always stops the release, even if all other devices there are clean by then.
-fn one_failure_stops(gate: &Gate, sizes: &[u32]) -> bool {
-    let fails =
-        |executed: &u32| verdict(gate.test, gate.threshold_bp, gate.min_executed, 1, *executed) == Verdict::Fail;
-    !sizes.is_empty() && sizes.iter().all(fails)
-}
-
-/// How many devices a gate judges in the first stage; of how many groups, if there are several, and how many have none there.
-fn of_devices(sizes: &[u32], later: usize) -> String {
-    let least = sizes.iter().copied().min().unwrap_or(0);
-    let most = sizes.iter().copied().max().unwrap_or(0);
-    let devices = plural(most, "device");
-    let groups = match sizes.len() {
-        0 => "no device".to_owned(),
-        1 if later == 0 => format!("{most} {devices}"),
-        1 => format!("1 group of {most} {devices}"),
-        groups if least == most => format!("{groups} groups of {most} {devices}"),
-        groups => format!("{groups} groups of {least} to {most} {devices}"),
-    };
-    match later {
-        0 => groups,
-        1 => format!("{groups} (1 more has none in stage 1, and is not tested there)"),
-        later => format!("{groups} ({later} more have none in stage 1, and are not tested there)"),
-    }
-}
-
-/// The chance of a bug that only one group has, for the group that misses it most often, which comes first.
-fn alone(groups: &[GroupPower], bug_bp: u16) -> String {
-    let [group, _, ..] = groups else { return String::new() };
-    let row = group.rows.iter().find(|row| row.bug_bp == bug_bp);
-    let missed_bp = row.and_then(|row| row.stages.first()).map_or(0, |through| through.at_most_bp);
-    format!(" ({} if only those of {})", rounded(missed_bp), group.of)
-}
-
-/// A chance for display: whole percents, unless rounding would make a small chance zero or a large one certain.
-pub fn rounded(bp: u16) -> String {
-    percent(if (100..=9_900).contains(&bp) { (bp + 50) / 100 * 100 } else { bp })
-}
-
-fn percent(bp: u16) -> String {
-    match (bp / 100, bp % 100) {
-        (whole, 0) => format!("{whole} %"),
-        (whole, part) if part % 10 == 0 => format!("{whole}.{} %", part / 10),
-        (whole, part) => format!("{whole}.{part:02} %"),
-    }
 }
 
 #[cfg(test)]
@@ -662,11 +352,5 @@ mod tests {
             turns
         });
         assert!(turns > 10, "{turns}");
-    }
-
-    #[test]
-    fn percents_are_whole_unless_that_would_round_a_chance_away() {
-        let shown = [3_642, 12, 0, 100, 9_996, 10_000, 150].map(rounded);
-        assert_eq!(shown, ["36 %", "0.12 %", "0 %", "1 %", "99.96 %", "100 %", "2 %"]);
     }
 }

@@ -1,0 +1,68 @@
+//! Metrics of a kind: one for each code of an answer, one for each version of firmware.
+
+/// The start of the name of a metric that counts answers by code.
+pub(super) const CODES_PREFIX: &str = "codes.";
+
+/// The starts of the names of metrics that count devices by version.
+pub(super) const UPDATED_PREFIX: &str = "updated.";
+pub(super) const RUNNING_PREFIX: &str = "running.";
+
+/// Characters of an answer's code.
+const CODE_CHARS_MAX: usize = 40;
+
+/// A firmware version that a metric counts devices of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// With the prefix, so that the metric's name can be a slice of this.
+    pub(super) metric: String,
+    prefix: &'static str,
+}
+
+impl Version {
+    /// The version of a metric `<prefix><version>`; none if the name is not such a metric.
+    pub(super) fn of(name: &str, prefix: &'static str) -> Option<Self> {
+        let version = name.strip_prefix(prefix)?;
+        let is_version = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = (1..=64).contains(&version.len()) && version.chars().all(is_version);
+        fits.then(|| Self { metric: name.to_owned(), prefix })
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.metric.strip_prefix(self.prefix).unwrap_or_default()
+    }
+}
+
+/// The result of a request: `OK`, an ERR1 code, or one of `AnswerCode::LOCAL`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AnswerCode {
+    /// With the prefix, so that the metric's name can be a slice of this.
+    pub(super) metric: String,
+}
+
+impl AnswerCode {
+    /// The code of an accepted request.
+    pub const OK: &'static str = "OK";
+    /// Codes of the simulator itself, for requests without a valid answer.
+    pub const LOCAL: [&'static str; 9] = [
+        "TIMEOUT",
+        "CONNECT_FAILED",
+        "CONNECTION_LOST",
+        "BAD_ANSWER",
+        "UNKNOWN_KEY",
+        "UNRECOGNISED",
+        "NO_SOCKET",
+        "UNSENT",
+        "UNANSWERED",
+    ];
+
+    /// Parses a code: 1 to 40 of A-Z, 0-9 and `_`.
+    pub fn new(code: &str) -> Option<Self> {
+        let fits = (1..=CODE_CHARS_MAX).contains(&code.len());
+        let is_code = fits && code.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');
+        is_code.then(|| Self { metric: format!("{CODES_PREFIX}{code}") })
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.metric.strip_prefix(CODES_PREFIX).unwrap_or_default()
+    }
+}

@@ -1,0 +1,269 @@
+//! The table of metrics that have one name each: unit, when the value is known, and meaning.
+
+use super::Metric;
+use crate::scenario::churn::ChurnKind;
+
+/// When a metric is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scenario) enum Known {
+    /// At any time: it can be evaluated over a phase or a window.
+    AnyTime,
+    /// At any time, for the whole run only.
+    OfWholeRun,
+    /// Only after the end, from what the server has stored.
+    AfterEnd,
+}
+
+/// A metric with a fixed name.
+pub(super) struct Named {
+    pub(super) metric: Metric,
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) known: Known,
+    pub(super) meaning: &'static str,
+}
+
+const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Known, meaning: &'static str) -> Named {
+    Named { metric, name, unit, known, meaning }
+}
+
+/// All of them, with unit, time and meaning.
+pub(super) static NAMED: [Named; 46] = [
+    named(
+        Metric::Errors,
+        "errors",
+        "requests",
+        Known::AnyTime,
+        "requests of honest devices that ended with anything but `OK`, for any reason",
+    ),
+    named(
+        Metric::HeartbeatP50Ms,
+        "heartbeat.p50_ms",
+        "ms",
+        Known::AnyTime,
+        "response time of heartbeats answered `OK`, from the time they were **due** to the verified answer: the median",
+    ),
+    named(Metric::HeartbeatP90Ms, "heartbeat.p90_ms", "ms", Known::AnyTime, "the same, 90th percentile"),
+    named(Metric::HeartbeatP99Ms, "heartbeat.p99_ms", "ms", Known::AnyTime, "the same, 99th percentile"),
+    named(Metric::HeartbeatP999Ms, "heartbeat.p999_ms", "ms", Known::AnyTime, "the same, 99.9th percentile"),
+    named(Metric::HeartbeatMaxMs, "heartbeat.max_ms", "ms", Known::AnyTime, "the same, the longest"),
+    named(Metric::HeartbeatSent, "heartbeat.sent", "heartbeats", Known::AnyTime, "heartbeats sent"),
+    named(Metric::HeartbeatAcked, "heartbeat.acked", "heartbeats", Known::AnyTime, "heartbeats answered `OK`"),
+    named(
+        Metric::HeartbeatPerMin,
+        "heartbeat.per_min",
+        "heartbeats/min",
+        Known::AnyTime,
+        "heartbeats answered `OK`, per minute of the time it covers",
+    ),
+    named(Metric::RegisterAcked, "register.acked", "registrations", Known::AnyTime, "registrations answered `OK`"),
+    named(
+        Metric::RegisterP99Ms,
+        "register.p99_ms",
+        "ms",
+        Known::AnyTime,
+        "response time of registrations answered `OK`, 99th percentile",
+    ),
+    named(
+        Metric::DevicesRegistered,
+        "devices.registered",
+        "devices",
+        Known::OfWholeRun,
+        "devices that are registered at the end; one that knows it is revoked is not counted",
+    ),
+    named(
+        Metric::RecoveryP50S,
+        "fleet.recovery_p50_s",
+        "s",
+        Known::AfterEnd,
+        "from the end of an outage (an `outage` or a `restart_server` step) until a device's next heartbeat was accepted: the median over all affected devices of all outages. No sample if no outage ended, or if any affected device was never served again; the verdict says how many. It includes the wait until the next heartbeat is due, so an outage shorter than the interval shows that. A device that the next outage hits before it was served counts for the next one only",
+    ),
+    named(Metric::RecoveryP99S, "fleet.recovery_p99_s", "s", Known::AfterEnd, "the same, 99th percentile"),
+    named(Metric::RecoveryMaxS, "fleet.recovery_max_s", "s", Known::AfterEnd, "the same, the longest"),
+    named(
+        Metric::NeverServed,
+        "fleet.never_served",
+        "devices",
+        Known::AfterEnd,
+        "devices that an outage affected and that were not served again before the end, without having been revoked, broken or unplugged; no sample if no outage affected a device",
+    ),
+    named(
+        Metric::RetryAfterHonest,
+        "retry_after.honest",
+        "share",
+        Known::OfWholeRun,
+        "of the refused requests of honest devices whose device asked again no sooner than `retry_after_s`, and got an answer, the share (0 to 1) that was not refused with a `retry_after_s` again. With `retry = \"obey\"` they waited exactly that long; no sample if none asked again",
+    ),
+    named(
+        Metric::Amplification,
+        "fleet.amplification",
+        "times",
+        Known::OfWholeRun,
+        "heartbeats sent, repeated ones included, for each that was due by schedule; no sample if none was due",
+    ),
+    named(
+        Metric::FairnessRefused,
+        "fairness.refused",
+        "requests",
+        Known::OfWholeRun,
+        "requests of honest devices that share an address with an adversary that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if no device shares one",
+    ),
+    named(
+        Metric::FairnessRefusedShare,
+        "fairness.refused_share",
+        "share",
+        Known::OfWholeRun,
+        "the same as a share (0 to 1) of their answered requests",
+    ),
+    named(
+        Metric::VictimsRefused,
+        "victims.refused",
+        "requests",
+        Known::OfWholeRun,
+        "requests of honest devices in whose name a `forger` or a `cloned_key` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
+    ),
+    named(
+        Metric::AttacksAttempts,
+        "attacks.attempts",
+        "requests",
+        Known::OfWholeRun,
+        "requests of adversaries with a conclusive result: accepted, or refused for what was wrong with them. No answer, `RATE_LIMITED`, `OVERLOADED` and the like are inconclusive and not counted",
+    ),
+    named(
+        Metric::AttacksSuccesses,
+        "attacks.successes",
+        "requests",
+        Known::OfWholeRun,
+        "those that were accepted; no sample while a kind of adversary that takes part and must be refused has no conclusive attempt",
+    ),
+    named(Metric::LedgerLost, "ledger.lost", "records", Known::AfterEnd, "acknowledged, but not stored"),
+    named(Metric::LedgerDuplicated, "ledger.duplicated", "records", Known::AfterEnd, "stored more than once"),
+    named(
+        Metric::LedgerReordered,
+        "ledger.reordered",
+        "records",
+        Known::AfterEnd,
+        "stored after a later one of the same device",
+    ),
+    named(
+        Metric::LedgerMisattributed,
+        "ledger.misattributed",
+        "records",
+        Known::AfterEnd,
+        "stored under a device that did not send it (of two devices with the same numbers: one lacks a record that the other has twice), under a name that an adversary uses, or (on the run's own server) under any name that is not the fleet's",
+    ),
+    named(
+        Metric::CommandsSucceeded,
+        "commands.succeeded",
+        "commands",
+        Known::OfWholeRun,
+        "commands that a device executed, counted per device; a `rotate_key` counts once it has started",
+    ),
+    named(
+        Metric::CommandsAppliedTwice,
+        "commands.applied_twice",
+        "commands",
+        Known::OfWholeRun,
+        "commands that a device executed again; no sample if none was executed",
+    ),
+    named(Metric::PunchesMade, "punches.made", "punches", Known::OfWholeRun, "punches that employees made"),
+    named(
+        Metric::PunchesStored,
+        "punches.stored",
+        "punches",
+        Known::AfterEnd,
+        "punches of the run that the server has stored",
+    ),
+    named(Metric::PunchesLost, "punches.lost", "punches", Known::AfterEnd, "acknowledged, but not stored"),
+    named(Metric::PunchesDuplicated, "punches.duplicated", "punches", Known::AfterEnd, "stored more than once"),
+    named(
+        Metric::KeysRotated,
+        "keys.rotated",
+        "keys",
+        Known::OfWholeRun,
+        "new keys of devices that the server has confirmed",
+    ),
+    named(
+        Metric::RolloutBroken,
+        "rollout.broken_devices",
+        "devices",
+        Known::OfWholeRun,
+        "devices that a release has really bricked or killed",
+    ),
+    named(
+        Metric::RolloutAborted,
+        "rollout.aborted",
+        "rollouts",
+        Known::AfterEnd,
+        "how often a rollout was aborted, by the engine or an operator; no sample without a rollout",
+    ),
+    named(Metric::RolloutPaused, "rollout.paused", "decisions", Known::AfterEnd, "how often one was paused, likewise"),
+    named(
+        Metric::RolloutPromoted,
+        "rollout.promoted",
+        "decisions",
+        Known::AfterEnd,
+        "how often a stage of one was promoted, likewise",
+    ),
+    named(
+        Metric::RolloutCompleted,
+        "rollout.completed",
+        "rollouts",
+        Known::AfterEnd,
+        "how often one was completed, likewise",
+    ),
+    named(
+        Metric::RolloutDetectionS,
+        "rollout.detection_s",
+        "s",
+        Known::AfterEnd,
+        "from the first device that a release really broke until the engine stopped a rollout of it, for the release that took longest; below 0 if the engine was first; no sample if nothing broke or nothing was stopped",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Unplugged),
+        "churn.unplugged",
+        "times",
+        Known::OfWholeRun,
+        "how often a device was unplugged: a background failure that began",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Removed),
+        "churn.removed",
+        "times",
+        Known::OfWholeRun,
+        "how often one was removed, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Moved),
+        "churn.moved",
+        "times",
+        Known::OfWholeRun,
+        "how often one was moved, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::SiteCloses),
+        "churn.site_closes",
+        "times",
+        Known::OfWholeRun,
+        "how often one lost power because its site closed, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::FlakyLink),
+        "churn.flaky_link",
+        "times",
+        Known::OfWholeRun,
+        "how often the link of one became flaky, likewise",
+    ),
+    named(
+        Metric::BadServerSignatures,
+        "bad_server_signatures",
+        "answers",
+        Known::AnyTime,
+        "answers with an invalid `SIG_SERV`",
+    ),
+];
+
+/// The metric's row of the table; none for `codes.*`.
+pub(super) fn row(metric: &Metric) -> Option<&'static Named> {
+    NAMED.iter().find(|row| row.metric == *metric)
+}

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     gate::{EXECUTED_MAX, Verdict, verdict},
+    offline::OfflineSite,
     outcome::Outcome,
     plan::started_s,
     policy::{Approval, Gate, Policy, Scope, Stage},
@@ -180,7 +181,6 @@ impl View<'_> {
             let as_of = if gate.scope == Scope::Stage { of_stage } else { of_stage.min(stage) };
             group_of(gate.scope, stage, (as_of, model, site)).as_deref() == Some(of)
         };
-        let is_undecided = |state: UpdateState| state.is_in_flight() || state == UpdateState::Pending;
         let may_be_lost = gate.outcomes.contains(&Outcome::Lost);
         Left {
             undecided: self.tally.count(|cell| is_undecided(cell.state) && is_of_group(cell)),
@@ -198,13 +198,17 @@ impl View<'_> {
         let mut evidence_at = Some(state.evidence_at.unwrap_or(now));
         if missing > 0 {
             let so_far = progress.executed;
+            evidence_at = self.outcomes_at(missing, |cell| cell.stage == state.stage);
+            let can_still = match evidence_at {
+                Some(_) => "",
+                None => ", and too few devices are left: abort it, and create another rollout for the rest",
+            };
             waits_for.push(format!(
-                "{} of stage {}: {so_far} of {} that it needs",
+                "{} of stage {}: {so_far} of {} that it needs{can_still}",
                 counted(missing, "more outcome"),
                 state.stage + 1,
                 stage.min_executed
             ));
-            evidence_at = self.outcomes_at(missing, |cell| cell.stage == state.stage);
         }
         let mut ready_at =
             evidence_at.map(|at| at + Duration::from_secs(stage.bake_s) + Duration::from_millis(state.unobserved_ms));
@@ -232,6 +236,16 @@ impl View<'_> {
         if !passes_without_suspects(policy, state.stage, self.tally) {
             let silent = counted(self.tally.silent(), "silent device");
             waits_for.push(format!("{silent} to be seen again; if lost, the gates would not pass"));
+        }
+        let holds = |of: &OfflineSite| {
+            let is_due = |cell: &Cell| cell.site == of.site && cell.stage <= state.stage && is_undecided(cell.state);
+            of.not_judged > 0 || self.tally.count(is_due) > 0
+        };
+        for of in state.offline_sites(self.tally, now).into_iter().filter(holds) {
+            waits_for.push(format!(
+                "site {}, offline since {}, at most until {}; if it is gone for good, revoke its devices",
+                of.site, of.since, of.until_at_most
+            ));
         }
         let is_last = state.stage + 1 == policy.stages.len();
         if is_last {
@@ -283,6 +297,11 @@ impl View<'_> {
         let started_s = if to_start > 0 { started_s(self.policy, to_start) } else { 0 };
         (to_start <= pending).then(|| self.now + Duration::from_secs(started_s) + window)
     }
+}
+
+/// Whether it has no outcome, and may have one.
+fn is_undecided(state: UpdateState) -> bool {
+    state.is_in_flight() || state == UpdateState::Pending
 }
 
 /// Devices of a group whose outcome may still change what its gate reads.

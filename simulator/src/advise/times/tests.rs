@@ -12,7 +12,7 @@ struct Played {
     /// Within the heartbeat interval.
     phase: u64,
     last_seen: Option<u64>,
-    is_offered: bool,
+    offered_at: Option<u64>,
     /// Minutes of installation that are done.
     installed_for: u64,
     runs_since: Option<u64>,
@@ -27,6 +27,7 @@ struct Game<'g> {
     confirm: u64,
     dies_after: u64,
     lost_after: u64,
+    in_flight_max: usize,
     /// Whether the engine excuses silence while a place is closed.
     excuses: bool,
 }
@@ -94,7 +95,7 @@ impl Game<'_> {
                     if device.runs_since.is_some() {
                         let since = *device.confirming_since.get_or_insert(minute);
                         device.is_confirmed |= minute - since >= self.confirm;
-                    } else if device.is_offered {
+                    } else if device.offered_at.is_some() {
                         device.installed_for = 1;
                     }
                 }
@@ -122,9 +123,14 @@ impl Game<'_> {
             if is_baked && !suspect && stage + 1 < self.stages.len() {
                 (stage, evidence_at) = (stage + 1, None);
             }
-            let waiting =
-                devices.iter_mut().filter(|of| of.stage <= stage && !of.is_offered && !silent(of.last_seen, 3));
-            waiting.take(200).for_each(|of| of.is_offered = true);
+            for device in devices.iter_mut().filter(|of| of.runs_since.is_none() && of.installed_for == 0) {
+                // An offer that nobody takes up is withdrawn.
+                device.offered_at = device.offered_at.filter(|at| minute - at <= self.lost_after.max(60));
+            }
+            let in_flight = devices.iter().filter(|of| of.offered_at.is_some() && !of.is_confirmed).count();
+            let is_next = |of: &&mut Played| of.stage <= stage && of.offered_at.is_none() && !silent(of.last_seen, 3);
+            let waiting = devices.iter_mut().filter(is_next).take(self.in_flight_max.saturating_sub(in_flight));
+            waiting.for_each(|of| of.offered_at = Some(minute));
         }
         None
     }
@@ -148,17 +154,21 @@ fn opening(closed: &[&str]) -> Opening {
 fn the_bug_is_never_found_later_than_promised() {
     let mut tightest: f64 = 0.0;
     for closed in [&["22-06"][..], &["00-01"], &["18-08"], &["12-13", "20-07"], &["23-22"], &[]] {
-        for (interval, dies_after, lost_after) in [(15, 0, 60), (15, 0, 540), (30, 300, 600), (5, 1_500, 90)] {
+        for (interval, dies_after, lost_after, in_flight_max) in
+            [(15, 0, 60, 500), (15, 0, 540, 7), (30, 300, 600, 500), (5, 1_500, 90, 5)]
+        {
             let part = |opening, devices| Part { opening, devices, can_fail: true };
             let stage = |kiosk: u32, office: u32| {
                 let parts = vec![part(opening(closed), kiosk), part(opening(&[]), office)];
-                Steps { parts, needed: (kiosk + office) * 9 / 10, all_run: Duration::from_mins(15) }
+                let rounds = (kiosk + office - 1) / in_flight_max;
+                let all_run = Duration::from_mins(15) * (1 + rounds);
+                Steps { parts, needed: (kiosk + office) * 9 / 10, all_run }
             };
             let steps = [stage(4, 8), stage(6, 18)];
             let lengths = Lengths {
                 interval: Duration::from_mins(interval),
                 confirm_window: Duration::from_mins(15),
-                in_flight_max: 500,
+                in_flight_max,
                 dies_after: Duration::from_mins(dies_after),
                 lost_after: Some(Duration::from_mins(lost_after)),
             };
@@ -170,8 +180,15 @@ fn the_bug_is_never_found_later_than_promised() {
             let until: Vec<(&Steps, Duration)> = stages.iter().map(|(of, bake)| (of, *bake)).collect();
             for count in [1, 2] {
                 let promised = minutes(lengths.found_after(&until[..count]).unwrap());
-                let game =
-                    |excuses| Game { stages: &stages[..count], interval, confirm: 15, dies_after, lost_after, excuses };
+                let game = |excuses| Game {
+                    stages: &stages[..count],
+                    interval,
+                    confirm: 15,
+                    dies_after,
+                    lost_after,
+                    in_flight_max: in_flight_max as usize,
+                    excuses,
+                };
                 let mut latest = 0;
                 for start in (0..24 * 60).step_by(97).chain([1_319, 1_079, 1_199, 719, 1_439]) {
                     for (bad_part, excuses) in [(0, true), (0, false), (1, true)] {

@@ -487,6 +487,21 @@ mod tests {
     }
 
     #[test]
+    fn an_offline_site_that_holds_the_stage_is_named_with_what_to_do() {
+        let mut rollout = Rollout::new(small());
+        rollout.state.mark_offline(["north".to_owned(), "elsewhere".to_owned()], at(60));
+        let waiting = tally(&[(0, S::Confirmed, 9), (0, S::Installing, 1), (1, S::Pending, 90)]);
+        let shown = progress(&rollout.policy, &rollout.state, &waiting, &[], at(120));
+        let said: Vec<_> = shown.waits_for.iter().filter(|what| what.contains("offline")).collect();
+        let until = at(60) + super::super::offline::OFFLINE_MAX;
+        let north = format!(
+            "site north, offline since {}, at most until {until}; if it is gone for good, revoke its devices",
+            at(60)
+        );
+        assert_eq!(said, [&north]);
+    }
+
+    #[test]
     fn a_gate_that_can_not_pass_any_more_is_named() {
         let rollout = Rollout::new(small());
         let few = tally(&[(0, S::Confirmed, 8), (0, S::Rejected, 1), (0, S::Withdrawn, 91), (1, S::Pending, 900)]);
@@ -495,7 +510,7 @@ mod tests {
         assert_eq!(
             shown.waits_for,
             [
-                "1 more outcome of stage 1: 9 of 10 that it needs",
+                "1 more outcome of stage 1: 9 of 10 that it needs, and too few devices are left: abort it, and create another rollout for the rest",
                 "gate 1 of all, which can't pass in this stage any more: it needs 1 more device without a failure",
             ]
         );

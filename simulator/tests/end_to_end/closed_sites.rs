@@ -94,7 +94,7 @@ fn without_a_gate_it_breaks_what_the_review_says_whenever_sites_have_power() {
             let broken = summary_in(&truth)["rollout"]["broken_devices"].as_u64().unwrap();
             assert!((range[0]..=range[1]).contains(&broken), "{case}: {broken} broke, the review says {range:?}");
             assert!(broken.abs_diff(expected) <= 3, "{case}: {broken} broke, the review expects {expected}");
-            assert!(!review["state"].as_str().unwrap().eq("COMPLETED"), "{case}: there was a gate");
+            assert_ne!(review["state"], "COMPLETED", "{case}: there was a gate");
             waited += u64::from(expected > range[0]);
             for run in [gated, truth] {
                 std::fs::remove_dir_all(run).unwrap();

@@ -199,16 +199,7 @@ impl View<'_> {
         if missing > 0 {
             let so_far = progress.executed;
             evidence_at = self.outcomes_at(missing, |cell| cell.stage == state.stage);
-            let can_still = match evidence_at {
-                Some(_) => "",
-                None => ", and too few devices are left: abort it, and create another rollout for the rest",
-            };
-            waits_for.push(format!(
-                "{} of stage {}: {so_far} of {} that it needs{can_still}",
-                counted(missing, "more outcome"),
-                state.stage + 1,
-                stage.min_executed
-            ));
+            waits_for.push(self.missing_outcomes(stage, (missing, so_far), evidence_at.is_some()));
         }
         let mut ready_at =
             evidence_at.map(|at| at + Duration::from_secs(stage.bake_s) + Duration::from_millis(state.unobserved_ms));
@@ -237,16 +228,7 @@ impl View<'_> {
             let silent = counted(self.tally.silent(), "silent device");
             waits_for.push(format!("{silent} to be seen again; if lost, the gates would not pass"));
         }
-        let holds = |of: &OfflineSite| {
-            let is_due = |cell: &Cell| cell.site == of.site && cell.stage <= state.stage && is_undecided(cell.state);
-            of.not_judged > 0 || self.tally.count(is_due) > 0
-        };
-        for of in state.offline_sites(self.tally, now).into_iter().filter(holds) {
-            waits_for.push(format!(
-                "site {}, offline since {}, at most until {}; if it is gone for good, revoke its devices",
-                of.site, of.since, of.until_at_most
-            ));
-        }
+        waits_for.extend(self.offline_sites());
         let is_last = state.stage + 1 == policy.stages.len();
         if is_last {
             ready_at = ready_at.and_then(|at| Some(at.max(self.all_done_at(waits_for)?)));
@@ -261,6 +243,34 @@ impl View<'_> {
             (false, false) => NextStep::Promoted,
         };
         progress.next = ready_at.map(|at| Next { what, at: at.max(now) });
+    }
+
+    /// The outcomes that a stage still needs, in words.
+    fn missing_outcomes(&self, stage: Stage, (missing, so_far): (u32, u32), can_come: bool) -> String {
+        let why_not = ", and too few devices are left: abort it, and create another rollout for the rest";
+        format!(
+            "{} of stage {}: {so_far} of {} that it needs{}",
+            counted(missing, "more outcome"),
+            self.state.stage + 1,
+            stage.min_executed,
+            if can_come { "" } else { why_not }
+        )
+    }
+
+    /// The offline sites whose devices it waits for, each in a sentence.
+    fn offline_sites(&self) -> Vec<String> {
+        let holds = |of: &OfflineSite| {
+            let is_due =
+                |cell: &Cell| cell.site == of.site && cell.stage <= self.state.stage && is_undecided(cell.state);
+            of.not_judged > 0 || self.tally.count(is_due) > 0
+        };
+        let sites = self.state.offline_sites(self.tally, self.now).into_iter().filter(holds);
+        let in_words = |OfflineSite { site, since, until_at_most, .. }| {
+            format!(
+                "site {site}, offline since {since}, at most until {until_at_most}; if it is gone for good, revoke its devices"
+            )
+        };
+        sites.map(in_words).collect()
     }
 
     /// When every device has its outcome, at the earliest.

@@ -206,7 +206,7 @@ impl<'w> Offers<'w> {
             let offered = match (promoted, next_at) {
                 (Some(promoted), _) if !is_last => return promoted,
                 (_, Some(at)) => self.offer(at),
-                // Whoever is left is never heard again.
+                // Those that are left are never heard again.
                 (_, None) => return outcomes.last().copied().unwrap_or(self.at).max(self.at) + bake,
             };
             if let Some((_, outcome)) = offered.filter(|(number, _)| is_of_stage(self.updates, *number)) {

@@ -104,12 +104,8 @@ fn without_a_gate_it_breaks_what_the_review_says_whenever_sites_have_power() {
     assert!(waited > 0, "in some case devices get it at another hour");
 }
 
-/// A rollout that begins twelve minutes before the kiosks close: its first step waits for them until the morning, so that the bug is
-/// found six hours later than the sum of all other times.
-#[test]
-fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = r#"
+/// Three in four devices are at an office, the others in kiosks, which close twelve minutes after the rollout begins.
+const JUST_BEFORE_CLOSING: &str = r#"
 name = "just-before-closing"
 goal = "Kiosks close at night."
 mode = "rehearse"
@@ -145,7 +141,13 @@ policy = "p"
 metric = "rollout.broken_devices"
 min = 0
 "#;
-    write_scenario(folder.path(), "late", text);
+
+/// A rollout that begins twelve minutes before the kiosks close: its first step waits for them until the morning, so that the bug is
+/// found six hours later than the sum of all other times.
+#[test]
+fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_scenario(folder.path(), "late", JUST_BEFORE_CLOSING);
     let args =
         ["advise", "late.toml", "--detect", "5%", "--in", "72h", "--trials", "2", "--json", "--quiet", "--out", "a"];
     let run = fleet_in(folder.path(), &args);

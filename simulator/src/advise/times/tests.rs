@@ -65,6 +65,29 @@ impl Game<'_> {
         devices
     }
 
+    /// A minute of a device, with power or without.
+    fn live(&self, device: &mut Played, is_on: bool, minute: u64) {
+        let is_dead = device.is_bad && device.runs_since.is_some_and(|since| minute >= since + self.dies_after);
+        if !is_on || is_dead {
+            device.installed_for = if device.runs_since.is_none() { 0 } else { device.installed_for };
+            return;
+        }
+        if device.installed_for > 0 && device.runs_since.is_none() {
+            device.installed_for += 1;
+            if device.installed_for > INSTALL {
+                device.runs_since = Some(minute);
+            }
+        } else if (minute + device.phase).is_multiple_of(self.interval) {
+            device.last_seen = Some(minute);
+            if device.runs_since.is_some() {
+                let since = *device.confirming_since.get_or_insert(minute);
+                device.is_confirmed |= minute - since >= self.confirm;
+            } else if device.offered_at.is_some() {
+                device.installed_for = 1;
+            }
+        }
+    }
+
     /// When the bad device is lost, in minutes after the start.
     fn play(&self, start: u64, bad_part: usize) -> Option<u64> {
         let parts = &self.stages[0].0.parts;
@@ -77,29 +100,7 @@ impl Game<'_> {
             let silent =
                 |last_seen: Option<u64>, beats: u64| last_seen.is_none_or(|seen| minute - seen > beats * self.interval);
             let on: Vec<bool> = parts.iter().map(|part| self.is_on(part, minute)).collect();
-            for device in &mut devices {
-                let is_on = on[device.part];
-                let is_dead = device.is_bad && device.runs_since.is_some_and(|since| minute >= since + self.dies_after);
-                if !is_on || is_dead {
-                    device.installed_for = if device.runs_since.is_none() { 0 } else { device.installed_for };
-                    continue;
-                }
-                let beats = (minute + device.phase).is_multiple_of(self.interval);
-                if device.installed_for > 0 && device.runs_since.is_none() {
-                    device.installed_for += 1;
-                    if device.installed_for > INSTALL {
-                        device.runs_since = Some(minute);
-                    }
-                } else if beats {
-                    device.last_seen = Some(minute);
-                    if device.runs_since.is_some() {
-                        let since = *device.confirming_since.get_or_insert(minute);
-                        device.is_confirmed |= minute - since >= self.confirm;
-                    } else if device.offered_at.is_some() {
-                        device.installed_for = 1;
-                    }
-                }
-            }
+            devices.iter_mut().for_each(|device| self.live(device, on[device.part], minute));
             for (part, of) in parts.iter().enumerate() {
                 let there = devices.iter().filter(|device| device.part == part && !device.is_bad);
                 let (all, out) =
@@ -148,7 +149,7 @@ fn opening(closed: &[&str]) -> Opening {
 }
 
 /// Goal: a bug is found by the time that is promised, whenever the rollout begins, wherever the device is that has it, and whether
-/// or not the engine excuses a place that is closed; and the promise is not much longer than it must be.
+/// or not the engine excuses a place that is closed; and the bound is not much longer than it must be.
 /// Method: small rollouts in two stages are played from many starts of the day, with many closing hours.
 #[test]
 fn the_bug_is_never_found_later_than_promised() {

@@ -184,8 +184,8 @@ fn assumption(of: &RolloutReview, moments: Moments) -> String {
         format!("which gives {} to {} of all targets", grouped(goes_wrong.least), grouped(goes_wrong.most))
     };
     format!(
-        " What it does depends on when a device gets it. Assumed: the {} that did not get it would have, each as it was then, as the \
-         policy's stages follow one another; or at any time from {} until {}, {range}.",
+        " What it does depends on when a device gets it. Assumed: the {} that did not get it would have, as the policy's stages follow one \
+         another, without power or link once that is back; or at any time with power and link from {} until {}, {range}.",
         devices(*without),
         after_start(of, *from_s, moments),
         after_start(of, *until_s, moments),

@@ -106,7 +106,7 @@ fn verdict(summary: &Summary) -> String {
         Verdict::Inconclusive => ("verdict inconclusive", "?"),
     };
     let mut body = format!("<p>{}</p>\n", facts::verdict_sentence(summary));
-    if let Some(rollout) = &summary.rollout {
+    for rollout in summary.rollouts().take(review::ROLLOUTS_MAX) {
         body.push_str(&format!("<p><strong>Rollout.</strong> {}</p>\n", text(&facts::rollout(rollout))));
     }
     if !summary.reasons.is_empty() {

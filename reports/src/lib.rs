@@ -22,6 +22,7 @@ pub mod latency_log;
 mod markdown;
 mod moments;
 mod number;
+mod page;
 mod plot;
 pub mod reactions;
 pub mod recovery;

@@ -28,7 +28,7 @@ pub(crate) fn summary(summary: &Summary, review: Option<&Review>) -> String {
         text(&summary.scenario),
         text(&summary.goal)
     );
-    if let Some(rollout) = &summary.rollout {
+    for rollout in summary.rollouts().take(ROLLOUTS_MAX) {
         out.push_str(&format!("**Rollout:** {}\n\n", text(&facts::rollout(rollout))));
     }
     for rollout in review.iter().flat_map(|review| &review.rollouts).take(ROLLOUTS_MAX) {

@@ -10,7 +10,7 @@ use crate::files;
 use crate::latency_log;
 use crate::plot::rollouts::Rollouts;
 use crate::plot::timeline::Timeline;
-use crate::review::{REVIEW, Review};
+use crate::review::{REVIEW, Review, RolloutReview};
 use crate::run_folder::{EVENTS, LATENCY, Phase, RolloutDecision, RolloutSample, SUMMARY, Summary, TICKS, Tick};
 
 /// A run, ready to be drawn.
@@ -63,12 +63,12 @@ impl Run {
         }
         let (samples, decisions) = (files::read_rollouts(dir)?, files::read_decisions(dir)?);
         let review = files::read_review(dir)?;
-        if let (Some(of), Some(review)) = (&summary.rollout, &review)
-            && let Some(reviewed) = review.rollouts.iter().find(|reviewed| reviewed.rollout_id == of.rollout_id)
-            && reviewed.targets() != of.targets
-        {
-            let found = reviewed.targets();
-            return Err(differs(REVIEW, format!("it has {found} targets, the summary {}", of.targets)));
+        for of in summary.rollouts() {
+            let mut reviewed = review.iter().flat_map(|review| &review.rollouts);
+            let found = reviewed.find(|reviewed| reviewed.rollout_id == of.rollout_id).map(RolloutReview::targets);
+            if let Some(found) = found.filter(|found| *found != of.targets) {
+                return Err(differs(REVIEW, format!("it has {found} targets, the summary {}", of.targets)));
+            }
         }
         let run = Run::new(summary, &ticks, latency).with_rollouts(&samples, decisions);
         Ok(Run { review, ..run })

@@ -89,6 +89,7 @@ pub(crate) fn summary() -> Summary {
         reactions: Some(reactions()),
         recovery: Some(recovery()),
         rollout: None,
+        other_rollouts: Vec::new(),
     }
 }
 

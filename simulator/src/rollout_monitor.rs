@@ -116,10 +116,22 @@ impl ObservedRollouts {
         of.is_some_and(|of| self.rollouts.iter().any(|(other, _)| other.rollout_id.as_str() == of))
     }
 
-    /// The summary of the worst rollout. If its release had others, it counts the devices that it installed the release on itself,
-    /// as far as the rollouts were reviewed.
-    fn summary(&self, total: &Measurements, review: Option<&Review>) -> Option<RolloutSummary> {
-        let (rollout, decisions) = self.worst(total, review)?;
+    /// The summaries of all rollouts: the worst one, and then the others in the order of their start.
+    fn summaries(&self, total: &Measurements, review: Option<&Review>) -> Vec<RolloutSummary> {
+        let worst = self.worst(total, review).map(|(rollout, _)| &rollout.rollout_id);
+        let (first, others): (Vec<_>, Vec<_>) =
+            self.rollouts.iter().partition(|(rollout, _)| Some(&rollout.rollout_id) == worst);
+        first.into_iter().chain(others).map(|of| self.summary(of, total, review)).collect()
+    }
+
+    /// The summary of a rollout. If its release had others, it counts the devices that it installed the release on itself, as far
+    /// as the rollouts were reviewed.
+    fn summary(
+        &self,
+        (rollout, decisions): &(ObservedRollout, Vec<ObservedDecision>),
+        total: &Measurements,
+        review: Option<&Review>,
+    ) -> RolloutSummary {
         let own = shared(review, rollout);
         let of_release = total.installed.get(&rollout.version).copied().unwrap_or(0);
         let first_broken_at_s = self.first_broken_at.get(&rollout.version).map(Duration::as_secs_f64);
@@ -128,7 +140,7 @@ impl ObservedRollouts {
         let is_state = |decision: &ObservedDecision| {
             is_action(decision) && decision.decision.eq_ignore_ascii_case(&rollout.status)
         };
-        Some(RolloutSummary {
+        RolloutSummary {
             rollout_id: rollout.rollout_id.to_string(),
             release: rollout.version.clone(),
             state: rollout.status.clone(),
@@ -142,7 +154,7 @@ impl ObservedRollouts {
             last_action: decisions.iter().rfind(|decision| is_state(decision)).map(|last| self.action_time(last)),
             first_broken_at_s: own.map_or(first_broken_at_s, |own| own.first_broke_at_s),
             completed_at_s: self.first_s(decisions, |decision| decision.decision == "completed"),
-        })
+        }
     }
 }
 
@@ -240,7 +252,7 @@ impl RolloutMonitor {
         Ok(())
     }
 
-    /// Writes the decisions and the review, and returns the summary of the worst rollout.
+    /// Writes the decisions and the review, and returns the summaries of all rollouts, the worst first.
     ///
     /// # Errors
     /// The run folder can't be written.
@@ -249,8 +261,8 @@ impl RolloutMonitor {
         folder: &Path,
         total: &Measurements,
         review: impl FnOnce(&ObservedRollouts) -> Review,
-    ) -> io::Result<Option<RolloutSummary>> {
-        let Some(mut samples) = self.file.take() else { return Ok(None) };
+    ) -> io::Result<Vec<RolloutSummary>> {
+        let Some(mut samples) = self.file.take() else { return Ok(Vec::new()) };
         samples.flush()?;
         let mut file = BufWriter::new(ks_reports::create_new(&folder.join(DECISIONS))?);
         for (rollout, decisions) in &self.seen.rollouts {
@@ -272,7 +284,7 @@ impl RolloutMonitor {
         if let Some(review) = &review {
             ks_reports::write_review(folder, review)?;
         }
-        Ok(self.seen.summary(total, review.as_ref()))
+        Ok(self.seen.summaries(total, review.as_ref()))
     }
 }
 

@@ -49,6 +49,8 @@ pub struct About<'a> {
 pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = resources::generator(total, &played.steady.0, about.resources);
+    let mut rollouts = played.rollout_summaries.into_iter();
+    let rollout = rollouts.next();
     let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
@@ -91,7 +93,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         generator,
         reactions: Some(reactions(about.plan, total)),
         recovery: recovery(about.plan, &played.outages, total),
-        rollout: played.rollout,
+        rollout,
+        other_rollouts: rollouts.collect(),
         adversaries: total.attacks.iter().map(|(kind, score)| ((*kind).to_owned(), attacks(*score))).collect(),
         expectations,
         adversary_requests: adversary_requests(total),

@@ -1,6 +1,6 @@
 //! The advice in a folder: `advice.json` as it is written, and the page that is drawn from it alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -9,8 +9,9 @@ use crate::{
     Drawn,
     error::ReportError,
     files,
+    page::draw_page,
     plot::{self, Figure},
-    score::SCORE_PAGE,
+    score::{Drawing, SCORE_PAGE},
 };
 
 /// Writes the advice into a folder.
@@ -42,16 +43,8 @@ pub fn read_advice<P: DeserializeOwned>(dir: &Path) -> Result<Advice<P>, ReportE
 /// The advice is missing, damaged or too large, or the folder can't be written.
 pub fn draw_advice(dir: &Path) -> Result<Drawn, ReportError> {
     let advice: Advice = read_advice(dir)?;
-    let (mut files, mut figures): (Vec<PathBuf>, Vec<Figure>) = (Vec::new(), Vec::new());
-    for (name, chart) in plot::OF_ADVICE {
-        let figure = plot::figure(name, chart(&advice), false);
-        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
-        files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-        files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
-        figures.push(figure);
-    }
+    let charts = plot::OF_ADVICE.into_iter().map(|(name, chart)| (name, chart(&advice)));
     let has_trials = dir.join(SCORE_PAGE).exists();
-    let report = files::replace(dir, ADVICE_PAGE, page::page(&advice, &figures, has_trials).as_bytes())?;
-    files.push(report.clone());
-    Ok(Drawn { report, files })
+    let page = (ADVICE_PAGE, |figures: &[Figure]| page::page(&advice, figures, has_trials));
+    draw_page(dir, charts, Drawing::Everything, None, page)
 }

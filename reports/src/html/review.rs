@@ -15,7 +15,7 @@ mod stories;
 mod thresholds;
 
 /// Limit of rollouts on the page.
-const ROLLOUTS_MAX: usize = 10;
+pub(super) const ROLLOUTS_MAX: usize = 10;
 
 /// The sections of all rollouts, in the order of their start; empty if nothing was reviewed. `gates` are the pictures of gates.
 pub(super) fn sections(run: &Run, gates: &[&Figure]) -> String {

@@ -4,7 +4,7 @@
 mod axis;
 mod blast_radius_and_duration;
 mod canary_size;
-mod chart;
+pub(crate) mod chart;
 mod codes_over_time;
 mod false_alarms_and_broken;
 mod firmware_distribution;

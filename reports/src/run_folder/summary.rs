@@ -105,9 +105,19 @@ pub struct Summary {
     /// How devices recovered from outages; none when no outage ended within the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
-    /// How the run's rollout of firmware ended; none when the run had no rollout.
+    /// How the run's rollout of firmware ended, of several the worst; none when the run had no rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
+    /// How its other rollouts ended, in the order of their start; none in older summaries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_rollouts: Vec<RolloutSummary>,
+}
+
+impl Summary {
+    /// How each rollout ended: the worst first, then the others in the order of their start.
+    pub fn rollouts(&self) -> impl Iterator<Item = &RolloutSummary> {
+        self.rollout.iter().chain(&self.other_rollouts)
+    }
 }
 
 /// Summaries from before `has_latency` existed.

@@ -1,12 +1,13 @@
 //! The folder of a score: written after the trials, drawn from `score.json` alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_ASKED, Trial, markdown, page};
 use crate::{
     Drawn,
     error::ReportError,
     files,
+    page::draw_page,
     plot::{self, Figure},
 };
 
@@ -67,23 +68,11 @@ pub enum Drawing {
 /// It is missing, damaged or too large, or the folder can't be written.
 pub fn draw_score(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
     let score = &read_score(dir)?;
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut figures: Vec<Figure> = Vec::new();
-    for (name, chart) in plot::OF_SCORE.into_iter().filter(|_| !score.policies.is_empty()) {
-        let figure = plot::figure(name, chart(score), false);
-        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
-        if drawing == Drawing::Everything {
-            files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-            files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
-        }
-        figures.push(figure);
-    }
-    if drawing == Drawing::Everything {
-        files.push(files::replace(dir, SCORE_MARKDOWN, markdown::summary(score).as_bytes())?);
-    }
-    let report = files::replace(dir, SCORE_PAGE, page::page(score, &figures).as_bytes())?;
-    files.push(report.clone());
-    Ok(Drawn { report, files })
+    let charts = plot::OF_SCORE.into_iter().filter(|_| !score.policies.is_empty());
+    let charts = charts.map(|(name, chart)| (name, chart(score)));
+    let summary = markdown::summary(score);
+    let page = (SCORE_PAGE, |figures: &[Figure]| page::page(score, figures));
+    draw_page(dir, charts, drawing, Some((SCORE_MARKDOWN, &summary)), page)
 }
 
 /// Reads the score of a folder.

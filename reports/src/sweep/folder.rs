@@ -1,6 +1,6 @@
 //! The folder of a sweep: written after the trials, drawn from `sweep.json` alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::{
     Drawn,
     error::ReportError,
     files,
+    page::draw_page,
     plot::{self, Figure},
     score::Drawing,
 };
@@ -27,24 +28,10 @@ pub fn write_sweep(dir: &Path, sweep: &Sweep) -> Result<(), ReportError> {
 /// It is missing, damaged or too large, or the folder can't be written.
 pub fn draw_sweep(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
     let sweep = &read_sweep(dir)?;
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut figures: Vec<Figure> = Vec::new();
-    for (name, chart) in plot::OF_SWEEP {
-        let Some(chart) = chart(sweep) else { continue };
-        let figure = plot::figure(name, chart, false);
-        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
-        if drawing == Drawing::Everything {
-            files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-            files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
-        }
-        figures.push(figure);
-    }
-    if drawing == Drawing::Everything {
-        files.push(files::replace(dir, SWEEP_CSV, csv::csv(sweep).as_bytes())?);
-    }
-    let report = files::replace(dir, SWEEP_PAGE, page::page(sweep, &figures).as_bytes())?;
-    files.push(report.clone());
-    Ok(Drawn { report, files })
+    let charts = plot::OF_SWEEP.into_iter().filter_map(|(name, chart)| Some((name, chart(sweep)?)));
+    let table = csv::csv(sweep);
+    let page = (SWEEP_PAGE, |figures: &[Figure]| page::page(sweep, figures));
+    draw_page(dir, charts, drawing, Some((SWEEP_CSV, &table)), page)
 }
 
 /// Reads the sweep of a folder.

@@ -108,6 +108,7 @@ impl Folder {
             reactions: None,
             recovery: None,
             rollout: None,
+            other_rollouts: Vec::new(),
         };
         Folder { summary, ticks, latency, rollouts: Vec::new(), decisions: Vec::new() }
     }

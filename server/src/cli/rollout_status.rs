@@ -6,6 +6,7 @@ use super::output;
 use crate::{
     failure::StartError,
     rollout::{
+        offline::OfflineSite,
         plan::percent,
         progress::{GateProgress, NextStep},
         status::Status,
@@ -58,7 +59,11 @@ pub(super) fn show(status: &RolloutStatus) -> Result<(), StartError> {
     } else if rollout.status == Status::Completed && rollout.late_failures > 0 {
         say("watched", format!("no longer; after completion {} failed", counted(rollout.late_failures, "device")));
     }
-    for (site, until) in &rollout.dark_sites {
+    for of in &rollout.offline_sites {
+        say("offline", offline_text(of));
+    }
+    let is_back = |site: &str| rollout.offline_sites.iter().all(|of| of.site != site);
+    for (site, until) in rollout.dark_sites.iter().filter(|(site, _)| is_back(site)) {
         say("offline", format!("site {site}: silence there until {until} is not blamed on the release"));
     }
     if let Some(decision) = last_decision {
@@ -72,6 +77,15 @@ fn headline(rollout: &Rollout) -> String {
     let stage = format!("stage {} of {} ({})", rollout.stage + 1, rollout.stages, percent(rollout.share_bp));
     let (name, release, status) = (&rollout.rollout_id, &rollout.release_id, rollout.status.as_str());
     format!("{name} of {release}: {status}, {stage}, revision {}", rollout.revision)
+}
+
+/// A site that is offline: since when, until when at the most, and what is not judged there.
+fn offline_text(of: &OfflineSite) -> String {
+    let OfflineSite { site, since, until_at_most, begun, not_judged } = of;
+    format!(
+        "site {site} since {since}: {not_judged} of its {} with the release silent and not judged until it is heard again, or until {until_at_most} at the latest",
+        counted(*begun, "device")
+    )
 }
 
 /// A gate's reading and how far it is from its bounds.

@@ -2,7 +2,7 @@
 //!
 //! All of it is pure: [`policy`] (what is requested, and its validation), [`share`] (the order of devices), [`stage`],
 //! [`update`] and [`outcome`] (one device's update up to its outcome), [`gate`], [`power`] and [`walk`] (what outcomes prove), [`tally`]
-//! and [`reading`] (what an evaluation sees), [`order`] and [`step`] (what a rollout does next), [`watch`] and [`watched`] (what it does once it is complete), [`progress`] (what it waits for),
+//! and [`reading`] (what an evaluation sees), [`order`] and [`step`] (what a rollout does next), [`watch`] and [`watched`] (what it does once it is complete), [`progress`] (what it waits for), [`offline`] (what is not judged),
 //! [`plan`] (what is known before a rollout starts), [`duration`] (how long it takes), [`words`] (a policy in sentences).
 //! [`crate::service::rollouts`] plans, creates and
 //! evaluates rollouts; [`crate::rules::rollouts`] and [`crate::rules::updates`] apply the result of a step to the store.
@@ -10,6 +10,7 @@
 mod counts;
 pub mod duration;
 pub mod gate;
+pub mod offline;
 pub mod order;
 pub mod outcome;
 pub mod plan;

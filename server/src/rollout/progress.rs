@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     gate::{EXECUTED_MAX, Verdict, verdict},
+    offline::OfflineSite,
     outcome::Outcome,
     plan::started_s,
     policy::{Approval, Gate, Policy, Scope, Stage},
@@ -180,7 +181,6 @@ impl View<'_> {
             let as_of = if gate.scope == Scope::Stage { of_stage } else { of_stage.min(stage) };
             group_of(gate.scope, stage, (as_of, model, site)).as_deref() == Some(of)
         };
-        let is_undecided = |state: UpdateState| state.is_in_flight() || state == UpdateState::Pending;
         let may_be_lost = gate.outcomes.contains(&Outcome::Lost);
         Left {
             undecided: self.tally.count(|cell| is_undecided(cell.state) && is_of_group(cell)),
@@ -198,13 +198,8 @@ impl View<'_> {
         let mut evidence_at = Some(state.evidence_at.unwrap_or(now));
         if missing > 0 {
             let so_far = progress.executed;
-            waits_for.push(format!(
-                "{} of stage {}: {so_far} of {} that it needs",
-                counted(missing, "more outcome"),
-                state.stage + 1,
-                stage.min_executed
-            ));
             evidence_at = self.outcomes_at(missing, |cell| cell.stage == state.stage);
+            waits_for.push(self.missing_outcomes(stage, (missing, so_far), evidence_at.is_some()));
         }
         let mut ready_at =
             evidence_at.map(|at| at + Duration::from_secs(stage.bake_s) + Duration::from_millis(state.unobserved_ms));
@@ -233,6 +228,7 @@ impl View<'_> {
             let silent = counted(self.tally.silent(), "silent device");
             waits_for.push(format!("{silent} to be seen again; if lost, the gates would not pass"));
         }
+        waits_for.extend(self.offline_sites());
         let is_last = state.stage + 1 == policy.stages.len();
         if is_last {
             ready_at = ready_at.and_then(|at| Some(at.max(self.all_done_at(waits_for)?)));
@@ -247,6 +243,34 @@ impl View<'_> {
             (false, false) => NextStep::Promoted,
         };
         progress.next = ready_at.map(|at| Next { what, at: at.max(now) });
+    }
+
+    /// The outcomes that a stage still needs, in words.
+    fn missing_outcomes(&self, stage: Stage, (missing, so_far): (u32, u32), can_come: bool) -> String {
+        let why_not = ", and too few devices are left: abort it, and create another rollout for the rest";
+        format!(
+            "{} of stage {}: {so_far} of {} that it needs{}",
+            counted(missing, "more outcome"),
+            self.state.stage + 1,
+            stage.min_executed,
+            if can_come { "" } else { why_not }
+        )
+    }
+
+    /// The offline sites whose devices it waits for, each in a sentence.
+    fn offline_sites(&self) -> Vec<String> {
+        let holds = |of: &OfflineSite| {
+            let is_due =
+                |cell: &Cell| cell.site == of.site && cell.stage <= self.state.stage && is_undecided(cell.state);
+            of.not_judged > 0 || self.tally.count(is_due) > 0
+        };
+        let sites = self.state.offline_sites(self.tally, self.now).into_iter().filter(holds);
+        let in_words = |OfflineSite { site, since, until_at_most, .. }| {
+            format!(
+                "site {site}, offline since {since}, at most until {until_at_most}; if it is gone for good, revoke its devices"
+            )
+        };
+        sites.map(in_words).collect()
     }
 
     /// When every device has its outcome, at the earliest.
@@ -283,6 +307,11 @@ impl View<'_> {
         let started_s = if to_start > 0 { started_s(self.policy, to_start) } else { 0 };
         (to_start <= pending).then(|| self.now + Duration::from_secs(started_s) + window)
     }
+}
+
+/// Whether it has no outcome, and may have one.
+fn is_undecided(state: UpdateState) -> bool {
+    state.is_in_flight() || state == UpdateState::Pending
 }
 
 /// Devices of a group whose outcome may still change what its gate reads.
@@ -468,6 +497,21 @@ mod tests {
     }
 
     #[test]
+    fn an_offline_site_that_holds_the_stage_is_named_with_what_to_do() {
+        let mut rollout = Rollout::new(small());
+        rollout.state.mark_offline(["north".to_owned(), "elsewhere".to_owned()], at(60));
+        let waiting = tally(&[(0, S::Confirmed, 9), (0, S::Installing, 1), (1, S::Pending, 90)]);
+        let shown = progress(&rollout.policy, &rollout.state, &waiting, &[], at(120));
+        let said: Vec<_> = shown.waits_for.iter().filter(|what| what.contains("offline")).collect();
+        let until = at(60) + super::super::offline::OFFLINE_MAX;
+        let north = format!(
+            "site north, offline since {}, at most until {until}; if it is gone for good, revoke its devices",
+            at(60)
+        );
+        assert_eq!(said, [&north]);
+    }
+
+    #[test]
     fn a_gate_that_can_not_pass_any_more_is_named() {
         let rollout = Rollout::new(small());
         let few = tally(&[(0, S::Confirmed, 8), (0, S::Rejected, 1), (0, S::Withdrawn, 91), (1, S::Pending, 900)]);
@@ -476,7 +520,7 @@ mod tests {
         assert_eq!(
             shown.waits_for,
             [
-                "1 more outcome of stage 1: 9 of 10 that it needs",
+                "1 more outcome of stage 1: 9 of 10 that it needs, and too few devices are left: abort it, and create another rollout for the rest",
                 "gate 1 of all, which can't pass in this stage any more: it needs 1 more device without a failure",
             ]
         );

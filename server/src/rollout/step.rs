@@ -55,6 +55,9 @@ pub struct State {
     pub starts: Vec<(UnixMs, u32)>,
     /// Until when a site's silence does not count, because the whole site was offline.
     pub dark_until: BTreeMap<String, UnixMs>,
+    /// Since when each of these sites was offline.
+    #[serde(default)]
+    pub dark_since: BTreeMap<String, UnixMs>,
     /// Its devices are no longer watched.
     pub is_closed: bool,
     /// Incremented with each decision. Orders name the revision that the operator saw.
@@ -81,17 +84,13 @@ impl State {
             observing_since: now,
             starts: Vec::new(),
             dark_until: BTreeMap::new(),
+            dark_since: BTreeMap::new(),
             is_closed: false,
             revision: 1,
             withdrawn: 0,
             failed_when_asked: 0,
             watch: None,
         }
-    }
-
-    /// From when on the silence of a device at this site counts.
-    pub fn silence_counts_from(&self, site: &str) -> UnixMs {
-        self.dark_until.get(site).map_or(self.observing_since, |until| self.observing_since.max(*until))
     }
 
     /// The share that the release is offered to, in basis points.
@@ -168,7 +167,8 @@ pub fn step(policy: &Policy, before: &State, event: &Event<'_>, at: UnixMs) -> R
 pub fn suspects_matter(policy: &Policy, state: &State, at: UnixMs) -> bool {
     let is_over = |since: UnixMs, length_s: u64| at.since_ms(since) >= ms(Duration::from_secs(length_s));
     if state.status == Status::Completed {
-        return state.watch.as_ref().is_some_and(|watch| is_over(watch.since, policy.watch_s()));
+        let is_watched = |watch: &Watch| is_over(watch.since, policy.watch_s());
+        return state.watch.as_ref().is_some_and(is_watched) || state.is_offline_unreported(policy, at);
     }
     let Some(stage) = policy.stages.get(state.stage) else { return false };
     let bakes_since = state.evidence_at.unwrap_or(at); // the evidence may be there now
@@ -274,7 +274,8 @@ impl Step {
         state.stage_began_at = state.stage_began_at.min(at);
         state.evidence_at = state.evidence_at.map(|_| at);
         state.starts.iter_mut().for_each(|(started_at, _)| *started_at = (*started_at).min(at));
-        state.dark_until.values_mut().for_each(|until| *until = (*until).min(at));
+        let of_sites = state.dark_until.values_mut().chain(state.dark_since.values_mut());
+        of_sites.for_each(|moment| *moment = (*moment).min(at));
         state.watch.iter_mut().for_each(|watch| watch.since = at);
         self.decide("gap", why, Vec::new());
     }
@@ -371,8 +372,9 @@ impl Step {
         }
         if !has_evidence || !passes_without_suspects(policy, self.state.stage, tally) {
             if is_overdue && self.state.status != Status::Waiting {
+                let if_lost = if has_evidence { ", and if lost, the gates would not pass" } else { "" };
                 let why = format!(
-                    "the stage is not decided after {} s: {of_outcomes}, {} silent{}",
+                    "the stage is not decided after {} s: {of_outcomes}, {} silent{}{if_lost}",
                     waited_ms / 1_000,
                     counted(silent, "device"),
                     self.state.offline_sites_in_words(at)
@@ -468,15 +470,6 @@ impl State {
     pub fn decision(&mut self, what: &'static str, why: String, gates: Vec<GateReading>) -> Decision {
         self.revision += 1;
         Decision { what, stage: self.stage, revision: self.revision, ordered: None, why, silent: 0, gates }
-    }
-
-    /// The sites that are offline now, as the end of a sentence; nothing if none is.
-    fn offline_sites_in_words(&self, at: UnixMs) -> String {
-        let is_now = |until: &&UnixMs| at.since_ms(**until) <= GAP_MS;
-        match self.dark_until.values().filter(is_now).count() {
-            0 => String::new(),
-            offline => format!(", {} offline", counted(offline, "site")),
-        }
     }
 
     /// Whether an approval of the stage has been requested or given.

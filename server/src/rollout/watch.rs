@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | 1, 2, 4, 8, ... devices have failed since completion | a decision `late`: somebody should look, whatever the gates say |
 //! | a gate fails, or one more of its groups does | a decision `alert`; with `abort_and_roll_back` the rollout is rolled back |
+//! | devices are silent at a site that looks offline, for longer than they may be | a decision `alert`: they are not judged |
 //! | the time is over | a decision `watched` with the numbers, and the devices are no longer followed |
 //!
 //! Time in which no server observed the devices does not count as watched.
@@ -14,6 +15,7 @@ use ks_protocol::{text::counted, time::UnixMs};
 
 use super::{
     gate::Verdict,
+    offline::not_judged_in_words,
     policy::{Action, Policy},
     reading::{GateReading, read_gates, strongest_failure},
     step::{State, Step},
@@ -47,6 +49,7 @@ impl Step {
         }
         self.report_gates(&readings);
         self.report_late_failures(late, &readings);
+        self.report_offline_sites(policy, tally, at);
         let watched_ms = at.since_ms(watch.since).saturating_sub(self.state.unobserved_ms);
         if watched_ms < ms(Duration::from_secs(policy.watch_s())) {
             return self;
@@ -57,7 +60,10 @@ impl Step {
         };
         let silent = match tally.silent() {
             0 => String::new(),
-            silent => format!("; silent now: {}", counted(silent, "device")),
+            silent => {
+                let not_judged = not_judged_in_words(&self.state.offline_sites(tally, at));
+                format!("; silent now: {}{not_judged}", counted(silent, "device"))
+            }
         };
         let taken = match tally.taken {
             0 => String::new(),

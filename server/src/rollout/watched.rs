@@ -1,6 +1,9 @@
 //! What the watch over a completed rollout has found so far: the part of its state that [`super::watch`] works on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ks_protocol::time::UnixMs;
 use serde::{Deserialize, Serialize};
@@ -18,12 +21,21 @@ pub struct Watch {
     pub late_reported: u32,
     /// Failed groups of each gate, by its number from 0, as far as the trace records them.
     pub groups_reported: BTreeMap<usize, u32>,
+    /// Sites that look offline whose silent devices the trace records as not judged.
+    #[serde(default)]
+    pub sites_reported: BTreeSet<String>,
 }
 
 impl Watch {
     /// A watch that begins now.
     pub fn new(at: UnixMs, failed_before: u32) -> Self {
-        Self { since: at, failed_before, late_reported: 0, groups_reported: BTreeMap::new() }
+        Self {
+            since: at,
+            failed_before,
+            late_reported: 0,
+            groups_reported: BTreeMap::new(),
+            sites_reported: BTreeSet::new(),
+        }
     }
 
     /// Devices that have failed since it began, of those that have failed by now.

@@ -19,6 +19,7 @@ use crate::{
     pace,
     rollout::{
         gate::Test,
+        offline::OFFLINE_MAX,
         order::{InvalidTransition, OperatorOrder, Order},
         plan::{self, RolloutRequest},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
@@ -39,8 +40,6 @@ use crate::{
 
 /// Devices seen within this time show whether their site is offline.
 const BYSTANDER: Duration = Duration::from_hours(24);
-/// Devices seen within this time show whether a site that is offline is back: nearly all of them are silent as long as it is not.
-const KNOWN: Duration = Duration::from_hours(14 * 24);
 /// With fewer bystanders than this, a site is never judged offline.
 const BYSTANDERS_MIN: u32 = 3;
 /// Where hardly a bystander is left, a site is offline only if at most one in this many of its devices is heard.
@@ -173,8 +172,9 @@ fn excuse_offline_sites(
     at: UnixMs,
     silent_before: UnixMs,
 ) -> Result<(), StoreError> {
-    let (since, known_since) = (at.minus_ms(ms(BYSTANDER)), at.minus_ms(ms(KNOWN)));
-    let times = SilenceTimes { since, known_since, silent_before };
+    let since = at.minus_ms(ms(BYSTANDER));
+    // Devices seen within the longest time show whether a site that is offline is back: as long as it is not, nearly all are silent.
+    let times = SilenceTimes { since, known_since: at.minus_ms(ms(OFFLINE_MAX)), silent_before };
     let mut sites =
         |is_witness: fn(UpdateState) -> bool| store.silence(rollout.row, &UpdateState::all_that(is_witness), times);
     let (can_judge, unheard): (Vec<_>, Vec<_>) =
@@ -192,13 +192,12 @@ fn excuse_offline_sites(
             dark.extend(with_confirmed.into_iter().filter(has_no_other).map(|site| site.site));
         }
     }
-    let dark_until = &mut rollout.state.dark_until;
-    let was_dark = |site: &SiteSilence| dark_until.get(&site.site).is_some_and(|until| at.since_ms(*until) <= GAP_MS);
+    let was_dark = |site: &SiteSilence| rollout.state.is_offline(&site.site, at);
     let is_silent = |site: &SiteSilence| site.known > 0 && HEARD_OF_ALL * site.heard <= site.known;
     let still_dark = unheard.iter().filter(|site| was_dark(site) && is_silent(site));
     dark.extend(still_dark.map(|site| site.site.clone()));
-    dark_until.extend(dark.into_iter().map(|site| (site, at)));
-    dark_until.retain(|_, until| *until > since);
+    rollout.state.mark_offline(dark, at);
+    rollout.state.forget_offline(since);
     Ok(())
 }
 

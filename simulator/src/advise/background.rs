@@ -5,6 +5,7 @@ use std::time::Duration;
 use ks_protocol::time::UnixMs;
 use ks_server::{clock::ms, rollout::policy::Scope};
 
+use super::opening::Opening;
 use crate::{
     scenario::{Churn, ChurnKind, Plan, Share, When},
     trials::first_rollout,
@@ -63,7 +64,7 @@ fn spared_of(plan: &Plan, (model, site): (&Share, &Share), lost_after: Duration,
     if closed.iter().any(|(from, to)| !from.is_zero() && to.saturating_sub(*from) + unheard > lost_after) {
         return 0.0;
     }
-    let churn = plan.fleet.churn.iter().filter(|churn| is_of(churn, model, site));
+    let churn = plan.fleet.churn.iter().filter(|churn| is_of(churn, &model.name, &site.name));
     let of_day: f64 = churn.map(|churn| 1.0 - lost_per_day(churn, lost_after)).product();
     of_day.powf(rollout.as_secs_f64() / DAY_S)
 }
@@ -76,7 +77,7 @@ fn closings(
     length: Duration,
 ) -> Vec<(Duration, Duration)> {
     let start = UnixMs(plan.starts_at.0.saturating_add(ms(begins)));
-    let of_it = plan.fleet.churn.iter().filter(|churn| is_of(churn, model, site));
+    let of_it = plan.fleet.churn.iter().filter(|churn| is_of(churn, &model.name, &site.name));
     let mut closed: Vec<(Duration, Duration)> = of_it
         .filter_map(|churn| if let When::Daily(hours) = churn.when { Some(hours) } else { None })
         .flat_map(|hours| hours.within(start, length))
@@ -90,6 +91,11 @@ fn closings(
         }
     }
     whole
+}
+
+/// When devices of a model and a site have power.
+pub(super) fn opening(plan: &Plan, (model, site): (&str, &str)) -> Opening {
+    Opening::of(plan.fleet.churn.iter().filter(|churn| is_of(churn, model, site)))
 }
 
 /// The longest time for which any site is closed at a stretch.
@@ -121,8 +127,8 @@ fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
 }
 
 /// Whether it happens to devices of this model and site.
-fn is_of(churn: &Churn, model: &Share, site: &Share) -> bool {
-    let is_it = |only: &Option<String>, own: &Share| only.as_ref().is_none_or(|only| *only == own.name);
+fn is_of(churn: &Churn, model: &str, site: &str) -> bool {
+    let is_it = |only: &Option<String>, own: &str| only.as_ref().is_none_or(|only| only == own);
     is_it(&churn.only_model, model) && is_it(&churn.only_site, site)
 }
 

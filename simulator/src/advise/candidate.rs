@@ -10,18 +10,44 @@ use ks_server::rollout::{
 };
 
 use super::{
-    Advised, Canary, NoAdvice, Question, background::Background, binomial::Binomial, ceil, executed, judged_as,
-    population::Population, scope, share, threshold_bp, too_late,
+    Advised, Canary, NoAdvice, Question,
+    background::Background,
+    binomial::Binomial,
+    ceil, executed, judged_as, never_lost,
+    population::Population,
+    scope, share, threshold_bp,
+    times::{Lengths, Steps},
+    too_late,
 };
 
-/// The engine evaluates a rollout at least this often.
-const EVALUATED_EVERY: Duration = Duration::from_secs(30);
 /// Bake times are multiples of this.
 const BAKE_STEP: Duration = Duration::from_mins(15);
 /// Steps of the search for the background that a policy tolerates: to less than a thousandth of the bug's rate.
 const TOLERANCE_STEPS: u32 = 10;
 /// The share of cases that a "95 %" limit covers.
 const MOST: f64 = 0.95;
+
+/// The stages of a policy, each with its bake time, and when the canary among them has shown the bug at the latest; none if a
+/// device at some site may never be lost.
+fn timed(
+    population: &Population<'_>,
+    steps: &[(u16, u32, u64)],
+    (started, canary_stage): (&[PlannedStage], usize),
+    lengths: &Lengths,
+) -> Option<(Vec<(Steps, Duration)>, Duration)> {
+    let mut above_bp = 0;
+    let stages = steps.iter().zip(started).map(|((share_bp, adds, _), started)| {
+        let all_run = Duration::from_secs(started.at_best_s);
+        let stage = population.steps((above_bp, *share_bp), executed(*adds).max(1), all_run);
+        above_bp = *share_bp;
+        let bake = ceil(lengths.bake(&stage)?, BAKE_STEP);
+        Some((stage, bake))
+    });
+    let stages = stages.collect::<Option<Vec<(Steps, Duration)>>>()?;
+    let until_canary: Vec<_> = stages.iter().take(canary_stage + 1).map(|(of, bake)| (of, *bake)).collect();
+    let found_after = lengths.found_after(&until_canary)?;
+    Some((stages, found_after))
+}
 
 pub(super) struct Candidate<'a> {
     question: &'a Question,
@@ -57,30 +83,25 @@ impl<'a> Candidate<'a> {
         let before_bp = std::iter::once(0).chain(shares.iter().copied());
         let all_at = |share_bp| population.targets_at(share_bp);
         let adds: Vec<u32> = shares.iter().zip(before_bp).map(|(own, before)| all_at(*own) - all_at(before)).collect();
-        let mut too_late_by = None;
+        let (mut too_late_by, mut is_never) = (None, false);
         for lost_after_s in population.lost_after_s() {
             let whole: Vec<_> =
                 shares.iter().zip(&adds).map(|(share_bp, adds)| (*share_bp, (*adds).max(1), 0)).collect();
             let unbaked = population.draft(&whole, None, lost_after_s);
-            let shows = population.shows_after(lost_after_s) + population.interval() * 2 + EVALUATED_EVERY * 2;
             let started = population.planned(&unbaked)?;
-            let all_run: Vec<Duration> = started.iter().map(|stage| Duration::from_secs(stage.at_best_s)).collect();
-            // The bake time begins with the outcome of the 90th of 100 devices, and the last one needs as long as any to show it.
-            let late = |all_run: &Duration| *all_run / 10 + Duration::from_secs(unbaked.confirm_window_s);
+            let canary_stage = shares.iter().position(|share_bp| *share_bp == canary.share_bp).unwrap_or(0);
+            let lengths = population.lengths(&unbaked);
+            let Some((stages, found_after)) = timed(population, &whole, (&started, canary_stage), &lengths) else {
+                is_never = true;
+                continue;
+            };
             let steps: Vec<_> = whole
                 .iter()
-                .zip(&all_run)
-                .map(|((share_bp, adds, _), all_run)| {
-                    let bake = ceil(shows + late(all_run), BAKE_STEP);
-                    (*share_bp, executed(*adds).max(1), bake.as_secs())
-                })
+                .zip(&stages)
+                .map(|((share_bp, ..), (stage, bake))| (*share_bp, stage.needed, bake.as_secs()))
                 .collect();
             let policy = population.draft(&steps, gate, lost_after_s);
             let planned = population.planned(&policy)?;
-            let canary_stage = shares.iter().position(|share_bp| *share_bp == canary.share_bp).unwrap_or(0);
-            let before: u64 = planned.iter().take(canary_stage).map(|stage| stage.at_best_s).sum();
-            let found_after =
-                Duration::from_secs(before) + all_run.get(canary_stage).copied().unwrap_or_default() + shows;
             if found_after > Duration::from_secs(question.within_s) {
                 too_late_by = Some(found_after);
                 continue;
@@ -88,7 +109,10 @@ impl<'a> Candidate<'a> {
             let devices = [first, of_group, population.devices()];
             return Ok(Self { question, canary: *canary, policy, planned, devices, canary_stage, found_after });
         }
-        Err(too_late(question, too_late_by.unwrap_or_default(), &population.fails_how()))
+        match too_late_by {
+            None if is_never => Err(never_lost()),
+            found => Err(too_late(question, found.unwrap_or_default(), &population.fails_how())),
+        }
     }
 
     /// The chance to stop a good release whose devices fail by themselves with this chance, in each group.

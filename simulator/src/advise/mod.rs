@@ -12,7 +12,9 @@ mod background;
 pub mod binomial;
 mod candidate;
 mod chances;
+mod opening;
 mod population;
+mod times;
 
 use std::time::Duration;
 
@@ -204,6 +206,14 @@ fn too_late(question: &Question, found: Duration, fails: &str) -> NoAdvice {
     );
     let help = format!("allow more time: --in {}", duration::format(ceil(found, Duration::from_hours(1))));
     NoAdvice::NoPolicy { why, help }
+}
+
+/// Whenever a device dies at some site, it may be excused until the site closes again.
+fn never_lost() -> NoAdvice {
+    NoAdvice::NoPolicy {
+        why: "a site is open for a shorter time than its devices may be silent, so that one that dies there may be excused every day: nobody can say when the bug shows".to_owned(),
+        help: "ask about another site or model (--of-site, --of-model), or rehearse a policy of your own".to_owned(),
+    }
 }
 
 /// Rounded up to a multiple of whole seconds.

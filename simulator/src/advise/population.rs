@@ -13,7 +13,13 @@ use ks_server::{
     store::rollouts::Target,
 };
 
-use super::{Group, NoAdvice, background::longest_closing, ceil};
+use super::{
+    Group, NoAdvice,
+    background::{longest_closing, opening},
+    ceil,
+    opening::Opening,
+    times::{Lengths, Part, Steps},
+};
 use crate::{
     fleet,
     scenario::{Fault, Firmware, Plan, planned_rollout, server_interval_s},
@@ -63,6 +69,7 @@ pub(super) struct Population<'a> {
     heartbeat_interval_s: u64,
     /// At which share each device enters, ascending.
     strata: BTreeMap<Stratum, Vec<u16>>,
+    group: Group,
     /// The same of those that can have the bug.
     enters_bp: Vec<u16>,
     targets: u32,
@@ -85,12 +92,7 @@ impl<'a> Population<'a> {
         for enters_bp in strata.values_mut() {
             enters_bp.sort_unstable();
         }
-        let is_own = |(model, site): &Stratum| match group {
-            Group::Fleet => true,
-            Group::Model(name) => name == model,
-            Group::Site(name) => name == site,
-        };
-        let own = strata.iter().filter(|(stratum, _)| is_own(stratum));
+        let own = strata.iter().filter(|(stratum, _)| is_of(group, stratum));
         let mut enters_bp: Vec<u16> = own.flat_map(|(_, enters_bp)| enters_bp).copied().collect();
         if enters_bp.is_empty() {
             return Err(NoAdvice::Impossible(format!("the rollout reaches no device of {group}")));
@@ -105,6 +107,7 @@ impl<'a> Population<'a> {
             targets: count(strata.values().map(Vec::len).sum()),
             last_enters_bp: strata.values().filter_map(|enters_bp| enters_bp.last()).max().copied().unwrap_or(WHOLE_BP),
             strata,
+            group: group.clone(),
         })
     }
 
@@ -146,20 +149,28 @@ impl<'a> Population<'a> {
         self.lost_after_s
     }
 
-    /// How often devices are heard.
-    pub(super) fn interval(&self) -> Duration {
-        self.plan.interval()
+    /// What takes how long in a rollout with this policy.
+    pub(super) fn lengths(&self, policy: &Policy) -> Lengths {
+        let (dies_after, is_silent) = match Symptom::of(self.firmware) {
+            Symptom::Dies(after) => (after * LATEST_TENTHS / 10, true),
+            Symptom::Silent => (Duration::ZERO, true),
+            Symptom::Reported => (Duration::ZERO, false),
+        };
+        Lengths::of(policy, self.plan.interval(), dies_after, is_silent)
     }
 
-    /// How long after its installation a device shows the bug at the latest.
-    pub(super) fn shows_after(&self, lost_after_s: u64) -> Duration {
-        // While its site is closed a silent device is excused, and its time begins again when the site opens.
-        let silence = Duration::from_secs(lost_after_s) + longest_closing(self.plan);
-        match Symptom::of(self.firmware) {
-            Symptom::Dies(after) => after * LATEST_TENTHS / 10 + silence,
-            Symptom::Silent => silence,
-            Symptom::Reported => Duration::ZERO,
+    /// The stage of those that enter above one share and up to another, as far as its times depend on it.
+    pub(super) fn steps(&self, (above_bp, share_bp): (u16, u16), needed: u32, all_run: Duration) -> Steps {
+        let mut parts: BTreeMap<(Opening, bool), u32> = BTreeMap::new();
+        for (stratum, enters_bp) in &self.strata {
+            let devices = entered(enters_bp, share_bp).saturating_sub(entered(enters_bp, above_bp));
+            if devices > 0 {
+                let kind = (opening(self.plan, (&stratum.0, &stratum.1)), is_of(&self.group, stratum));
+                *parts.entry(kind).or_default() += devices;
+            }
         }
+        let part = |((opening, can_fail), devices)| Part { opening, devices, can_fail };
+        Steps { parts: parts.into_iter().map(part).collect(), needed, all_run }
     }
 
     /// How the bug shows, as the start of a sentence.
@@ -214,6 +225,15 @@ impl<'a> Population<'a> {
             }
         }
         planned
+    }
+}
+
+/// Whether devices of this model and site can have the bug of a group.
+fn is_of(group: &Group, (model, site): &Stratum) -> bool {
+    match group {
+        Group::Fleet => true,
+        Group::Model(name) => name == model,
+        Group::Site(name) => name == site,
     }
 }
 

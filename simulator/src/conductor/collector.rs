@@ -141,7 +141,7 @@ impl Collector {
             ledger,
             judge: self.judge,
             rollouts: self.watch.seen,
-            rollout: None,
+            rollout_summaries: Vec::new(),
             violations: None,
             outages: Vec::new(),
             lasted,

@@ -105,8 +105,8 @@ pub struct RunOutcome {
     pub judge: Judge,
     /// The rollouts as they were at the end.
     pub rollouts: ObservedRollouts,
-    /// The most important rollout, in a sentence or two.
-    pub rollout: Option<RolloutSummary>,
+    /// How each rollout ended, the worst first.
+    pub rollout_summaries: Vec<RolloutSummary>,
     /// How long devices sent heartbeats, on the run's clock.
     pub lasted: Duration,
     /// It ended before its time, because nothing could change its result any more.
@@ -199,7 +199,7 @@ impl Run<'_> {
         let late = || silences.late(alive.iter(), self.time.epoch + lasted);
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
-        let rollout = collector.watch.write(self.folder, &collector.total, reviewed)?;
+        let rollout_summaries = collector.watch.write(self.folder, &collector.total, reviewed)?;
         let ending = Ending {
             plan: self.plan,
             epoch: self.time.epoch,
@@ -216,7 +216,7 @@ impl Run<'_> {
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
-        Ok(RunOutcome { rollout, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
+        Ok(RunOutcome { rollout_summaries, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

@@ -5,9 +5,11 @@
 //! and otherwise the ground truth for the device as it was when it would have got the release ([`without_gate`]).
 
 mod actions;
+mod continuation;
 mod evidence;
 mod owners;
 mod promotions;
+mod reach;
 mod stories;
 mod what_if;
 mod without_gate;
@@ -20,7 +22,7 @@ use ks_server::rollout::words;
 
 use crate::{
     churn::{Episode, Schedule},
-    device::fate::{FateEvent, FateNotes},
+    device::fate::{Fate as Did, FateEvent, FateNotes},
     fleet,
     ground_truth::{GroundTruth, InstallOutcome},
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
@@ -30,8 +32,9 @@ use crate::{
 
 pub use evidence::Confirmations;
 
+use continuation::{Continuation, Window};
 use owners::Owners;
-use without_gate::{Continuation, Window};
+use reach::Reach;
 
 /// A device that missed as many heartbeats is silent.
 const SILENT_BEATS: u32 = 3;
@@ -51,7 +54,9 @@ pub fn review(
     let truth = &GroundTruth::of(plan);
     let churn = &churn(plan, seen.epoch, lasted);
     let owners = &Owners::of(seen);
-    let with = With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after, churn, owners };
+    let reaches = &reaches(plan, seen, lasted);
+    let with =
+        With { plan, truth, epoch: seen.epoch, notes, confirmations, lasted, silent_after, churn, owners, reaches };
     let rollouts = seen.rollouts.iter().enumerate().map(|(number, (rollout, decisions))| {
         let updates = seen.updates.get(&rollout.rollout_id).map(Vec::as_slice).unwrap_or_default();
         of_rollout(&with, number, rollout, decisions, updates)
@@ -70,7 +75,22 @@ struct With<'a> {
     silent_after: Duration,
     churn: &'a Churn,
     owners: &'a Owners,
+    /// When devices could be reached that can't be always; only of a run in which it may matter.
+    reaches: &'a BTreeMap<DeviceId, Reach>,
 }
+
+/// When devices could be reached in a run, and in the time that its rollouts would have taken beyond it.
+fn reaches(plan: &Plan, seen: &ObservedRollouts, lasted: Duration) -> BTreeMap<DeviceId, Reach> {
+    if !without_gate::may_depend_on_time(plan) {
+        return BTreeMap::new();
+    }
+    let baked_s = |rollout: &ObservedRollout| rollout.policy.stages.iter().map(|stage| stage.bake_s).sum::<u64>();
+    let longest_s = seen.rollouts.iter().map(|(rollout, _)| baked_s(rollout)).max().unwrap_or(0);
+    reach::of_fleet(plan, seen.epoch, (lasted + Duration::from_secs(longest_s) + BEYOND) * 2)
+}
+
+/// How long a rollout may take beyond its bake times, if it would have gone on after the run.
+const BEYOND: Duration = Duration::from_hours(7 * 24);
 
 /// The background failures of devices that have any, up to the end of the run.
 type Churn = BTreeMap<DeviceId, Vec<Episode>>;
@@ -129,27 +149,36 @@ impl With<'_> {
     ) -> Vec<Target<'u>> {
         let firmware = self.plan.firmware.iter().find(|firmware| firmware.version == rollout.version);
         let release = (rollout.version.as_str(), firmware.map_or(0, |firmware| firmware.release_counter));
-        let mut continuation = Continuation::of(self, rollout, decisions, updates);
-        updates.iter().map(|update| self.target(update, number, release, &mut continuation)).collect()
+        let own = |update: &ObservedUpdate| {
+            let fates = self.notes.get(&update.device_id).map(|notes| notes.fates.as_slice()).unwrap_or_default();
+            self.owners.fates(release, number, &update.device_id, fates, |at| self.wall_clock(at))
+        };
+        let fates: Vec<Vec<&Did>> = updates.iter().map(own).collect();
+        let is_write = |fate: &&Did| matches!(fate.what, FateEvent::Written(_));
+        let has_written: Vec<bool> = fates.iter().map(|own| own.iter().any(is_write)).collect();
+        let continuation = Continuation::of(self, rollout, decisions, updates, &has_written);
+        let window = |number: usize, update: &ObservedUpdate| {
+            let has_written = has_written.get(number).copied().unwrap_or(false);
+            (!has_written).then(|| continuation.window(self, number, update))
+        };
+        let targets = updates.iter().zip(fates).enumerate();
+        targets.map(|(number, (update, own))| self.target(update, release.1, &own, window(number, update))).collect()
     }
 
+    /// A target with what the release did to it, and when it would have got it, if it did not.
     fn target<'u>(
         &self,
         update: &'u ObservedUpdate,
-        number: usize,
-        release: (&str, u64),
-        continuation: &mut Continuation,
+        release_counter: u64,
+        own: &[&Did],
+        window: Option<Window>,
     ) -> Target<'u> {
-        let (_, release_counter) = release;
         let notes = self.notes.get(&update.device_id);
-        let fates = notes.map(|notes| notes.fates.as_slice()).unwrap_or_default();
-        let own = self.owners.fates(release, number, &update.device_id, fates, |at| self.wall_clock(at));
         let first = |is_such: fn(FateEvent) -> bool| own.iter().find(|fate| is_such(fate.what)).map(|fate| fate.at);
         let last_written = own.iter().rev().find_map(|fate| match fate.what {
             FateEvent::Written(outcome) => Some(outcome),
             _ => None,
         });
-        let window = if last_written.is_some() { None } else { Some(continuation.window(self, update)) };
         let outcomes = match (last_written, window) {
             (Some(outcome), _) => vec![truth(outcome)],
             (None, window) => window

@@ -11,7 +11,7 @@ use ks_server::rollout::{
     policy::Gate,
 };
 
-use super::{Target, With, without_gate::evidence_at};
+use super::{Target, With, continuation::evidence_at};
 use crate::operator::{ObservedDecision, ObservedRollout};
 
 /// A promotion later than this after its bake time waited for something else. Evaluations are half a minute apart at most.

@@ -2,139 +2,22 @@
 //!
 //! A fault may look at the hour, and at where a device is, what it runs and how long it has been up. So each device is judged as it
 //! was when it would have got the release. That moment is not known exactly: it is expected as the policy's stages follow one
-//! another, and every moment at which the device may have got it gives the range.
+//! another ([`super::continuation`]), and every moment at which the device may have got it, with power and a link, gives the range.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::review::{Assumed, Fate, Range, Truth};
-use ks_server::rollout::{duration::INSTALL_S, policy::Policy, update::UpdateState};
 
-use super::{Target, With, started_at, truth};
+use super::{Target, With, continuation::Window, reach::Reach, truth};
 use crate::{
     device::fate::{Condition, FateNotes},
     ground_truth::InstallOutcome,
-    operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
-    scenario::Scope,
+    operator::ObservedUpdate,
+    scenario::{Plan, Scope},
 };
 
-/// Between the heartbeat that brings an offer and the image in its slot, about.
-const WRITTEN_AFTER: Duration = Duration::from_secs(20);
-/// A device may have got it later than expected by half of the time from the stop on, and by this.
-const LATER: Duration = Duration::from_mins(30);
 const HOUR: Duration = Duration::from_hours(1);
-
-/// When a device would have got the release, since the start of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    /// Not before: the policy does not allow it.
-    pub(super) earliest: Duration,
-    pub(super) expected: Duration,
-    pub(super) latest: Duration,
-}
-
-impl Window {
-    fn at(moment: Duration) -> Self {
-        Self { earliest: moment, expected: moment, latest: moment }
-    }
-}
-
-/// How a rollout would have gone on after the moment at which nothing more was offered.
-#[derive(Debug)]
-pub(super) struct Continuation {
-    stopped: Duration,
-    /// Since when each stage could have been offered the release, at the earliest and as expected.
-    stages: Vec<(Duration, Duration)>,
-    /// Devices of each stage that have got their moment.
-    placed: Vec<u32>,
-    /// Between two offers.
-    pace: Duration,
-    /// From an offer until the image is written.
-    written_after: Duration,
-}
-
-impl Continuation {
-    /// Of a rollout with these decisions and updates.
-    pub(super) fn of(
-        with: &With<'_>,
-        rollout: &ObservedRollout,
-        decisions: &[ObservedDecision],
-        updates: &[ObservedUpdate],
-    ) -> Self {
-        let policy = &rollout.policy;
-        let stopped_at = stopped_at(&rollout.status, decisions);
-        let stopped = stopped_at.map_or(with.lasted, |at| with.since_start(at));
-        let promoted = decisions.iter().filter(|decision| decision.decision == "promoted");
-        let promoted: Vec<UnixMs> = promoted.map(|decision| decision.at).collect();
-        let current = promoted.len();
-        let began = promoted.last().copied().or_else(|| started_at(decisions));
-        let began = began.map_or(Duration::ZERO, |at| with.since_start(at));
-        let pace = Duration::from_mins(1) / policy.starts_per_min.max(1);
-        let update = with.plan.interval() / 2 + Duration::from_secs(INSTALL_S + policy.confirm_window_s);
-        let evidence = evidence_at(with, policy, current, updates.iter());
-        let mut stages = vec![(stopped, stopped); current + 1];
-        for (number, stage) in policy.stages.iter().enumerate().skip(current) {
-            let bake = Duration::from_secs(stage.bake_s);
-            let needed = pace * stage.min_executed + update;
-            let (earliest, expected) = stages.last().copied().unwrap_or_default();
-            let next = if number == current {
-                let soonest = evidence.unwrap_or(stopped);
-                let expected = evidence.unwrap_or_else(|| stopped.max(began + needed));
-                (stopped.max(soonest + bake), stopped.max(expected + bake))
-            } else {
-                (earliest + bake, expected + needed + bake)
-            };
-            stages.push(next);
-        }
-        let placed = vec![0; stages.len()];
-        Self { stopped, stages, placed, pace, written_after: with.plan.interval() / 2 + WRITTEN_AFTER }
-    }
-
-    /// When a device that did not write the release would have got it.
-    pub(super) fn window(&mut self, with: &With<'_>, update: &ObservedUpdate) -> Window {
-        let ended = update.ended_at.map(|at| with.since_start(at));
-        if let Some(failed) = ended.filter(|_| update.state.is_failure()) {
-            return Window::at(failed);
-        }
-        let (mut earliest, began) = self.stages.get(update.stage).copied().unwrap_or((self.stopped, self.stopped));
-        let before = self.placed.get(update.stage).copied().unwrap_or(0);
-        if let Some(placed) = self.placed.get_mut(update.stage) {
-            *placed += 1;
-        }
-        let mut expected = began + self.pace * before + self.written_after;
-        if let Some(withdrawn) = ended.filter(|at| update.state == UpdateState::Withdrawn && *at < earliest) {
-            // Revoked, or taken over by another rollout: until then it was like the others.
-            (earliest, expected) = (withdrawn, withdrawn);
-        }
-        let latest = expected + expected.saturating_sub(self.stopped) / 2 + LATER;
-        Window { earliest, expected: expected.max(earliest), latest }
-    }
-}
-
-/// When a rollout offered the release to no more devices, for good; none if it still did when the run ended.
-fn stopped_at(status: &str, decisions: &[ObservedDecision]) -> Option<UnixMs> {
-    let is_end = |decision: &&ObservedDecision| matches!(decision.decision.as_str(), "aborted" | "completed");
-    let ended = decisions.iter().find(is_end);
-    let paused = || decisions.iter().rfind(|decision| status == "PAUSED" && decision.decision == "paused");
-    ended.or_else(paused).map(|decision| decision.at)
-}
-
-/// When enough devices of a stage had an outcome.
-pub(super) fn evidence_at<'u>(
-    with: &With<'_>,
-    policy: &Policy,
-    stage: usize,
-    updates: impl Iterator<Item = &'u ObservedUpdate>,
-) -> Option<Duration> {
-    let first_outcome = |update: &ObservedUpdate| {
-        let confirmed = with.confirmations.of_update(update, policy.confirm_window_s);
-        confirmed.or(update.ended_at.filter(|_| update.state.outcome().is_some()))
-    };
-    let mut outcomes: Vec<UnixMs> = updates.filter(|update| update.stage == stage).filter_map(first_outcome).collect();
-    outcomes.sort_unstable();
-    let needed = usize::try_from(policy.stages.get(stage)?.min_executed.max(1)).ok()?;
-    outcomes.get(needed - 1).map(|at| with.since_start(*at))
-}
 
 /// What a release does to a device that gets it within this time: as expected first, and then whatever else it may do.
 pub(super) fn outcomes(
@@ -155,7 +38,7 @@ pub(super) fn outcomes(
         },
     };
     let mut seen: Vec<(Vec<usize>, Truth)> = Vec::new();
-    for at in moments(with, release_counter, notes, window) {
+    for at in moments(with, release_counter, update, notes, window) {
         let now = with.wall_clock(at);
         let condition = condition_at(at, now);
         let faults = with.truth.faults_around(release_counter, &condition.subject(&update.device_id, now));
@@ -181,6 +64,7 @@ fn outcome(with: &With<'_>, release_counter: u64, device_id: &DeviceId, faults: 
 fn moments(
     with: &With<'_>,
     release_counter: u64,
+    update: &ObservedUpdate,
     notes: Option<&FateNotes>,
     Window { earliest, expected, latest }: Window,
 ) -> Vec<Duration> {
@@ -205,8 +89,15 @@ fn moments(
         moments.insert(stay.from);
         moments.extend(uptimes().filter_map(|uptime| with.since_start_of(stay.booted_at, uptime)));
     }
-    moments.retain(|at| (earliest..=latest).contains(at));
+    let reach = with.reaches.get(&update.device_id);
+    moments.extend(reach.into_iter().flat_map(Reach::returns));
+    moments.retain(|at| (earliest..=latest).contains(at) && reach.is_none_or(|reach| reach.is_on(*at)));
     std::iter::once(expected).chain(moments).collect()
+}
+
+/// Whether any release of a run has a fault for which it matters when it is installed.
+pub(super) fn may_depend_on_time(plan: &Plan) -> bool {
+    plan.firmware.iter().flat_map(|firmware| &firmware.faults).any(|fault| depends_on_time(&fault.scope))
 }
 
 /// Whether it matters for a fault when the release is installed.

@@ -7,6 +7,7 @@
     reason = "a failure here is a failed test"
 )]
 
+mod closed_sites;
 mod docs;
 mod documents;
 mod event_log;

@@ -94,11 +94,14 @@ fn an_overdue_last_stage_with_devices_still_updating_pauses() {
     let mut rollout = Rollout::new(policy);
     let stuck = seen(&[(UpdateState::Confirmed, 30), (UpdateState::Installing, 1)]);
     assert_eq!(rollout.watch(0..=longest_s, &stuck), NO_DECISION);
-    rollout.state.dark_until.insert("north".to_owned(), at(longest_s));
+    rollout.state.mark_offline(["north".to_owned()], at(longest_s));
     let paused = rollout.evaluate(longest_s + 60, &stuck);
     assert_eq!(decisions_of(&paused), ["paused"]);
-    let why =
-        format!("the last stage is not complete after {} s: 1 device still updating, 1 site offline", longest_s + 60);
+    let why = format!(
+        "the last stage is not complete after {} s: 1 device still updating, 1 site offline (north since {})",
+        longest_s + 60,
+        at(longest_s)
+    );
     assert_eq!(paused.decisions[0].why, why);
 }
 

@@ -103,7 +103,7 @@ pub(in crate::rollout) fn run(scenario: &Scenario, restarts: bool) -> Vec<Transi
             }
         }
         if random(&mut seed).is_multiple_of(16) {
-            state.dark_until.insert(SITES[(seed % 2) as usize].to_owned(), at); // as the driver does
+            state.mark_offline([SITES[(seed % 2) as usize].to_owned()], at); // as the driver does
         }
         if restarts {
             state = reread(&state);

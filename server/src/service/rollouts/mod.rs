@@ -19,6 +19,7 @@ use crate::{
     clock::ms,
     pace,
     rollout::{
+        offline::OfflineSite,
         policy::Policy,
         reading::{GateReading, read_gates},
         status::Status,
@@ -69,11 +70,13 @@ pub struct Rollout {
     pub(crate) late_failures: u32,
     /// Sites that are entirely offline, and until when their devices' silence is not counted as failure.
     pub(crate) dark_sites: BTreeMap<String, UnixMs>,
+    /// Of these, the sites that are offline now: since when, until when at the most, and how many devices are not judged there.
+    pub(crate) offline_sites: Vec<OfflineSite>,
     pub(crate) policy: Policy,
 }
 
 impl Rollout {
-    fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>) -> Self {
+    fn of(record: RolloutRecord, tally: &Tally, versions: Vec<(String, u64)>, now: UnixMs) -> Self {
         let RolloutRecord { rollout_id, release, policy, state, created_at, .. } = record;
         let counts = |stage: Option<usize>| {
             let mut counts = BTreeMap::new();
@@ -103,6 +106,7 @@ impl Rollout {
             evidence_at: state.evidence_at,
             watched_until: state.watch_ends_at(&policy),
             late_failures: state.watch.as_ref().map_or(0, |watch| watch.late(failed(tally))),
+            offline_sites: if state.is_closed { Vec::new() } else { state.offline_sites(tally, now) },
             dark_sites: state.dark_until,
             policy,
         }
@@ -166,7 +170,7 @@ pub fn show(
 ) -> Result<Rollout, StoreError> {
     let silent_before = pace::suspect_before(now, ms(heartbeat_interval));
     let (tally, versions) = (store.tally(record.row, silent_before)?, store.versions(record.row)?);
-    Ok(Rollout::of(record, &tally, versions))
+    Ok(Rollout::of(record, &tally, versions, now))
 }
 
 /// The decisions of a rollout after a row, oldest first; none if the rollout is unknown.

@@ -112,9 +112,14 @@ pub fn an_offline_site_is_excused_after_completion(store: &mut impl Store, reade
     let devices = [("KS-1", "n"), ("KS-2", "n"), ("KS-3", "n"), ("KS-4", "s"), ("KS-5", "s"), ("KS-6", "s")];
     let rollout = completed(store, reader, &devices);
     let south = ["KS-4", "KS-5", "KS-6"];
-    assert_eq!(live(store, &south, 1..=180), [""; 0]);
+    assert_eq!(live(store, &south, 1..=62), [""; 0], "an hour of silence is allowed");
+    assert_eq!(live(store, &south, 63..=180), ["alert"], "what is not judged is said, once");
     assert_eq!(states(reader, rollout), [S::Confirmed; 6]);
-    assert!(stored(reader, "r1").state.dark_until.contains_key("n"));
+    let State { dark_since, dark_until, .. } = stored(reader, "r1").state;
+    assert_eq!((dark_since["n"], dark_until["n"]), (minutes(3), minutes(180)));
+    let decided = reader.decisions(rollout, 0, 99).unwrap();
+    let said = format!("3 of 3 devices with the release at n since {};", minutes(3));
+    assert!(decided.iter().any(|decision| decision.what == "alert" && decision.why.contains(&said)), "{decided:?}");
     // Then the other site as well: that is no network outage.
     assert!(live(store, &[], 181..=245).contains(&"alert"));
     assert_eq!(states(reader, rollout)[3..], [S::Lost; 3]);

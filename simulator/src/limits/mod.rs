@@ -1,8 +1,9 @@
 //! Limits that are tried before they are turned on: which settings are varied, what the server says of them, and the same seeded
-//! traffic against each.
+//! traffic against each. The [`oracle`] predicts what limits have to do.
 
 mod asked;
 mod configurations;
+pub mod oracle;
 mod settings;
 mod sweep;
 

@@ -39,6 +39,14 @@ pub enum Metric {
     RegisterP99Ms,
     /// Devices that are registered at the end.
     DevicesRegistered,
+    /// Requests that a limit refused and had to let through.
+    LimitsFalselyRefused,
+    /// Requests that limits let through and one had to refuse.
+    LimitsFalselyAdmitted,
+    /// Requests that a limit refused and had to refuse.
+    LimitsRightlyRefused,
+    /// Requests of which the model of the limits can't know.
+    LimitsUndecidable,
     /// Requests of adversaries with a conclusive result; not those that met a rate limit or got no answer.
     AttacksAttempts,
     /// Requests of adversaries that were accepted.
@@ -280,6 +288,34 @@ static NAMED: [Named; 46] = [
         "requests",
         Known::OfWholeRun,
         "requests of honest devices in whose name a `forger` or a `cloned_key` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
+    ),
+    named(
+        Metric::LimitsFalselyRefused,
+        "limits.falsely_refused",
+        "requests",
+        Known::AfterEnd,
+        "requests that a rate limit refused and had to let through, or refused with a wrong time to wait, by an independent model of the configured limits. No sample in a load run; in a rehearsal any fails the run in any case, as an invariant",
+    ),
+    named(
+        Metric::LimitsFalselyAdmitted,
+        "limits.falsely_admitted",
+        "requests",
+        Known::AfterEnd,
+        "requests that were let through and that a limit had to refuse, likewise",
+    ),
+    named(
+        Metric::LimitsRightlyRefused,
+        "limits.rightly_refused",
+        "requests",
+        Known::AfterEnd,
+        "requests that a limit refused as it had to; no sample in a load run",
+    ),
+    named(
+        Metric::LimitsUndecidable,
+        "limits.undecidable",
+        "requests",
+        Known::AfterEnd,
+        "requests of which the model can't know, because what a limit had been charged before was cut off by a fault; no sample in a load run",
     ),
     named(
         Metric::AttacksAttempts,

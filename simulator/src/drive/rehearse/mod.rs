@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
     invariants::Witness,
+    limits::oracle::{SitePrefixes, Values},
     link::{in_process::InProcess, witnessed::Witnessed},
     number::counted,
     operator::AnswerTimeouts,
@@ -194,9 +195,10 @@ async fn play(
     console: &mut Console,
 ) -> Result<RunOutcome, Failure> {
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
-    let witness = Arc::new(Witness::at_the_start());
+    let prefixes = SitePrefixes { ipv4: config.site_prefixes.ipv4, ipv6: config.site_prefixes.ipv6 };
+    let witness = Arc::new(Witness::at_the_start(prefixes));
     let reached = InProcess::down();
-    let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), plan.starts_at));
+    let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));
     server.start().await.map_err(Failure::Server)?;
     let way = Way {
         network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
@@ -209,6 +211,8 @@ async fn play(
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
+    let limits = setup.operator.limits().await.map_err(|error| Failure::Server(error.to_string()))?;
+    witness.oracle().in_force(Values::observed(&limits));
     let (begun, devices) = setup.begin(plan.starts_at);
     let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();

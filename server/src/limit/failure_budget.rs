@@ -28,17 +28,11 @@ impl<K: Ord> FailureBudget<K> {
 
     /// Spends one failure; an empty budget stays empty.
     pub fn spend(&self, meter: Meter, subject: K) {
-        let mut spent = self.spent();
-        if spent.len() >= SUBJECTS_MAX {
-            spent.retain(|_, budget| !budget.is_fresh(meter));
-        }
-        if spent.len() >= SUBJECTS_MAX {
-            return; // an attack from so many subjects is not stopped one by one
-        }
-        let _ = spent.entry(subject).or_default().spend(meter); // an empty budget stays empty
+        let _ = self.try_spend(meter, subject);
     }
 
-    /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited.
+    /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited: an attack from so many
+    /// subjects is not stopped one by one.
     pub fn try_spend(&self, meter: Meter, subject: K) -> Option<u64> {
         let mut spent = self.spent();
         if spent.len() >= SUBJECTS_MAX && !spent.contains_key(&subject) {

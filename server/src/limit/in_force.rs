@@ -141,6 +141,9 @@ impl Limits {
         self.now.rcu(|old| {
             let next = |(spec, old): (&Spec, &InForce)| {
                 let new = InForce::new(spec, values.get(spec.limit));
+                if (new.rate, new.mode) == (old.rate, old.mode) {
+                    return *old;
+                }
                 InForce { since_us: now_us, granted_before: old.meter(now_us).granted, ..new }
             };
             TABLE.iter().zip(old.iter()).map(next).collect::<Vec<_>>()

@@ -25,6 +25,7 @@ use crate::{
     device::exchange::MessageType,
     device::pending::PendingPeriod,
     ledger::StoredCommand,
+    limits::oracle::SitePrefixes,
     measure::Score,
     operator::{ObservedDecision, ObservedRollout},
     rollout_monitor,

@@ -31,9 +31,11 @@ impl Limit {
 
     /// What it has granted since the server's start.
     pub(super) fn granted(&self, now_us: u64) -> u64 {
-        let since_us = u128::from(now_us.saturating_sub(self.changed_us));
-        let since = since_us * u128::from(self.value.per_min) / 1_000;
-        self.granted_by_then.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+        let (since_us, per_min) = (now_us.saturating_sub(self.changed_us), self.value.per_min);
+        let since = since_us.checked_mul(per_min).map(|product| product / 1_000).unwrap_or_else(|| {
+            u64::try_from(u128::from(since_us) * u128::from(per_min) / 1_000).unwrap_or(u64::MAX)
+        });
+        self.granted_by_then.saturating_add(since)
     }
 
     /// What may be owed beyond what was granted.
@@ -48,6 +50,9 @@ impl Limit {
 
     /// The time in which so much is granted, in microseconds, rounded up.
     fn time_us(&self, amount: u64) -> u64 {
+        if amount == 0 {
+            return 0;
+        }
         let us = (u128::from(amount) * 1_000).div_ceil(u128::from(self.value.per_min));
         u64::try_from(us).unwrap_or(u64::MAX)
     }

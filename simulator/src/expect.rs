@@ -364,7 +364,15 @@ mod tests {
         }
         let (total, ledger) = (Measurements::default(), Ledger::default());
         (
-            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default(), limit_verdicts: None }).0.remove(0),
+            judge
+                .finish(Final {
+                    total: &total,
+                    ledger: &ledger,
+                    rollouts: &ObservedRollouts::default(),
+                    limit_verdicts: None,
+                })
+                .0
+                .remove(0),
             aborted_at,
         )
     }
@@ -420,7 +428,12 @@ mod tests {
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
             let (total, ledger) = (Measurements::default(), Ledger::default());
             judge
-                .finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default(), limit_verdicts: None })
+                .finish(Final {
+                    total: &total,
+                    ledger: &ledger,
+                    rollouts: &ObservedRollouts::default(),
+                    limit_verdicts: None,
+                })
                 .0
                 .remove(0)
                 .actual
@@ -438,8 +451,12 @@ mod tests {
         crate::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) =
-            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default(), limit_verdicts: None });
+        let (_, doubts) = judge.finish(Final {
+            total: &total,
+            ledger: &ledger,
+            rollouts: &ObservedRollouts::default(),
+            limit_verdicts: None,
+        });
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 

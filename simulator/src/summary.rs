@@ -50,8 +50,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = resources::generator(total, &played.steady.0, about.resources);
     let limit_verdicts = played.limit_verdicts.as_ref();
-    let (expectations, late) =
-        played.judge.finish(Final { total, ledger, rollouts: &played.rollouts, limit_verdicts });
+    let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts, limit_verdicts });
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);

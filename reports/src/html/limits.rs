@@ -10,14 +10,8 @@ pub(super) fn of(summary: &Summary) -> String {
     let LimitVerdicts { rightly_admitted, all, by_limit } = verdicts;
     let mut rows: Vec<String> = by_limit.iter().map(|(name, counts)| row(name, None, *counts)).collect();
     rows.push(row("all limits", Some(*rightly_admitted), *all));
-    let columns = [
-        "Limit",
-        "#Rightly admitted",
-        "#Rightly refused",
-        "#Falsely refused",
-        "#Falsely admitted",
-        "#Undecidable",
-    ];
+    let columns =
+        ["Limit", "#Rightly admitted", "#Rightly refused", "#Falsely refused", "#Falsely admitted", "#Undecidable"];
     let body = table("cards", "Verdicts of limits", &columns, &rows);
     section(
         "",

@@ -219,7 +219,16 @@ impl Run<'_> {
         let limit_verdicts = self.run_context.witness.as_ref().map(|witness| witness.oracle().matrix().into());
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
-        Ok(RunOutcome { rollout, violations, late_devices, limits, limit_verdicts, outages, unjudged: stop_timeout.lost, ..played })
+        Ok(RunOutcome {
+            rollout,
+            violations,
+            late_devices,
+            limits,
+            limit_verdicts,
+            outages,
+            unjudged: stop_timeout.lost,
+            ..played
+        })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

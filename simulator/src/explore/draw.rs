@@ -170,7 +170,8 @@ impl Generated {
                 self.line(&format!("RATE_LIMIT_{name}_MODE = \"{mode}\""));
             }
         }
-        let others = ["ADDRESS_FAILURES", "EXPENSIVE_FAILURES", "NEW_DEVICE_FAILURES", "DEVICE_PAIR_FAILURES", "DEVICE"];
+        let others =
+            ["ADDRESS_FAILURES", "EXPENSIVE_FAILURES", "NEW_DEVICE_FAILURES", "DEVICE_PAIR_FAILURES", "DEVICE"];
         for name in others {
             if random.in_100(10) {
                 let mode = random.of(&["shadow", "off"]);

@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
 };
 
 use http_body_util::BodyExt;

@@ -195,7 +195,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-static NAMED: [Named; 46] = [
+static NAMED: [Named; 50] = [
     named(
         Metric::Errors,
         "errors",

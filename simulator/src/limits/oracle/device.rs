@@ -101,8 +101,14 @@ mod tests {
         let mut device = Device::default();
         device.kept.exactly(Sequence::new(7, 5_000));
         let is_next = |boot_epoch, seq| device.is_next(Sequence::new(boot_epoch, seq));
-        assert_eq!([is_next(7, 5_000), is_next(7, 5_001), is_next(7, 6_024), is_next(7, 6_025)], [false, true, true, false].map(Some));
-        assert_eq!([is_next(6, 9_000), is_next(8, 0), is_next(23, 1_024), is_next(23, 1_025), is_next(24, 1)], [false, true, true, false, false].map(Some));
+        assert_eq!(
+            [is_next(7, 5_000), is_next(7, 5_001), is_next(7, 6_024), is_next(7, 6_025)],
+            [false, true, true, false].map(Some)
+        );
+        assert_eq!(
+            [is_next(6, 9_000), is_next(8, 0), is_next(23, 1_024), is_next(23, 1_025), is_next(24, 1)],
+            [false, true, true, false, false].map(Some)
+        );
     }
 
     #[test]

@@ -53,7 +53,6 @@ impl Matrix {
     pub fn of(&self, limit: LimitName, comparison: Comparison) -> u64 {
         self.by_limit.get(&(limit, comparison)).copied().unwrap_or(0)
     }
-
 }
 
 impl From<&Matrix> for LimitVerdicts {

@@ -68,7 +68,15 @@ impl Oracle {
         let retry_after_s = if let Answer::Refused(refused) = answer { refused.retry_after_s } else { None };
         let is_of_admission = matches!(
             code,
-            Some(C::Malformed | C::TooLarge | C::UnknownDevice | C::Revoked | C::KeyMismatch | C::BadSignature | C::StaleSequence)
+            Some(
+                C::Malformed
+                    | C::TooLarge
+                    | C::UnknownDevice
+                    | C::Revoked
+                    | C::KeyMismatch
+                    | C::BadSignature
+                    | C::StaleSequence
+            )
         );
         let is_disk = code == Some(C::Overloaded) && retry_after_s.is_some_and(|wait_s| wait_s >= NEARLY_FULL_S);
         if ticket.in_handler.is_none() && is_of_admission {
@@ -234,8 +242,7 @@ impl Oracle {
                 State::Unsure { .. } => budget.perhaps_charge(bytes, &of_bytes, now_us),
             }
         }
-        for (budget, (limit, count)) in
-            [(&mut device.owes.log_bytes, of_lines), (&mut device.owes.punches, of_punches)]
+        for (budget, (limit, count)) in [(&mut device.owes.log_bytes, of_lines), (&mut device.owes.punches, of_punches)]
         {
             if limit.is_on() && count > 0 && ticket.counted == State::Left {
                 budget.charge(count, &limit, now_us);
@@ -280,11 +287,9 @@ fn wrong_wait(refusal: &Refusal, sent: &Sent<'_>, retry_after_s: Option<u64>) ->
     let limit = refusal.limit.as_str();
     match retry_after_s {
         Some(given) if range.contains(&given) => None,
-        Some(given) => Some(format!(
-            "was asked by {limit} to wait {given} s; it had to be {} to {} s",
-            range.start(),
-            range.end()
-        )),
+        Some(given) => {
+            Some(format!("was asked by {limit} to wait {given} s; it had to be {} to {} s", range.start(), range.end()))
+        }
         None => Some(format!("was refused by {limit} without a time to wait")),
     }
 }

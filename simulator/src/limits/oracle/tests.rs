@@ -29,12 +29,7 @@ fn refused(code: C) -> Answer {
 }
 
 fn limited(by: LimitName, retry_after_s: u64) -> Answer {
-    Answer::Refused(Refused {
-        code: C::RateLimited,
-        retry_after_s: Some(retry_after_s),
-        limit: Some(by),
-        kept: None,
-    })
+    Answer::Refused(Refused { code: C::RateLimited, retry_after_s: Some(retry_after_s), limit: Some(by), kept: None })
 }
 
 fn origin(last: u8) -> Origin {
@@ -74,10 +69,13 @@ fn a_devices_third_request_of_a_burst_of_two_has_to_wait_a_second() {
     ask(&mut oracle, 7 * S, "KS-1", 15, limited(LimitName::DeviceRequests, 1));
     assert_eq!(counts(&oracle), [3, 2, 1, 1, 0]);
     let what: Vec<&str> = oracle.wrong().iter().map(|wrong| wrong.what.as_str()).collect();
-    assert_eq!(what, [
-        "KS-1 from 203.0.113.1: /heartbeat was let through; device_requests was used up",
-        "KS-1 from 203.0.113.1: /heartbeat was refused by device_requests; no limit was used up",
-    ]);
+    assert_eq!(
+        what,
+        [
+            "KS-1 from 203.0.113.1: /heartbeat was let through; device_requests was used up",
+            "KS-1 from 203.0.113.1: /heartbeat was refused by device_requests; no limit was used up",
+        ]
+    );
     assert_eq!(oracle.matrix().of(LimitName::DeviceRequests, Comparison::FalselyRefused), 1);
 }
 

@@ -77,6 +77,17 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_goes_on_charging_those_that_it_knows() {
+        let (rate, budget) = (Rate { per_min: 1, burst: 2 }, FailureBudget::default());
+        for number in 0..u32::try_from(SUBJECTS_MAX).unwrap() {
+            budget.spend(rate.meter(0), number);
+        }
+        assert_eq!(budget.wait_us(rate.meter(0), &7), None, "one is left");
+        budget.spend(rate.meter(0), 7);
+        assert_eq!(budget.wait_us(rate.meter(0), &7), Some(60_000_000));
+    }
+
+    #[test]
     fn a_full_table_limits_those_that_it_knows() {
         let (rate, budget) = (Rate { per_min: 1, burst: 1 }, FailureBudget::default());
         for number in 0..u32::try_from(SUBJECTS_MAX).unwrap() {

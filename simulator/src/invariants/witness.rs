@@ -111,6 +111,14 @@ impl Witness {
         self.oracle().arrived(self.at_us(Instant::now()), origin, sent, hint)
     }
 
+    /// A device's request has reached the server, which could not answer it at once.
+    pub fn arrives_and_waits(&self, origin: Origin, sent: &Sent<'_>, hint: Option<usize>) -> Ticket {
+        let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
+        let mut ticket = oracle.arrived(at_us, origin, sent, hint);
+        oracle.waits(&mut ticket, sent);
+        ticket
+    }
+
     /// The server answers it.
     pub fn answers(&self, ticket: Ticket, sent: &Sent<'_>, answer: Answer) {
         self.oracle().answered(ticket, self.at_us(Instant::now()), sent, answer);

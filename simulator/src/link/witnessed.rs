@@ -96,8 +96,13 @@ async fn noticing<T>(mut work: Pin<Box<dyn Future<Output = T> + '_>>, mut waits:
 }
 
 impl WitnessedLink {
-    fn arrives<'a>(&'a self, sent: Sent<'a>) -> Pending<'a> {
-        let ticket = self.witness.arrives(self.origin, &sent, self.last_device.get());
+    /// A request in the server's hands, after what `notice` tells the witness.
+    fn pending<'a>(
+        &'a self,
+        sent: Sent<'a>,
+        notice: impl FnOnce(&Witness, Origin, &Sent<'_>, Option<usize>) -> Ticket,
+    ) -> Pending<'a> {
+        let ticket = notice(&self.witness, self.origin, &sent, self.last_device.get());
         self.last_device.set(ticket.device().or(self.last_device.get()));
         Pending { witness: &self.witness, sent, ticket: Some(ticket) }
     }
@@ -107,7 +112,7 @@ impl WitnessedLink {
         let document = if endpoint == Endpoint::Artifact { document_in(request.headers()) } else { None };
         let sent = Sent::of(endpoint, document.as_deref().unwrap_or(body));
         let call = self.link.call(request);
-        let mut pending = self.arrives(sent);
+        let mut pending = self.pending(sent, Witness::arrives);
         let answer = noticing(call, || pending.waits()).await?;
         if (200..300).contains(&answer.status) {
             pending.answered(Answer::Accepted(Stored::by(&sent, &answer.body)));
@@ -149,8 +154,7 @@ impl Link for WitnessedLink {
 
     fn hand<'a>(&'a self, beat: &'a Heartbeat, key: &'a PublicKey) -> Option<HandedBeat<'a>> {
         let handed = self.link.hand(beat, key)?;
-        let mut pending = self.arrives(Sent::value(beat));
-        pending.waits();
+        let pending = self.pending(Sent::value(beat), Witness::arrives_and_waits);
         Some(Box::pin(async move {
             let answer = handed.await?;
             pending.answered(match &answer.0 {

@@ -281,6 +281,7 @@ count = 2
 interval = "1s"
 [[adversary]]
 kind = "faulty_device"
+count = 1
 interval = "1s"
 [[expect]]
 metric = "limits.rightly_refused"

@@ -55,7 +55,7 @@ pub(super) struct VirtualServer {
 }
 
 impl VirtualServer {
-    /// A server that is down. Make it on the runtime whose timer it follows, when its clock shows the plan's start. `witness` is told
+    /// A server that is down. Make it on the runtime whose timer it follows, when its clock shows the plan's start. `witness` notes
     /// when it starts.
     pub(super) fn new(config: Config, plan: &Plan, network: InProcess, witness: Arc<Witness>) -> Self {
         let (root_seed, epoch) = (plan.seed, plan.starts_at);

@@ -1,8 +1,8 @@
 //! The oracle of rate limits: an independent model of the data plane's limits, written from docs/rate-limits.md, that predicts the
 //! verdict on each request. It shares no code with the server's limiter.
 //!
-//! Pure: it is told of each request as it reaches the server, of whether the server is still working on it, and of its answer, in the
-//! order in which they happen; times are parameters. What limits can't know (whether a signature is valid, a pair new, a line stored)
+//! Pure: it gets each request as it reaches the server, whether the server has to wait for something, and the answer, in the order in
+//! which they happen; times are parameters. What limits can't know (whether a signature is valid, a pair new, a line stored)
 //! it takes from the answer. Steps as numbered in docs/rate-limits.md: [`ask`] has steps 2 to 7, [`settle`] what is charged.
 
 mod ask;

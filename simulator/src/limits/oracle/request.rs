@@ -1,4 +1,4 @@
-//! What the oracle is told of a request and of its answer: facts of the protocol, none of the limiter.
+//! What the oracle gets to know of a request and of its answer: facts of the protocol, none of the limiter.
 
 use hyper::{HeaderMap, Method};
 use ks_protocol::{

@@ -1,4 +1,4 @@
-//! Whom a budget belongs to: addresses, networks of sites, and tables of them that are bounded.
+//! What a budget belongs to: addresses, networks of sites, and tables of them that are bounded.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -38,6 +38,7 @@ const SUITE: &[(&str, &str)] = &[
     ("rehearse", "scenarios/reconnect-storm-with-jitter.toml"),
     ("rehearse", "scenarios/victim-named.toml"),
     ("rehearse", "scenarios/mad-device.toml"),
+    ("rehearse", "scenarios/limits-at-work.toml"),
     ("rehearse", "scenarios/botnet.toml"),
     ("rehearse", "scenarios/slow-leak.toml"),
     ("rehearse", "scenarios/window-edges.toml"),

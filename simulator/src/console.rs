@@ -158,14 +158,7 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     if let Some(latency) = summary.latency_ms.get("heartbeat") {
         text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
     }
-    if let Some(verdicts) = &summary.limit_verdicts {
-        let VerdictCounts { rightly_refused, falsely_refused, falsely_admitted, undecidable } = verdicts.all;
-        text += &format!(
-            "  limits: {} rightly admitted, {} rightly refused, {falsely_refused} falsely refused, {falsely_admitted} falsely admitted, {undecidable} undecidable\n",
-            grouped(verdicts.rightly_admitted),
-            grouped(rightly_refused),
-        );
-    }
+    text += &limits(summary);
     let ledger = &summary.ledger;
     if ledger.reconciled {
         text += &format!(
@@ -200,6 +193,17 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         }
     }
     text.trim_end().to_owned()
+}
+
+/// What limits did against what they had to do; nothing where no model predicted anything.
+fn limits(summary: &Summary) -> String {
+    let Some(verdicts) = &summary.limit_verdicts else { return String::new() };
+    let VerdictCounts { rightly_refused, falsely_refused, falsely_admitted, undecidable } = verdicts.all;
+    format!(
+        "  limits: {} rightly admitted, {} rightly refused, {falsely_refused} falsely refused, {falsely_admitted} falsely admitted, {undecidable} undecidable\n",
+        grouped(verdicts.rightly_admitted),
+        grouped(rightly_refused),
+    )
 }
 
 /// Why a run did not pass and how to repeat it: all that a quiet run prints.

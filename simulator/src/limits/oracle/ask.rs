@@ -98,10 +98,10 @@ impl Oracle {
         if !device.has_stored
             && let Said::Refused { .. } = said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us))
         {
-            return match device.may_have_stored {
-                true => Asked::Unsure(LimitName::NewDeviceFailures),
-                false => Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal }),
-            };
+            if device.may_have_stored {
+                return Asked::Unsure(LimitName::NewDeviceFailures);
+            }
+            return Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
         }
         Asked::PassedBySign
     }

@@ -32,10 +32,10 @@ impl Limit {
     /// What it has granted since the server's start.
     pub(super) fn granted(&self, now_us: u64) -> u64 {
         let (since_us, per_min) = (now_us.saturating_sub(self.changed_us), self.value.per_min);
-        let since = since_us
-            .checked_mul(per_min)
-            .map(|product| product / 1_000)
-            .unwrap_or_else(|| u64::try_from(u128::from(since_us) * u128::from(per_min) / 1_000).unwrap_or(u64::MAX));
+        let since = match since_us.checked_mul(per_min) {
+            Some(product) => product / 1_000,
+            None => u64::try_from(u128::from(since_us) * u128::from(per_min) / 1_000).unwrap_or(u64::MAX),
+        };
         self.granted_by_then.saturating_add(since)
     }
 

@@ -35,6 +35,7 @@ impl Last {
 
 /// What the oracle knows of one device.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Device {
     /// An operator has revoked it, and the server has answered so.
     pub(super) is_revoked: bool,

@@ -16,7 +16,7 @@ mod subjects;
 mod tests;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
@@ -139,8 +139,8 @@ impl Oracle {
 
     /// The server knows this device from now on.
     pub fn imported(&mut self, device_id: &str) {
-        if !self.names.contains_key(device_id) {
-            self.names.insert(device_id.to_owned(), self.devices.len());
+        if let Entry::Vacant(place) = self.names.entry(device_id.to_owned()) {
+            place.insert(self.devices.len());
             self.devices.push((device_id.to_owned(), Device::default()));
         }
     }

@@ -77,7 +77,7 @@ mod tests {
         let prefixes = SitePrefixes { ipv4: 24, ipv6: 56 };
         let of = |address: &str| {
             let Origin { address, site } = Origin::of(address.parse().unwrap(), prefixes);
-            [address, site].map(|address| address.to_string())
+            [address.to_string(), site.to_string()]
         };
         assert_eq!(of("203.0.113.9"), ["203.0.113.9", "203.0.113.0"]);
         assert_eq!(of("::ffff:203.0.113.9"), ["203.0.113.9", "203.0.113.0"]);

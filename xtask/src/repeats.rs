@@ -37,15 +37,18 @@ impl Elsewhere {
         Self { around }
     }
 
-    /// Rehearses a scenario with `fleet`, here and elsewhere; fails unless both pass with the same event log.
-    pub(crate) fn repeats(&self, fleet: &str, scenario: &str, out: &str) -> Result<(), Failed> {
-        let failed = |error: std::io::Error| Failed(format!("cannot rehearse {scenario} elsewhere: {error}"));
+    /// Runs a rehearsal's command line with `fleet`, here and elsewhere; fails unless both pass with the same event log.
+    pub(crate) fn repeats(&self, fleet: &str, command: &[&str], out: &str) -> Result<(), Failed> {
+        let shown = command.join(" ");
+        let failed = |error: std::io::Error| Failed(format!("`{shown}` cannot run elsewhere: {error}"));
         let temporary = root().join(ELSEWHERE).join("tmp");
         std::fs::create_dir_all(&temporary).map_err(failed)?;
         let again = format!("{ELSEWHERE}/run");
         let mut elsewhere = Command::new("env")
             .args(&self.around)
-            .args([fleet, "rehearse", scenario, "--quiet", "--out", &again])
+            .arg(fleet)
+            .args(command)
+            .args(["--quiet", "--out", &again])
             .current_dir(root())
             .envs([("TZ", "Pacific/Kiritimati"), ("HOSTNAME", "elsewhere"), ("LANG", "C")])
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -53,15 +56,15 @@ impl Elsewhere {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let here = shell::run(fleet, &["rehearse", scenario, "--out", out]);
+        let here = shell::run(fleet, &[command, &["--out", out]].concat());
         let there = elsewhere.wait().map_err(failed)?;
         here?;
         if !there.success() {
-            return Err(Failed(format!("{scenario} passes here, and elsewhere it ended with {there}")));
+            return Err(Failed(format!("`{shown}` passes here, and elsewhere it ended with {there}")));
         }
         let (one, other) = (hash(&root().join(out))?, hash(&root().join(&again))?);
         if one != other {
-            return Err(Failed(format!("{scenario} does not repeat: its event log is {one} here, {other} elsewhere")));
+            return Err(Failed(format!("`{shown}` does not repeat: its event log is {one} here, {other} elsewhere")));
         }
         say("  repeats elsewhere, byte for byte");
         Ok(())

@@ -7,44 +7,54 @@ use crate::{
     steps::Steps,
 };
 
-/// Each scenario with its command: `rehearse` where only the server's decisions matter, which takes seconds; `run`, over sockets
-/// in real time, where sockets, processes or load matter.
-const SUITE: &[(&str, &str)] = &[
-    ("rehearse", "scenarios/first-light.toml"),
-    ("rehearse", "scenarios/revoked-device.toml"),
-    ("run", "scenarios/forged-and-replayed.toml"),
-    ("rehearse", "scenarios/flooded-neighbor.toml"),
-    ("rehearse", "scenarios/commands.toml"),
-    ("rehearse", "scenarios/otrt-race.toml"),
-    ("rehearse", "scenarios/revoke-under-load.toml"),
-    ("run", "scenarios/rotate-server-key.toml"),
-    ("rehearse", "scenarios/device-key-compromise.toml"),
-    ("rehearse", "scenarios/offline-for-a-week.toml"),
-    ("run", "scenarios/command-fanout.toml"),
-    ("rehearse", "scenarios/attendance-rush.toml"),
-    ("rehearse", "scenarios/canary-good-release.toml"),
-    ("rehearse", "scenarios/canary-2pct-brick.toml"),
-    ("rehearse", "scenarios/canary-late-failure.toml"),
-    ("rehearse", "scenarios/late-failures-after-completion.toml"),
-    ("rehearse", "scenarios/canary-one-model.toml"),
-    ("rehearse", "scenarios/lying-firmware.toml"),
-    ("rehearse", "scenarios/site-outage-during-canary.toml"),
-    ("rehearse", "scenarios/background-failures.toml"),
-    ("rehearse", "scenarios/firmware-rollback.toml"),
-    ("rehearse", "scenarios/abort-and-roll-back.toml"),
-    ("run", "scenarios/download-storm.toml"),
-    ("rehearse", "scenarios/behind-one-nat.toml"),
-    ("rehearse", "scenarios/reconnect-storm-in-step.toml"),
-    ("rehearse", "scenarios/reconnect-storm-with-jitter.toml"),
-    ("rehearse", "scenarios/victim-named.toml"),
-    ("rehearse", "scenarios/mad-device.toml"),
-    ("rehearse", "scenarios/limits-at-work.toml"),
-    ("rehearse", "scenarios/botnet.toml"),
-    ("rehearse", "scenarios/slow-leak.toml"),
-    ("rehearse", "scenarios/window-edges.toml"),
-    ("rehearse", "scenarios/shift-start.toml"),
-    ("rehearse", "scenarios/restart-in-a-flood.toml"),
-    ("rehearse", "scenarios/firmware-day.toml"),
+/// How a scenario of the suite is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Over sockets in real time: where sockets, processes or load matter.
+    Load,
+    /// Under the virtual clock, where only the server's decisions matter.
+    Rehearsal,
+    /// The same with modelled signatures: long ones, where only what the rollout decides matters.
+    Modelled,
+}
+
+/// Each scenario, and how it is run.
+const SUITE: &[(How, &str)] = &[
+    (How::Rehearsal, "scenarios/first-light.toml"),
+    (How::Rehearsal, "scenarios/revoked-device.toml"),
+    (How::Load, "scenarios/forged-and-replayed.toml"),
+    (How::Rehearsal, "scenarios/flooded-neighbor.toml"),
+    (How::Rehearsal, "scenarios/commands.toml"),
+    (How::Rehearsal, "scenarios/otrt-race.toml"),
+    (How::Rehearsal, "scenarios/revoke-under-load.toml"),
+    (How::Load, "scenarios/rotate-server-key.toml"),
+    (How::Rehearsal, "scenarios/device-key-compromise.toml"),
+    (How::Modelled, "scenarios/offline-for-a-week.toml"),
+    (How::Load, "scenarios/command-fanout.toml"),
+    (How::Rehearsal, "scenarios/attendance-rush.toml"),
+    (How::Modelled, "scenarios/canary-good-release.toml"),
+    (How::Modelled, "scenarios/canary-2pct-brick.toml"),
+    (How::Modelled, "scenarios/canary-late-failure.toml"),
+    (How::Modelled, "scenarios/late-failures-after-completion.toml"),
+    (How::Modelled, "scenarios/canary-one-model.toml"),
+    (How::Rehearsal, "scenarios/lying-firmware.toml"),
+    (How::Modelled, "scenarios/site-outage-during-canary.toml"),
+    (How::Modelled, "scenarios/background-failures.toml"),
+    (How::Modelled, "scenarios/firmware-rollback.toml"),
+    (How::Modelled, "scenarios/abort-and-roll-back.toml"),
+    (How::Load, "scenarios/download-storm.toml"),
+    (How::Rehearsal, "scenarios/behind-one-nat.toml"),
+    (How::Rehearsal, "scenarios/reconnect-storm-in-step.toml"),
+    (How::Rehearsal, "scenarios/reconnect-storm-with-jitter.toml"),
+    (How::Rehearsal, "scenarios/victim-named.toml"),
+    (How::Rehearsal, "scenarios/mad-device.toml"),
+    (How::Modelled, "scenarios/limits-at-work.toml"),
+    (How::Rehearsal, "scenarios/botnet.toml"),
+    (How::Rehearsal, "scenarios/slow-leak.toml"),
+    (How::Rehearsal, "scenarios/window-edges.toml"),
+    (How::Rehearsal, "scenarios/shift-start.toml"),
+    (How::Rehearsal, "scenarios/restart-in-a-flood.toml"),
+    (How::Rehearsal, "scenarios/firmware-day.toml"),
 ];
 
 /// The program that runs them, from the project's root.
@@ -79,24 +89,23 @@ pub(crate) fn run() -> Result<(), Failed> {
     all_of(done)
 }
 
-/// The scenarios of the suite for one command.
-fn suite(verb: &str) -> impl Iterator<Item = &'static str> {
-    SUITE.iter().filter(move |(runs, _)| *runs == verb).map(|(_, scenario)| *scenario)
-}
-
 /// The load runs, one after the other; the output of each is printed when it has ended.
 fn loads() -> Vec<Result<(), Failed>> {
     let mut steps = Steps::default();
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
-    suite("run").map(|scenario| steps.run(scenario, || run(scenario))).collect()
+    let loads = SUITE.iter().filter(|(how, _)| *how == How::Load);
+    loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect()
 }
 
 /// The rehearsals of the suite, each with its determinism check, and the regression scenarios.
 fn rehearsals(once_failed: &[String]) -> Vec<Result<(), Failed>> {
     let elsewhere = Elsewhere::on_this_machine();
     let mut steps = Steps::default();
-    let mut done: Vec<_> =
-        suite("rehearse").map(|scenario| steps.run(scenario, || elsewhere.repeats(FLEET, scenario, OUT))).collect();
+    let twice = |(how, scenario): &(How, &str)| {
+        let signatures = if *how == How::Modelled { "modelled" } else { "real" };
+        steps.run(scenario, || elsewhere.repeats(FLEET, &["rehearse", scenario, "--signatures", signatures], OUT))
+    };
+    let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != How::Load).map(twice).collect();
     let again = |scenario: &str| shell::run(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
     done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
     done
@@ -126,10 +135,10 @@ mod tests {
     /// a time; what is rehearsed expects no latency, which virtual time does not have.
     #[test]
     fn no_scenario_of_the_suite_depends_on_the_speed_of_the_machine() {
-        for (verb, scenario) in SUITE {
+        for (how, scenario) in SUITE {
             let text = std::fs::read_to_string(shell::root().join(scenario)).expect(scenario);
             let expects = |what: &str| text.lines().any(|line| line.starts_with("metric") && line.contains(what));
-            if *verb == "rehearse" {
+            if *how != How::Load {
                 assert!(!expects("_ms\""), "{scenario} expects a latency of a rehearsal");
                 continue;
             }

@@ -313,7 +313,8 @@ impl Run<'_> {
     async fn play_timeline(&mut self, collector: &mut Collector, observer: &mut dyn Observer) -> io::Result<EndReason> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.run_context));
         let mut timeline_is_over = false;
-        let mut settlement = if self.ends_when_settled { Settlement::of(self.plan) } else { None };
+        let settlement = || Settlement::of(self.plan, self.run_context.witness.is_some());
+        let mut settlement = self.ends_when_settled.then(settlement).flatten();
         while self.time.elapsed() < self.plan.duration {
             tokio::select! {
                 biased;

@@ -1,4 +1,4 @@
-//! Whether a rehearsal can end before its time: nothing is left that could change its result.
+//! Whether a run can end before its time: nothing is left that could change its result.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     timeline::Step,
 };
 
-/// When a rehearsal is settled.
+/// When a run is settled.
 pub(super) struct Settlement {
     /// Before this time a step, a fault or the phase of an expectation is still to come or has effects.
     not_before: Duration,
@@ -26,7 +26,8 @@ pub(super) struct Settlement {
 impl Settlement {
     /// For a plan with rollouts; `None` for one that has none, whose adversaries go on to the end, that sends commands (they may
     /// wait for a device, or expire, until the end), or that expects something of what devices send until the end.
-    pub(super) fn of(plan: &Plan) -> Option<Self> {
+    /// `is_judged`: the invariants are judged at the end.
+    pub(super) fn of(plan: &Plan, is_judged: bool) -> Option<Self> {
         let sends_commands = plan.timeline.iter().any(|timed| matches!(timed.step, Step::SendCommand(_)));
         let lasts_to_the_end = plan.expectations.iter().any(Expectation::depends_on_the_length);
         if !plan.has_rollouts() || !plan.adversaries.is_empty() || sends_commands || lasts_to_the_end {
@@ -41,7 +42,8 @@ impl Settlement {
         let awaited = phases.iter().filter(|(phase, _, _)| is_awaited(phase)).map(|(_, _, end)| *end);
         let last = steps.chain(awaited).chain([plan.ramp]).max().unwrap_or_default();
         // Long enough that the invariants can judge whether a device was starved after it.
-        let effects = invariants::wait_limit(plan) + plan.interval() * 2;
+        let judged = if is_judged { invariants::wait_limit(plan) } else { Duration::ZERO };
+        let effects = judged + plan.interval() * 2;
         let unseen_s = |policy: &Policy| policy.watch_s().min(policy.lost_after_s);
         let watch = plan.policies.values().map(unseen_s).max().map(Duration::from_secs).unwrap_or_default();
         Some(Self { not_before: last + effects, effects, watch, over_since: None })

@@ -29,7 +29,7 @@ use crate::{
     number::counted,
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
-    scenario::{self, Addresses, AdversaryKind, Connections, Plan},
+    scenario::{self, Addresses, AdversaryKind, Connections, Plan, Timing},
     server_process::ServerProcess,
     setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
     summary::{About, summarise},
@@ -249,7 +249,8 @@ async fn prepare<'a>(
         is_alone: server.process.is_some(),
         rehearsals: 1,
         is_trial: false,
-        ends_when_settled: false,
+        // A run that measures times is as long as it says.
+        ends_when_settled: plan.timing == Timing::Ignored,
     }))
 }
 

@@ -9,6 +9,7 @@ use crate::plot::Figure;
 use crate::run::Run;
 use crate::run_folder::{Attacks, Expectation, InvariantResult, Percentiles, Phase, Summary, Verdict};
 
+mod limits;
 mod reactions;
 mod recovery;
 mod review;
@@ -30,6 +31,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         key_numbers(summary),
         recovery::of(summary),
         reactions::of(summary),
+        limits::of(summary),
         adversaries(summary),
         plots(&figures),
         codes(summary),

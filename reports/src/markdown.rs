@@ -8,7 +8,7 @@ use crate::facts;
 use crate::moments::Moments;
 use crate::number::{grouped, millis, share, span, whole};
 use crate::review::{Review, RolloutReview};
-use crate::run_folder::{Summary, Verdict};
+use crate::run_folder::{LimitVerdicts, Summary, Verdict, VerdictCounts};
 
 /// Limits of rollouts, of each one's models, and of its devices by name.
 const ROLLOUTS_MAX: usize = 3;
@@ -37,6 +37,7 @@ pub(crate) fn summary(summary: &Summary, review: Option<&Review>) -> String {
     out.push_str(&reasons(summary));
     out.push_str(&expectations(summary));
     out.push_str(&numbers(summary));
+    out.push_str(&limits(summary));
     for note in summary.ended_early.iter().chain(&summary.notes) {
         out.push_str(&format!("> {}\n>\n", text(note)));
     }
@@ -146,6 +147,25 @@ fn numbers(summary: &Summary) -> String {
     out
 }
 
+/// What limits did against what they had to do; nothing if none refused anything, or should have.
+fn limits(summary: &Summary) -> String {
+    let Some(LimitVerdicts { rightly_admitted, all, by_limit }) = &summary.limit_verdicts else { return String::new() };
+    if by_limit.is_empty() && *all == VerdictCounts::default() {
+        return String::new();
+    }
+    let mut out = "| Limit | Rightly admitted | Rightly refused | Falsely refused | Falsely admitted | Undecidable |\n\
+                   | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        .to_owned();
+    let mut row = |name: &str, admitted: &str, of: &VerdictCounts| {
+        let counts = [of.rightly_refused, of.falsely_refused, of.falsely_admitted, of.undecidable].map(grouped);
+        out.push_str(&format!("| {} | {admitted} | {} |\n", text(name), counts.join(" | ")));
+    };
+    by_limit.iter().for_each(|(name, counts)| row(name, "–", counts));
+    row("all limits", &grouped(*rightly_admitted), all);
+    out.push('\n');
+    out
+}
+
 /// The command that repeats the run, in a fence that its own text cannot close.
 fn replay(summary: &Summary) -> String {
     let longest = summary.replay.split(|sign| sign != '`').map(str::len).max().unwrap_or(0);
@@ -176,6 +196,8 @@ mod tests {
         assert!(text.starts_with("## ✅ PASS: steady-1000\n"), "{text}");
         assert!(text.contains("| heartbeat.p99\\_ms | 12.5 ms | ≤ 50 ms | ✅ met |"), "{text}");
         assert!(text.contains("- **Adversaries:** 500 attempts, 0 successes\n"), "{text}");
+        assert!(text.contains("| device\\_requests | – | 4 000 | 1 | 0 | 0 |\n"), "{text}");
+        assert!(text.contains("| all limits | 30 000 | 4 000 | 1 | 0 | 0 |\n"), "{text}");
         assert!(text.lines().count() < 30, "{text}");
     }
 

@@ -9,7 +9,7 @@ use crate::review::{
 };
 use crate::run_folder::{
     ActionTime, Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger,
-    Mode, Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict,
+    LimitVerdicts, Mode, Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict, VerdictCounts,
 };
 
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -63,6 +63,7 @@ pub(crate) fn summary() -> Summary {
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
         late_devices: None,
         limits: Vec::new(),
+        limit_verdicts: Some(limit_verdicts()),
         let_through_per_s_max: None,
         adversary_requests: BTreeMap::new(),
         adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),
@@ -109,6 +110,12 @@ fn reactions() -> Reactions {
     };
     let site = Beside { name: "north".into(), shares_address: true, requests: 40, refused: 16 };
     Reactions { cohorts: vec![cohort], sites: vec![site], named: None }
+}
+
+/// One request was refused that had to be let through.
+fn limit_verdicts() -> LimitVerdicts {
+    let all = VerdictCounts { rightly_refused: 4_000, falsely_refused: 1, ..VerdictCounts::default() };
+    LimitVerdicts { rightly_admitted: 30_000, all, by_limit: [("device_requests".to_owned(), all)].into() }
 }
 
 /// Three of a thousand devices were never served again.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ks_protocol::text::printable;
-use ks_reports::run_folder::{Summary, Tick, Verdict};
+use ks_reports::run_folder::{Summary, Tick, Verdict, VerdictCounts};
 
 pub(crate) use crate::number::grouped;
 use crate::{conductor::Observer, number::counted, resources::Stopwatch};
@@ -158,6 +158,7 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     if let Some(latency) = summary.latency_ms.get("heartbeat") {
         text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
     }
+    text += &limits(summary);
     let ledger = &summary.ledger;
     if ledger.reconciled {
         text += &format!(
@@ -192,6 +193,17 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         }
     }
     text.trim_end().to_owned()
+}
+
+/// What limits did against what they had to do; nothing where no model predicted anything.
+fn limits(summary: &Summary) -> String {
+    let Some(verdicts) = &summary.limit_verdicts else { return String::new() };
+    let VerdictCounts { rightly_refused, falsely_refused, falsely_admitted, undecidable } = verdicts.all;
+    format!(
+        "  limits: {} rightly admitted, {} rightly refused, {falsely_refused} falsely refused, {falsely_admitted} falsely admitted, {undecidable} undecidable\n",
+        grouped(verdicts.rightly_admitted),
+        grouped(rightly_refused),
+    )
 }
 
 /// Why a run did not pass and how to repeat it: all that a quiet run prints.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ks_reports::run_folder::{Expectation as Judged, Ledger};
+use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitVerdicts, VerdictCounts};
 
 use crate::{
     device::exchange::MessageType,
@@ -50,6 +50,8 @@ pub struct Final<'a> {
     pub ledger: &'a Ledger,
     /// The rollouts, as they were at the end.
     pub rollouts: &'a ObservedRollouts,
+    /// What limits did, against what they had to do; none if nothing predicted that.
+    pub limit_verdicts: Option<&'a LimitVerdicts>,
 }
 
 impl Judge {
@@ -78,7 +80,7 @@ impl Judge {
     ) -> Option<String> {
         let mut abort = None;
         let (ledger, rollouts) = (Ledger::default(), ObservedRollouts::default());
-        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts };
+        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts, limit_verdicts: None };
         for watched in &mut self.watched {
             let (start, end) = watched.span;
             if from < start || from >= end {
@@ -215,7 +217,10 @@ fn unit(metric: &Metric) -> String {
 struct BySpan;
 
 /// Metrics of the whole run; none without a sample.
-fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -> Result<Option<f64>, BySpan> {
+fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> {
+    let Final { total, ledger, rollouts, limit_verdicts } = end;
+    let verdicts =
+        |count: fn(&VerdictCounts) -> u64| limit_verdicts.map(|verdicts: &LimitVerdicts| count(&verdicts.all) as f64);
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
     let attempts: u64 = total.attacks.values().map(|score| score.attempts).sum();
     let each_was_judged = !total.attacks.is_empty() && total.attacks.values().all(|score| score.attempts > 0);
@@ -259,6 +264,10 @@ fn of_whole_run(metric: &Metric, Final { total, ledger, rollouts }: Final<'_>) -
             ratio(beside.refused, beside.requests)
         }
         Metric::VictimsRefused => (total.named.requests > 0).then_some(total.named.refused as f64),
+        Metric::LimitsFalselyRefused => verdicts(|all| all.falsely_refused),
+        Metric::LimitsFalselyAdmitted => verdicts(|all| all.falsely_admitted),
+        Metric::LimitsRightlyRefused => verdicts(|all| all.rightly_refused),
+        Metric::LimitsUndecidable => verdicts(|all| all.undecidable),
         Metric::RecoveryP50S => recovered_s(total, 5_000),
         Metric::RecoveryP99S => recovered_s(total, 9_900),
         Metric::RecoveryMaxS => recovered_s(total, 10_000),
@@ -355,7 +364,15 @@ mod tests {
         }
         let (total, ledger) = (Measurements::default(), Ledger::default());
         (
-            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() }).0.remove(0),
+            judge
+                .finish(Final {
+                    total: &total,
+                    ledger: &ledger,
+                    rollouts: &ObservedRollouts::default(),
+                    limit_verdicts: None,
+                })
+                .0
+                .remove(0),
             aborted_at,
         )
     }
@@ -411,7 +428,12 @@ mod tests {
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
             let (total, ledger) = (Measurements::default(), Ledger::default());
             judge
-                .finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() })
+                .finish(Final {
+                    total: &total,
+                    ledger: &ledger,
+                    rollouts: &ObservedRollouts::default(),
+                    limit_verdicts: None,
+                })
                 .0
                 .remove(0)
                 .actual
@@ -429,8 +451,12 @@ mod tests {
         crate::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) =
-            judge.finish(Final { total: &total, ledger: &ledger, rollouts: &ObservedRollouts::default() });
+        let (_, doubts) = judge.finish(Final {
+            total: &total,
+            ledger: &ledger,
+            rollouts: &ObservedRollouts::default(),
+            limit_verdicts: None,
+        });
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 

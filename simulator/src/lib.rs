@@ -40,6 +40,7 @@ pub mod parallel;
 pub mod record;
 pub mod resources;
 pub mod review;
+pub mod revocations;
 pub mod rollout_monitor;
 pub mod rollout_order;
 pub mod run_events;

@@ -33,6 +33,7 @@ use crate::{
     measure::Measurements,
     operator::{AnswerTimeouts, Operator, OperatorError},
     outages::Outages,
+    revocations::Revocations,
     scenario::{Plan, Retry},
     server_process::ServerProcess,
     shard::{RunTime, Shard},
@@ -107,6 +108,7 @@ impl<'a> Setup<'a> {
             time: RunTime { started: Instant::now(), epoch },
             network_faults: Arc::new(NetworkFaults::none(plan.fleet.sites.len())),
             outages: Arc::default(),
+            revocations: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
         };
         let names = devices.iter().map(|device| device.device_id.clone()).collect();
@@ -209,13 +211,14 @@ impl<'a> StartedRun<'a> {
             is_trial,
             ends_when_settled,
         } = parts;
-        let SharedState { time, network_faults, outages, stop } = self.shared;
+        let SharedState { time, network_faults, outages, revocations, stop } = self.shared;
         let run_context = RunContext {
             time,
             operator: Rc::new(self.operator),
             watcher: self.watcher,
             network_faults,
             outages,
+            revocations,
             devices: Rc::new(self.names),
             server,
             disk,
@@ -250,6 +253,8 @@ pub struct SharedState {
     pub network_faults: Arc<NetworkFaults>,
     /// Outages that have ended.
     pub outages: Arc<Outages>,
+    /// Devices that operators have revoked.
+    pub revocations: Arc<Revocations>,
     /// Stops devices from scheduling further heartbeats.
     pub stop: Arc<AtomicBool>,
 }
@@ -262,7 +267,7 @@ pub fn shard(
     log: Option<Rc<RefCell<EventLog>>>,
     is_captured: bool,
 ) -> Shard {
-    let SharedState { time, network_faults, outages, stop } = with;
+    let SharedState { time, network_faults, outages, revocations, stop } = with;
     Shard {
         time,
         timer,
@@ -278,6 +283,7 @@ pub fn shard(
         churn: Schedule::of(plan, time.epoch),
         network_faults,
         outages,
+        revocations,
         measurements: RefCell::new(Measurements::default()),
         stopped: stop,
         log,

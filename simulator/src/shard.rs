@@ -23,6 +23,7 @@ use crate::{
     link::faults::NetworkFaults,
     measure::Measurements,
     outages::Outages,
+    revocations::Revocations,
     scenario::{HeartbeatInterval, Retry},
     timer::Timer,
 };
@@ -81,6 +82,8 @@ pub struct Shard {
     pub network_faults: Arc<NetworkFaults>,
     /// Outages that have ended.
     pub outages: Arc<Outages>,
+    /// Devices that operators have revoked.
+    pub revocations: Arc<Revocations>,
     /// What was measured since the last tick.
     pub measurements: RefCell<Measurements>,
     /// True once the run was asked to end early.

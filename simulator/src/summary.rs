@@ -51,7 +51,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let generator = resources::generator(total, &played.steady.0, about.resources);
     let mut rollouts = played.rollout_summaries.into_iter();
     let rollout = rollouts.next();
-    let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts });
+    let limit_verdicts = played.limit_verdicts.as_ref();
+    let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts, limit_verdicts });
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);
@@ -100,6 +101,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         adversary_requests: adversary_requests(total),
         late_devices: played.late_devices,
         limits: played.limits,
+        limit_verdicts: played.limit_verdicts,
         let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),

@@ -71,6 +71,9 @@ pub struct Summary {
     /// What each limit of the server has decided, since the server last started; empty if it can't be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitCount>,
+    /// Predictions of the limits' oracle against the server's answers; rehearsals only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_verdicts: Option<LimitVerdicts>,
     /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_devices: Option<LateDevices>,
@@ -263,6 +266,28 @@ pub struct LimitCount {
     pub refused: u64,
     /// Requests that it let through in shadow, and would have refused.
     pub would_refuse: u64,
+}
+
+/// What an independent model of the limits predicted for each request, against what the server did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitVerdicts {
+    /// Requests of which the model had to say that no limit refuses them, and none did.
+    pub rightly_admitted: u64,
+    /// All others.
+    pub all: VerdictCounts,
+    /// The same by the limit that refused or should have, by its name; only limits that did or should have.
+    pub by_limit: BTreeMap<String, VerdictCounts>,
+}
+
+/// Requests by whether a limit refused them, and should have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCounts {
+    pub rightly_refused: u64,
+    /// Refused, and no limit had to, or another one; or with a wrong time to wait.
+    pub falsely_refused: u64,
+    pub falsely_admitted: u64,
+    /// The model can't know.
+    pub undecidable: u64,
 }
 
 /// Honest devices that missed the deadline of the server's presence, for whatever reason.

@@ -95,6 +95,7 @@ impl Folder {
             adversaries: BTreeMap::new(),
             late_devices: None,
             limits: Vec::new(),
+            limit_verdicts: None,
             let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),

@@ -28,17 +28,11 @@ impl<K: Ord> FailureBudget<K> {
 
     /// Spends one failure; an empty budget stays empty.
     pub fn spend(&self, meter: Meter, subject: K) {
-        let mut spent = self.spent();
-        if spent.len() >= SUBJECTS_MAX {
-            spent.retain(|_, budget| !budget.is_fresh(meter));
-        }
-        if spent.len() >= SUBJECTS_MAX {
-            return; // an attack from so many subjects is not stopped one by one
-        }
-        let _ = spent.entry(subject).or_default().spend(meter); // an empty budget stays empty
+        let _ = self.try_spend(meter, subject);
     }
 
-    /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited.
+    /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited: an attack from so many
+    /// subjects is not stopped one by one.
     pub fn try_spend(&self, meter: Meter, subject: K) -> Option<u64> {
         let mut spent = self.spent();
         if spent.len() >= SUBJECTS_MAX && !spent.contains_key(&subject) {
@@ -80,6 +74,17 @@ mod tests {
         }
         assert_eq!(budget.subjects(), SUBJECTS_MAX);
         assert!(budget.wait_us(rate.meter(0), &0).is_some() && budget.wait_us(rate.meter(0), &99_999).is_none());
+    }
+
+    #[test]
+    fn a_full_table_goes_on_charging_those_that_it_knows() {
+        let (rate, budget) = (Rate { per_min: 1, burst: 2 }, FailureBudget::default());
+        for number in 0..u32::try_from(SUBJECTS_MAX).unwrap() {
+            budget.spend(rate.meter(0), number);
+        }
+        assert_eq!(budget.wait_us(rate.meter(0), &7), None, "one is left");
+        budget.spend(rate.meter(0), 7);
+        assert_eq!(budget.wait_us(rate.meter(0), &7), Some(60_000_000));
     }
 
     #[test]

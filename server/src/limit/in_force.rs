@@ -141,6 +141,9 @@ impl Limits {
         self.now.rcu(|old| {
             let next = |(spec, old): (&Spec, &InForce)| {
                 let new = InForce::new(spec, values.get(spec.limit));
+                if (new.rate, new.mode) == (old.rate, old.mode) {
+                    return *old;
+                }
                 InForce { since_us: now_us, granted_before: old.meter(now_us).granted, ..new }
             };
             TABLE.iter().zip(old.iter()).map(next).collect::<Vec<_>>()
@@ -256,5 +259,17 @@ mod tests {
         let rate = limit.spec().rate.max;
         let limits = with(limit, LimitValue { rate, ..LimitValue::default_of(limit.spec()) });
         assert!(limits.meter(limit, nine_years_us).unwrap().granted < u64::MAX);
+    }
+
+    #[test]
+    fn a_limit_that_does_not_change_goes_on_granting_to_the_unit() {
+        let (spec, other) = (Limit::AddressFailures.spec(), Limit::DeviceRequests.spec());
+        let mut values = LimitValues::default();
+        values.set(spec.limit, LimitValue { rate: 7, ..LimitValue::default_of(spec) });
+        let limits = Limits::new(&values, Arc::default());
+        values.set(other.limit, LimitValue { rate: 1, ..LimitValue::default_of(other) });
+        limits.put_in_force(&values, 250);
+        // 0.007 units a microsecond: 1.75 by the change of the other one, 3.5 now.
+        assert_eq!(limits.meter(spec.limit, 500).unwrap().granted, 3);
     }
 }

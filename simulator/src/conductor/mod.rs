@@ -18,7 +18,7 @@ use std::{
 };
 
 use ks_protocol::id::DeviceId;
-use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, PhaseFigures, RolloutSummary, Tick};
+use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, LimitVerdicts, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -127,6 +127,8 @@ pub struct RunOutcome {
     pub let_through_per_s_max: f64,
     /// What each limit of the server has decided; empty if it can't be read.
     pub limits: Vec<LimitCount>,
+    /// What they did against what they had to do; none if nothing predicted that.
+    pub limit_verdicts: Option<LimitVerdicts>,
     /// Devices that the server heard too rarely; none if its heartbeats could not be read.
     pub late_devices: Option<LateDevices>,
     /// Resident memory of the server's process at its peak, in bytes.
@@ -214,9 +216,19 @@ impl Run<'_> {
         };
         let judged = self.run_context.witness.as_ref().filter(|_| stop_timeout.lost.is_empty());
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
+        let limit_verdicts = self.run_context.witness.as_ref().map(|witness| witness.oracle().matrix().into());
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
-        Ok(RunOutcome { rollout_summaries, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
+        Ok(RunOutcome {
+            rollout_summaries,
+            violations,
+            late_devices,
+            limits,
+            limit_verdicts,
+            outages,
+            unjudged: stop_timeout.lost,
+            ..played
+        })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

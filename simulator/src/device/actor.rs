@@ -454,9 +454,14 @@ impl Device {
         }
     }
 
+    /// Whether an operator has revoked it, also if it does not know.
+    fn is_revoked(&self) -> bool {
+        self.shard.revocations.has(self.machine.device_id())
+    }
+
     /// Counts a device that an outage affected and that was never served again, though nothing else kept it from that.
     fn count_unserved(&mut self) {
-        let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
+        let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead) || self.is_revoked();
         if let Some((outage, _)) = self.unserved.outage(self.site, &self.shard.outages)
             && !is_over
             && !self.is_without_power()

@@ -28,6 +28,7 @@ pub(super) fn scenario(root_seed: u64) -> String {
     generated.top(root_seed);
     generated.fleet();
     generated.server();
+    generated.limits(root_seed);
     generated.adversaries();
     generated.flood();
     let steps = generated.rollouts() + &generated.steps();
@@ -150,6 +151,49 @@ impl Generated {
                 let value = self.random.of(values);
                 self.line(&format!("{name} = {value}"));
             }
+        }
+    }
+
+    /// Limits besides those above: none so tight that an honest device starves, or in a mode without consequences. By a stream of its
+    /// own, so that the rest of a seed's scenario does not depend on them.
+    fn limits(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "limits"));
+        let values: [(&str, &[u64]); 10] = [
+            ("RATE_LIMIT_SITE_FAILURES_PER_MIN", &[7, 60, 1_200]),
+            ("RATE_LIMIT_SITE_FAILURES_BURST", &[5, 100]),
+            ("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", &[7, 600, 120_000]),
+            ("RATE_LIMIT_EXPENSIVE_FAILURES_BURST", &[5, 2_000]),
+            ("RATE_LIMIT_ADDRESS_REGISTRATIONS_PER_MIN", &[60, 600]),
+            ("RATE_LIMIT_ADDRESS_REGISTRATIONS_BURST", &[5, 2_000]),
+            ("RATE_LIMIT_REGISTRATIONS_PER_MIN", &[70, 6_000]),
+            ("RATE_LIMIT_REGISTRATIONS_BURST", &[5, 10_000]),
+            ("RATE_LIMIT_DEVICE_KEY_CHANGES_BURST", &[1, 3]),
+            ("RATE_LIMIT_SITE_PREFIX_IPV4", &[16, 30]),
+        ];
+        for (name, values) in values {
+            if random.in_100(25) {
+                let value = random.of(values);
+                self.line(&format!("{name} = {value}"));
+            }
+        }
+        let enforced = ["SITE_FAILURES", "ADDRESS_REGISTRATIONS", "REGISTRATIONS", "DEVICE_STORED_BYTES"];
+        for name in enforced {
+            if random.in_100(40) {
+                let mode = random.of(&["enforce", "enforce", "off"]);
+                self.line(&format!("RATE_LIMIT_{name}_MODE = \"{mode}\""));
+            }
+        }
+        let others =
+            ["ADDRESS_FAILURES", "EXPENSIVE_FAILURES", "NEW_DEVICE_FAILURES", "DEVICE_PAIR_FAILURES", "DEVICE"];
+        for name in others {
+            if random.in_100(10) {
+                let mode = random.of(&["shadow", "off"]);
+                self.line(&format!("RATE_LIMIT_{name}_MODE = \"{mode}\""));
+            }
+        }
+        // Used up only by so many punches, and the device then waits for a minute for each.
+        if random.in_100(25) {
+            self.line("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY = 1440\nRATE_LIMIT_DEVICE_PUNCHES_MODE = \"shadow\"");
         }
     }
 

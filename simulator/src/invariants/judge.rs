@@ -22,6 +22,7 @@ use crate::{
     },
     fleet::{self, DeviceSpec},
     ledger::StoredCommand,
+    limits::oracle::Oracle,
     measure::Score,
     number::counted,
     operator::{ObservedDecision, ObservedRollout},
@@ -82,6 +83,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
         seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
     }
     memory_bounded(&mut seen, ending);
+    limits_as_documented(&mut seen, &witness.oracle());
     let mut violations = std::mem::take(&mut seen.violations);
     violations.sort_by_key(|violation| violation.at);
     violations
@@ -371,6 +373,12 @@ fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
     if held > most {
         let what = format!("the process uses {} MiB, expected at most {} MiB", held >> 20, most >> 20);
         seen.violation(Invariant::MemoryBounded, ending.lasted, what);
+    }
+}
+
+fn limits_as_documented(seen: &mut Observations, oracle: &Oracle) {
+    for wrong in oracle.wrong() {
+        seen.violation(Invariant::LimitsAsDocumented, Duration::from_micros(wrong.at_us), wrong.what.clone());
     }
 }
 

@@ -38,10 +38,12 @@ pub enum Invariant {
     NoAttackSucceeds,
     /// Memory usage has a bound that does not grow with time.
     MemoryBounded,
+    /// Rate limits refuse and admit each request as docs/rate-limits.md says.
+    LimitsAsDocumented,
 }
 
 impl Invariant {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::StoredOnce,
         Self::TokenOnce,
         Self::TerminalStays,
@@ -51,6 +53,7 @@ impl Invariant {
         Self::NoStarvation,
         Self::NoAttackSucceeds,
         Self::MemoryBounded,
+        Self::LimitsAsDocumented,
     ];
 
     /// In words, for reports.
@@ -65,6 +68,7 @@ impl Invariant {
             Self::NoStarvation => "no honest device is starved",
             Self::NoAttackSucceeds => "no attack succeeds",
             Self::MemoryBounded => "memory stays bounded",
+            Self::LimitsAsDocumented => "limits decide as documented",
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     device::exchange::MessageType,
     device::pending::PendingPeriod,
     ledger::StoredCommand,
+    limits::oracle::SitePrefixes,
     measure::Score,
     operator::{ObservedDecision, ObservedRollout},
     rollout_monitor,
@@ -136,7 +137,7 @@ fn stored(witness: &Witness, device: &str, seq: u64) {
 /// A run under a paused clock, so that times are the test's own.
 fn at_times(test: impl AsyncFnOnce(Witness)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async { test(Witness::at_the_start()).await });
+    runtime.block_on(async { test(Witness::at_the_start(SitePrefixes { ipv4: 24, ipv6: 56 })).await });
 }
 
 async fn pass(minutes: u64) {

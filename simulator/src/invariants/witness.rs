@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,12 +18,17 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{DownloadRequest, Invariant, REPORTED_MAX, Violation};
-use crate::pairs::Pairs;
+use crate::{
+    limits::oracle::{Answer, Oracle, Origin, Sent, SitePrefixes, Ticket, Values},
+    pairs::Pairs,
+};
 
 /// Observes the exchanges of a rehearsal's server.
 pub struct Witness {
     started: Instant,
     seen: Mutex<Observations>,
+    site_prefixes: SitePrefixes,
+    oracle: Mutex<Oracle>,
 }
 
 /// Observations so far.
@@ -74,9 +80,55 @@ pub(super) struct ObservedUpdate {
 }
 
 impl Witness {
-    /// A witness without observations; the run starts now.
-    pub fn at_the_start() -> Self {
-        Self { started: Instant::now(), seen: Mutex::default() }
+    /// A witness without observations; the run starts now. The addresses of one site share these prefixes.
+    pub fn at_the_start(site_prefixes: SitePrefixes) -> Self {
+        let oracle = Mutex::new(Oracle::new(Values::all_off()));
+        Self { started: Instant::now(), seen: Mutex::default(), site_prefixes, oracle }
+    }
+
+    /// What limits have to do, and did.
+    pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_us(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The server has started, by its own clock at this moment.
+    pub fn server_started(&self, at: Instant) {
+        let at_us = self.at_us(at);
+        self.oracle().server_started(at_us);
+    }
+
+    /// A caller as limits see it.
+    pub fn origin(&self, address: IpAddr) -> Origin {
+        Origin::of(address, self.site_prefixes)
+    }
+
+    /// A device's request reaches the server; `hint` is the device of the caller's last one.
+    pub fn arrives(&self, origin: Origin, sent: &Sent<'_>, hint: Option<usize>) -> Ticket {
+        self.oracle().arrived(self.at_us(Instant::now()), origin, sent, hint)
+    }
+
+    /// A device's request has reached the server, which could not answer it at once.
+    pub fn arrives_and_waits(&self, origin: Origin, sent: &Sent<'_>, hint: Option<usize>) -> Ticket {
+        let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
+        let mut ticket = oracle.arrived(at_us, origin, sent, hint);
+        oracle.waits(&mut ticket, sent);
+        ticket
+    }
+
+    /// The server answers it.
+    pub fn answers(&self, ticket: Ticket, sent: &Sent<'_>, answer: Answer) {
+        self.oracle().answered(ticket, self.at_us(Instant::now()), sent, answer);
+    }
+
+    /// An operator's order reaches the server.
+    pub fn ordered(&self, order: &str, request: &[u8]) {
+        if order == "devices/revoke" {
+            revoked_in(request).iter().for_each(|device_id| self.oracle().revoked(device_id, false));
+        }
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Observations> {
@@ -87,10 +139,27 @@ impl Witness {
     pub fn exchange(&self, path: &str, request: &[u8], answer: &[u8]) {
         let at = self.started.elapsed();
         if let Some(order) = path.strip_prefix("/api/") {
+            self.executed(order, request);
             return self.seen().operator(at, order, request);
         }
         if let (Ok(request), Ok(answer)) = (std::str::from_utf8(request), std::str::from_utf8(answer)) {
             self.seen().device(at, path, request, answer);
+        }
+    }
+
+    /// An operator's order was executed: what it changes for limits.
+    fn executed(&self, order: &str, request: &[u8]) {
+        match order {
+            "devices/import" => {
+                // The names are the second column of the simulator's own inventories.
+                let csv = String::from_utf8_lossy(request);
+                let mut oracle = self.oracle();
+                csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).for_each(|name| oracle.imported(name));
+            }
+            "devices/revoke" => {
+                revoked_in(request).iter().for_each(|device_id| self.oracle().revoked(device_id, true));
+            }
+            _ => {}
         }
     }
 
@@ -127,6 +196,13 @@ impl Witness {
     }
 }
 
+/// The devices that an order revokes.
+fn revoked_in(order: &[u8]) -> Vec<String> {
+    let order: Value = serde_json::from_slice(order).unwrap_or_default();
+    let named = order.pointer("/which/device_ids").and_then(Value::as_array).map(Vec::as_slice);
+    named.unwrap_or_default().iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+}
+
 impl Observations {
     pub(super) fn violation(&mut self, invariant: Invariant, at: Duration, what: String) {
         if self.violations.len() < REPORTED_MAX {
@@ -139,10 +215,8 @@ impl Observations {
         if order == "artifacts" {
             self.uploaded(request);
         } else if order == "devices/revoke" {
-            let order: Value = serde_json::from_slice(request).unwrap_or_default();
-            let named = order.pointer("/which/device_ids").and_then(Value::as_array).map(Vec::as_slice);
-            for device_id in named.unwrap_or_default().iter().filter_map(Value::as_str) {
-                self.devices.entry(device_id.to_owned()).or_default().revoked_at.get_or_insert(at);
+            for device_id in revoked_in(request) {
+                self.devices.entry(device_id).or_default().revoked_at.get_or_insert(at);
             }
         } else if let Some(release_id) = order.strip_prefix("releases/").and_then(|rest| rest.strip_suffix("/revoke")) {
             self.releases_revoked.entry(release_id.to_owned()).or_insert(at);

@@ -1,8 +1,9 @@
 //! Limits that are tried before they are turned on: which settings are varied, what the server says of them, and the same seeded
-//! traffic against each; and limits of a running server, measured from outside.
+//! traffic against each; limits of a running server, measured from outside. The [`oracle`] predicts what limits have to do.
 
 mod asked;
 mod configurations;
+pub mod oracle;
 pub mod probe;
 mod settings;
 mod sweep;

@@ -49,6 +49,7 @@ impl Act for Revoke {
         context.revoked.extend(chosen.iter().cloned());
         let new: BTreeSet<&DeviceId> = chosen.iter().collect();
         context.note("devices", json!(new));
+        context.run_context.revocations.add(&chosen);
         context.run_context.operator.revoke(&chosen).await.map_err(|error| error.to_string())
     }
 }

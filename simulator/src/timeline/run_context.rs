@@ -16,6 +16,7 @@ use crate::{
     link::faults::NetworkFaults,
     operator::{Operator, OperatorError},
     outages::Outages,
+    revocations::Revocations,
     server_process::ServerProcess,
     shard::RunTime,
 };
@@ -30,6 +31,8 @@ pub struct RunContext {
     pub network_faults: Arc<NetworkFaults>,
     /// Outages that have ended.
     pub outages: Arc<Outages>,
+    /// Devices that operators have revoked.
+    pub revocations: Arc<Revocations>,
     /// Ids of the fleet's devices.
     pub devices: Rc<Vec<DeviceId>>,
     /// The server, where it can be restarted.

@@ -89,7 +89,8 @@ impl Device {
         let is_refused = ended.taken.is_limited();
         let is_answered = ended.code == OK || ended.taken.refusal.is_some();
         let waited = earlier.is_some_and(|asked| sent_at >= asked.until) && is_answered;
-        if is_refused || waited {
+        let is_owed = !self.is_revoked();
+        if is_owed && (is_refused || waited) {
             self.count(|counts| {
                 counts.refused += u64::from(is_refused);
                 counts.asked_again += u64::from(waited);
@@ -99,7 +100,7 @@ impl Device {
         if let Some(wait_ms) = ended.taken.wait_ms.filter(|_| is_refused) {
             self.asked_waits.push(AskedWait { kind, until: Instant::now() + Duration::from_millis(wait_ms) });
         }
-        if is_answered {
+        if is_answered && is_owed {
             self.count_beside(is_refused);
         }
     }

@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
     invariants::Witness,
+    limits::oracle::{SitePrefixes, Values},
     link::{in_process::InProcess, witnessed::Witnessed},
     number::counted,
     operator::AnswerTimeouts,
@@ -101,7 +102,16 @@ pub struct Rehearsal<'a> {
 ///
 /// # Errors
 /// The server did not start, or a file can't be written.
-pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summary, Failure> {
+pub fn rehearse(rehearsal: Rehearsal<'_>, console: Console) -> Result<Summary, Failure> {
+    rehearse_expecting(rehearsal, console, |in_force| in_force)
+}
+
+/// The same, with the limits that the oracle is to expect, given those in force: others than these are a planted bug.
+fn rehearse_expecting(
+    rehearsal: Rehearsal<'_>,
+    mut console: Console,
+    expected: fn(Values) -> Values,
+) -> Result<Summary, Failure> {
     let Rehearsal { plan, out, .. } = rehearsal;
     let stopwatch = Stopwatch::started();
     let cpu_before = resources::own_cpu_s();
@@ -117,7 +127,7 @@ pub fn rehearse(rehearsal: Rehearsal<'_>, mut console: Console) -> Result<Summar
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap_or_else(|_| unreachable!("a runtime without I/O needs nothing from the system"))
     };
-    let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, &log, &mut console))?;
+    let played = System::with_tokio_rt(paused).block_on(play(&rehearsal, config, expected, &log, &mut console))?;
     if rehearsal.keeps_database {
         keep(database.path(), out)?;
     }
@@ -190,13 +200,15 @@ fn addresses(_: SocketAddr, caller: Caller) -> SocketAddr {
 async fn play(
     rehearsal: &Rehearsal<'_>,
     config: Config,
+    expected: fn(Values) -> Values,
     log: &Rc<RefCell<EventLog>>,
     console: &mut Console,
 ) -> Result<RunOutcome, Failure> {
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
-    let witness = Arc::new(Witness::at_the_start());
+    let prefixes = SitePrefixes { ipv4: config.site_prefixes.ipv4, ipv6: config.site_prefixes.ipv6 };
+    let witness = Arc::new(Witness::at_the_start(prefixes));
     let reached = InProcess::down();
-    let server = Rc::new(VirtualServer::new(config, plan.seed, reached.clone(), plan.starts_at));
+    let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));
     server.start().await.map_err(Failure::Server)?;
     let way = Way {
         network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
@@ -209,6 +221,8 @@ async fn play(
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
+    let limits = setup.operator.limits().await.map_err(|error| Failure::Server(error.to_string()))?;
+    witness.oracle().in_force(expected(Values::observed(&limits)));
     let (begun, devices) = setup.begin(plan.starts_at);
     let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();
@@ -234,4 +248,88 @@ async fn play(
         ends_when_settled,
     });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::{
+        limits::oracle::{LimitName, Value},
+        scenario,
+        scenario_settings::ScenarioSettings,
+    };
+
+    /// Forgers with an address each that fail ten times as often as they may, and a device gone mad.
+    const SCENARIO: &str = r#"
+name = "limited"
+goal = "Limits refuse."
+mode = "rehearse"
+duration = "2m"
+[fleet]
+devices = 3
+heartbeat_interval = "10s"
+[server]
+RATE_LIMIT_ADDRESS_FAILURES_PER_MIN = 7
+RATE_LIMIT_ADDRESS_FAILURES_BURST = 5
+RATE_LIMIT_DEVICE_PER_MIN = 13
+RATE_LIMIT_DEVICE_BURST = 4
+[[adversary]]
+kind = "forger"
+count = 2
+interval = "1s"
+[[adversary]]
+kind = "faulty_device"
+count = 1
+interval = "1s"
+[[expect]]
+metric = "limits.rightly_refused"
+min = 1
+"#;
+
+    /// The false verdicts of a rehearsal, and the requests that were rightly refused.
+    fn false_verdicts(expected: fn(Values) -> Values) -> (Vec<String>, u64) {
+        let plan = scenario::check("limited.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let rehearsal = Rehearsal {
+            plan: &plan,
+            out: folder.path(),
+            replay: String::new(),
+            concurrent: 1,
+            is_trial: false,
+            ends_when_settled: false,
+            events: EventsKept::None,
+            keeps_database: false,
+        };
+        let console = Console::rehearsing(true, Arc::new(AtomicBool::new(false)));
+        let summary = rehearse_expecting(rehearsal, console, expected).unwrap();
+        let judged = summary.invariants.unwrap();
+        let judged = judged.into_iter().find(|judged| judged.invariant == "limits decide as documented").unwrap();
+        (judged.violations, summary.limit_verdicts.unwrap().all.rightly_refused)
+    }
+
+    #[test]
+    fn the_servers_limits_decide_as_documented() {
+        let (wrong, rightly_refused) = false_verdicts(|in_force| in_force);
+        assert_eq!(wrong, [""; 0]);
+        assert!(rightly_refused > 200, "{rightly_refused}");
+    }
+
+    /// Goal: a limiter that is off by one is found, whichever way.
+    #[test]
+    fn a_limit_that_is_off_by_one_is_found() {
+        let (wrong, _) = false_verdicts(|mut in_force| {
+            let value = in_force.get(LimitName::AddressFailures);
+            in_force.set(LimitName::AddressFailures, Value { burst: value.burst + 1, ..value });
+            in_force
+        });
+        assert!(wrong[0].ends_with("was refused by address_failures; no limit was used up"), "{wrong:?}");
+        let (wrong, _) = false_verdicts(|mut in_force| {
+            let value = in_force.get(LimitName::DeviceRequests);
+            in_force.set(LimitName::DeviceRequests, Value { per_min: value.per_min - 1, ..value });
+            in_force
+        });
+        assert!(wrong[0].contains("device_requests"), "{wrong:?}");
+    }
 }

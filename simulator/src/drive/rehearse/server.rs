@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::{key::PrivateKey, time::UnixMs};
+use ks_protocol::key::PrivateKey;
 use ks_server::{
     app::{App, AppInputs},
     artifacts::{Artifacts, InMemory},
@@ -28,7 +28,9 @@ use tokio::task::JoinHandle;
 
 use super::disk::{Disk, OnDisk};
 use crate::{
+    invariants::Witness,
     link::in_process::InProcess,
+    scenario::Plan,
     seed,
     server_process::{Restart, ServerAction, ServerProcess, StopPoint},
 };
@@ -41,6 +43,7 @@ pub(super) struct VirtualServer {
     config: Config,
     root_seed: u64,
     network: InProcess,
+    witness: Arc<Witness>,
     clock: Arc<dyn Clock>,
     // What survives a crash.
     vault: Vault,
@@ -52,13 +55,16 @@ pub(super) struct VirtualServer {
 }
 
 impl VirtualServer {
-    /// A server that is down. Make it on the runtime whose timer it follows, when its clock shows `epoch`.
-    pub(super) fn new(config: Config, root_seed: u64, network: InProcess, epoch: UnixMs) -> Self {
+    /// A server that is down. Make it on the runtime whose timer it follows, when its clock shows the plan's start. `witness` notes
+    /// when it starts.
+    pub(super) fn new(config: Config, plan: &Plan, network: InProcess, witness: Arc<Witness>) -> Self {
+        let (root_seed, epoch) = (plan.seed, plan.starts_at);
         Self {
             config,
             root_seed,
             disk: Arc::new(Disk::healthy(network.clone(), root_seed)),
             network,
+            witness,
             clock: Arc::new(TimerClock::starting_at(epoch)),
             vault: Vault::in_memory(PrivateKey::from_seed(&seed::bytes(root_seed, "server", "key"))),
             artifacts: Arc::new(InMemory::new()),
@@ -105,6 +111,7 @@ impl VirtualServer {
         };
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
         self.tasks.borrow_mut().push(actix::spawn(background::run(app.clone())));
+        self.witness.server_started(app.started);
         self.network.bring_up(app);
         Ok(true)
     }

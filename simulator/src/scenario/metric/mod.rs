@@ -40,6 +40,14 @@ pub enum Metric {
     RegisterP99Ms,
     /// Devices that are registered at the end.
     DevicesRegistered,
+    /// Requests that a limit refused and had to let through.
+    LimitsFalselyRefused,
+    /// Requests that limits let through and one had to refuse.
+    LimitsFalselyAdmitted,
+    /// Requests that a limit refused and had to refuse.
+    LimitsRightlyRefused,
+    /// Requests of which the model of the limits can't know.
+    LimitsUndecidable,
     /// Requests of adversaries with a conclusive result; not those that met a rate limit or got no answer.
     AttacksAttempts,
     /// Requests of adversaries that were accepted.

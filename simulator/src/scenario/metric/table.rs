@@ -28,7 +28,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-pub(super) static NAMED: [Named; 46] = [
+pub(super) static NAMED: [Named; 50] = [
     named(
         Metric::Errors,
         "errors",
@@ -121,6 +121,34 @@ pub(super) static NAMED: [Named; 46] = [
         "requests",
         Known::OfWholeRun,
         "requests of honest devices in whose name a `forger` or a `cloned_key` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
+    ),
+    named(
+        Metric::LimitsFalselyRefused,
+        "limits.falsely_refused",
+        "requests",
+        Known::AfterEnd,
+        "requests that a rate limit refused and had to let through, or refused with a wrong time to wait, by an independent model of the configured limits. No sample in a load run; in a rehearsal any fails the run in any case, as an invariant",
+    ),
+    named(
+        Metric::LimitsFalselyAdmitted,
+        "limits.falsely_admitted",
+        "requests",
+        Known::AfterEnd,
+        "requests that were let through and that a limit had to refuse, likewise",
+    ),
+    named(
+        Metric::LimitsRightlyRefused,
+        "limits.rightly_refused",
+        "requests",
+        Known::AfterEnd,
+        "requests that a limit refused as it had to; no sample in a load run",
+    ),
+    named(
+        Metric::LimitsUndecidable,
+        "limits.undecidable",
+        "requests",
+        Known::AfterEnd,
+        "requests of which the model can't know, because what a limit had been charged before was cut off by a fault; no sample in a load run",
     ),
     named(
         Metric::AttacksAttempts,

@@ -1,0 +1,179 @@
+//! What limits are asked about a request, in the order of docs/rate-limits.md, and what they have to say.
+
+use super::{
+    Endpoint, LimitName, Mode, Oracle, Sent, Ticket,
+    budget::{Budget, Limit, State},
+};
+
+/// A refusal as it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The limit that decides.
+    pub(super) limit: LimitName,
+    /// The limit whose message and wait it has.
+    pub(super) said: LimitName,
+    pub(super) least_us: u64,
+    pub(super) most_us: u64,
+}
+
+/// What the limits of a device have to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prediction {
+    Admitted,
+    Refused(Refusal),
+    /// The oracle can't know what this limit says.
+    Unsure(LimitName),
+}
+
+/// What the budgets of failures have to say: steps 2 to 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// They are not asked: step 1 has refused the request.
+    Nothing,
+    Passed,
+    /// One is used up, and the request shows a sign of the device itself.
+    PassedBySign,
+    Refused(Refusal),
+    Unsure(LimitName),
+}
+
+/// One limit's verdict.
+enum Said {
+    Passed,
+    Refused { least_us: u64, most_us: u64 },
+    Unsure,
+}
+
+/// The verdict of a limit whose budget is in this state.
+fn said(limit: &Limit, state: State) -> Said {
+    match (limit.value.mode, state) {
+        (Mode::Enforce, State::UsedUp { least_us, most_us }) => Said::Refused { least_us, most_us },
+        (Mode::Enforce, State::Unsure { .. }) => Said::Unsure,
+        _ => Said::Passed,
+    }
+}
+
+impl Oracle {
+    /// Steps 2 to 4.
+    pub(super) fn ask_failures(&self, ticket: &Ticket, sent: &Sent<'_>) -> Asked {
+        let now_us = ticket.now_us;
+        for name in [LimitName::AddressFailures, LimitName::SiteFailures, LimitName::ExpensiveFailures] {
+            let limit = self.limit(name);
+            if !limit.is_on() {
+                continue;
+            }
+            let state = match name {
+                LimitName::AddressFailures => self.address_failures.state(ticket.origin.address, &limit, now_us),
+                LimitName::SiteFailures => self.site_failures.state(ticket.origin.site, &limit, now_us),
+                _ => self.expensive_failures.state(&limit, now_us),
+            };
+            match said(&limit, state) {
+                Said::Passed => {}
+                Said::Unsure => return Asked::Unsure(name),
+                Said::Refused { least_us, most_us } => {
+                    return self.ask_sign(ticket, sent, Refusal { limit: name, said: name, least_us, most_us });
+                }
+            }
+        }
+        Asked::Passed
+    }
+
+    /// Steps 3 and 4: `refusal` is that of a request without a sign of the device itself.
+    fn ask_sign(&self, ticket: &Ticket, sent: &Sent<'_>, refusal: Refusal) -> Asked {
+        let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device);
+        let Some(device) = device.filter(|device| !device.is_revoked) else { return Asked::Refused(refusal) };
+        match device.is_next(ticket.pair) {
+            Some(false) => return Asked::Refused(refusal),
+            _ if !sent.is_well_formed() => return Asked::Refused(refusal),
+            Some(true) if !device.is_being_revoked => {}
+            _ => return Asked::Unsure(refusal.limit),
+        }
+        let of_pairs = self.limit(LimitName::DevicePairFailures);
+        match said(&of_pairs, device.owes.pair_failures.state(&of_pairs, ticket.now_us)) {
+            Said::Refused { .. } => return Asked::Refused(Refusal { limit: LimitName::DevicePairFailures, ..refusal }),
+            Said::Unsure => return Asked::Unsure(LimitName::DevicePairFailures),
+            Said::Passed => {}
+        }
+        let of_new = self.limit(LimitName::NewDeviceFailures);
+        if !device.has_stored
+            && let Said::Refused { .. } = said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us))
+        {
+            if device.may_have_stored {
+                return Asked::Unsure(LimitName::NewDeviceFailures);
+            }
+            return Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
+        }
+        Asked::PassedBySign
+    }
+
+    /// Steps 6 and 7, of a device that has passed step 5. `goes_on` after a limit that the oracle can't know: the server did.
+    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, goes_on: bool) -> Prediction {
+        let mut unsure = None;
+        for name in asked_for(sent.endpoint) {
+            let limit = self.limit(*name);
+            if !limit.is_on() {
+                continue;
+            }
+            let state = self.spend_or_look(*name, ticket, &limit);
+            if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
+                ticket.counted = state;
+            }
+            match said(&limit, state) {
+                Said::Passed => {}
+                Said::Refused { least_us, most_us } => {
+                    if *name == LimitName::Registrations {
+                        self.refund_address(ticket);
+                    }
+                    return Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                }
+                Said::Unsure if goes_on => unsure = unsure.or(Some(*name)),
+                Said::Unsure => return Prediction::Unsure(*name),
+            }
+        }
+        unsure.map_or(Prediction::Admitted, Prediction::Unsure)
+    }
+
+    /// Spends one of a budget, or looks at one whose charge comes later.
+    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit) -> State {
+        let now_us = ticket.now_us;
+        match name {
+            LimitName::AddressRegistrations => {
+                let budget = self.address_registrations.budget(ticket.origin.address, limit, now_us);
+                return budget.map_or(State::Left, |budget| budget.spend(limit, now_us));
+            }
+            LimitName::Registrations => return self.registrations.spend(limit, now_us),
+            _ => {}
+        }
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };
+        let owes = &mut device.owes;
+        match name {
+            LimitName::DeviceRequests => owes.requests.spend(limit, now_us),
+            LimitName::DeviceKeyChanges => owes.key_changes.spend(limit, now_us),
+            LimitName::DeviceStoredBytes => owes.stored_bytes.state(limit, now_us),
+            LimitName::DeviceLogBytes => owes.log_bytes.state(limit, now_us),
+            _ => owes.punches.state(limit, now_us),
+        }
+    }
+
+    /// A registration that the limit of all devices refuses is none of its address.
+    fn refund_address(&mut self, ticket: &Ticket) {
+        let limit = self.limit(LimitName::AddressRegistrations);
+        if limit.is_on()
+            && let Some(budget) = self.address_registrations.budget(ticket.origin.address, &limit, ticket.now_us)
+        {
+            Budget::refund(budget);
+        }
+    }
+}
+
+/// The limits that a verified request to an endpoint is asked by, in order.
+fn asked_for(endpoint: Endpoint) -> &'static [LimitName] {
+    use LimitName as L;
+    match endpoint {
+        Endpoint::Logs => &[L::DeviceRequests, L::DeviceStoredBytes, L::DeviceLogBytes],
+        Endpoint::Attendance => &[L::DeviceRequests, L::DeviceStoredBytes, L::DevicePunches],
+        Endpoint::RotateKey => &[L::DeviceRequests, L::DeviceStoredBytes, L::DeviceKeyChanges],
+        Endpoint::Register => &[L::DeviceRequests, L::DeviceStoredBytes, L::AddressRegistrations, L::Registrations],
+        _ => &[L::DeviceRequests, L::DeviceStoredBytes],
+    }
+}

@@ -1,0 +1,123 @@
+//! What the oracle knows of one device: its pairs, and what it owes to its own limits.
+
+use ks_protocol::id::Sequence;
+
+use super::budget::Budget;
+
+/// How far beyond the last pair a device's next one is, in requests since a boot and in boots.
+const SEQ_AHEAD_MAX: u64 = 1_024;
+const BOOTS_AHEAD_MAX: u32 = 16;
+
+/// A pair that is known within two bounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) least: Sequence,
+    pub(super) most: Sequence,
+}
+
+impl Last {
+    /// It is this pair, or a later one that may have come since.
+    pub(super) fn at_least(&mut self, pair: Sequence) {
+        self.least = self.least.max(pair);
+        self.most = self.most.max(pair);
+    }
+
+    /// It may be this pair.
+    pub(super) fn perhaps(&mut self, pair: Sequence) {
+        self.most = self.most.max(pair);
+    }
+
+    /// It is this pair.
+    pub(super) fn exactly(&mut self, pair: Sequence) {
+        (self.least, self.most) = (pair, pair);
+    }
+}
+
+/// What the oracle knows of one device.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+pub(super) struct Device {
+    /// An operator has revoked it, and the server has answered so.
+    pub(super) is_revoked: bool,
+    /// An operator's order to revoke it is with the server.
+    pub(super) is_being_revoked: bool,
+    /// A request of it was stored.
+    pub(super) has_stored: bool,
+    /// One may have been: its answer was cut off.
+    pub(super) may_have_stored: bool,
+    /// The last pair that the server's memory has.
+    pub(super) kept: Last,
+    /// The last pair that is stored: what memory has after a start.
+    pub(super) stored: Last,
+    /// The number after the last log line that is stored.
+    pub(super) next_line_no: u64,
+    /// A request with log lines was cut off: which are stored is not known.
+    pub(super) are_lines_unsure: bool,
+    /// A request was cut off while the server went on: what it was charged is not known until the next start.
+    pub(super) is_unsure: bool,
+    pub(super) owes: Owed,
+}
+
+/// What a device owes, by limit.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    pub(super) requests: Budget,
+    pub(super) stored_bytes: Budget,
+    pub(super) log_bytes: Budget,
+    pub(super) punches: Budget,
+    pub(super) key_changes: Budget,
+    pub(super) pair_failures: Budget,
+}
+
+impl Device {
+    /// The server has started again: it has forgotten the budgets, and knows the pairs that are stored.
+    pub(super) fn server_started(&mut self) {
+        self.kept = self.stored;
+        self.owes = Owed::default();
+        self.is_unsure = false;
+    }
+
+    /// Whether a pair is one of the device's next: a sign of the device itself. None if the oracle can't know.
+    pub(super) fn is_next(&self, pair: Sequence) -> Option<bool> {
+        let by = [self.kept.least, self.kept.most].map(|last| is_next_after(last, pair));
+        (by[0] == by[1]).then_some(by[0])
+    }
+}
+
+fn is_next_after(last: Sequence, pair: Sequence) -> bool {
+    if pair.boot_epoch == last.boot_epoch {
+        let (seq, last) = (pair.seq.get(), last.seq.get());
+        return seq > last && seq - last <= SEQ_AHEAD_MAX;
+    }
+    let is_later_boot = pair.boot_epoch > last.boot_epoch && pair.boot_epoch - last.boot_epoch <= BOOTS_AHEAD_MAX;
+    is_later_boot && pair.seq.get() <= SEQ_AHEAD_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_pairs_are_those_of_decision_4() {
+        let mut device = Device::default();
+        device.kept.exactly(Sequence::new(7, 5_000));
+        let is_next = |boot_epoch, seq| device.is_next(Sequence::new(boot_epoch, seq));
+        assert_eq!(
+            [is_next(7, 5_000), is_next(7, 5_001), is_next(7, 6_024), is_next(7, 6_025)],
+            [false, true, true, false].map(Some)
+        );
+        assert_eq!(
+            [is_next(6, 9_000), is_next(8, 0), is_next(23, 1_024), is_next(23, 1_025), is_next(24, 1)],
+            [false, true, true, false, false].map(Some)
+        );
+    }
+
+    #[test]
+    fn a_pair_that_may_be_stored_makes_only_itself_unsure() {
+        let mut device = Device::default();
+        device.kept.exactly(Sequence::new(1, 10));
+        device.kept.perhaps(Sequence::new(1, 11));
+        let is_next = |seq| device.is_next(Sequence::new(1, seq));
+        assert_eq!([is_next(10), is_next(11), is_next(12)], [Some(false), None, Some(true)]);
+    }
+}

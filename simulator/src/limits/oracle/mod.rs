@@ -1,0 +1,232 @@
+//! The oracle of rate limits: an independent model of the data plane's limits, written from docs/rate-limits.md, that predicts the
+//! verdict on each request. It shares no code with the server's limiter.
+//!
+//! Pure: it gets each request as it reaches the server, whether the server has to wait for something, and the answer, in the order in
+//! which they happen; times are parameters. What limits can't know (whether a signature is valid, a pair new, a line stored)
+//! it takes from the answer. Steps as numbered in docs/rate-limits.md: [`ask`] has steps 2 to 7, [`settle`] what is charged.
+
+mod ask;
+mod budget;
+mod device;
+mod matrix;
+mod request;
+mod settle;
+mod subjects;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use ks_protocol::{id::Sequence, refusal::RefusalCode};
+
+use ask::{Asked, Prediction};
+use budget::{Budget, Limit, State};
+use device::Device;
+use subjects::Table;
+
+pub use matrix::{Comparison, Matrix};
+pub use request::{Answer, Endpoint, Refused, Sent, Stored, document_in};
+pub use subjects::{Origin, SitePrefixes};
+pub use values::{LimitName, Mode, Value, Values};
+
+/// Most wrong verdicts that are described; the rest are only counted.
+const DESCRIBED_MAX: usize = 20;
+
+/// A wrong verdict of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// When the request arrived, in microseconds since the start of the run.
+    pub at_us: u64,
+    pub what: String,
+}
+
+/// A request that has reached the server.
+#[derive(Debug)]
+pub struct Ticket {
+    /// When it arrived, in microseconds since the start of the run.
+    at_us: u64,
+    /// The same since the server's start.
+    now_us: u64,
+    /// The number of the server's start.
+    life: u32,
+    origin: Origin,
+    device: Option<usize>,
+    pair: Sequence,
+    /// By the budgets of failures: steps 2 to 4.
+    before: Asked,
+    /// The handler has it, and what the limits of the device had to say: steps 6 and 7.
+    in_handler: Option<Prediction>,
+    /// Whether the limit of log lines or of punches had something left.
+    counted: State,
+}
+
+impl Ticket {
+    /// The device that the request names, if the server knows it; a hint for the next one by the same caller.
+    pub fn device(&self) -> Option<usize> {
+        self.device
+    }
+}
+
+/// The model of one server's limits, over all its starts.
+#[derive(Debug)]
+pub struct Oracle {
+    values: Values,
+    limits: Vec<Limit>,
+    /// When the server last started, in microseconds since the start of the run.
+    started_us: u64,
+    life: u32,
+    address_failures: Table,
+    site_failures: Table,
+    address_registrations: Table,
+    expensive_failures: Budget,
+    new_device_failures: Budget,
+    registrations: Budget,
+    names: BTreeMap<String, usize>,
+    devices: Vec<(String, Device)>,
+    matrix: Matrix,
+    wrong: Vec<Wrong>,
+}
+
+impl Oracle {
+    /// Of a server that has no devices yet, with these limits.
+    pub fn new(values: Values) -> Self {
+        let mut oracle = Self {
+            values,
+            limits: Vec::new(),
+            started_us: 0,
+            life: 0,
+            address_failures: Table::default(),
+            site_failures: Table::default(),
+            address_registrations: Table::default(),
+            expensive_failures: Budget::default(),
+            new_device_failures: Budget::default(),
+            registrations: Budget::default(),
+            names: BTreeMap::new(),
+            devices: Vec::new(),
+            matrix: Matrix::default(),
+            wrong: Vec::new(),
+        };
+        oracle.server_started(0);
+        oracle
+    }
+
+    /// The server has started, with no memory of what was before.
+    pub fn server_started(&mut self, at_us: u64) {
+        (self.started_us, self.life) = (at_us, self.life + 1);
+        self.limits = LimitName::ALL.iter().map(|name| Limit::from_start(self.values.get(*name))).collect();
+        (self.address_failures, self.site_failures, self.address_registrations) = Default::default();
+        (self.expensive_failures, self.new_device_failures, self.registrations) = Default::default();
+        self.devices.iter_mut().for_each(|(_, device)| device.server_started());
+    }
+
+    /// These values are in force, since the server's start and after the next ones: before the first request.
+    pub fn in_force(&mut self, values: Values) {
+        self.limits = LimitName::ALL.iter().map(|name| Limit::from_start(values.get(*name))).collect();
+        self.values = values;
+    }
+
+    /// These values are in force from now on.
+    pub fn changed(&mut self, at_us: u64, values: Values) {
+        let now_us = self.now_us(at_us);
+        for (name, limit) in LimitName::ALL.iter().zip(&mut self.limits) {
+            if limit.value != values.get(*name) {
+                limit.change(values.get(*name), now_us);
+            }
+        }
+        self.values = values;
+    }
+
+    /// The server knows this device from now on.
+    pub fn imported(&mut self, device_id: &str) {
+        if let Entry::Vacant(place) = self.names.entry(device_id.to_owned()) {
+            place.insert(self.devices.len());
+            self.devices.push((device_id.to_owned(), Device::default()));
+        }
+    }
+
+    /// The server works on an order to revoke this device, or has done so.
+    pub fn revoked(&mut self, device_id: &str, is_done: bool) {
+        if let Some((_, device)) = self.names.get(device_id).and_then(|place| self.devices.get_mut(*place)) {
+            device.is_being_revoked = true;
+            device.is_revoked |= is_done;
+        }
+    }
+
+    /// A request reaches the server. `hint` is the device of the caller's last request.
+    pub fn arrived(&mut self, at_us: u64, origin: Origin, sent: &Sent<'_>, hint: Option<usize>) -> Ticket {
+        let device = sent.named.and_then(|(device_id, _)| self.place_of(device_id, hint));
+        let now_us = self.now_us(at_us);
+        let mut ticket = Ticket {
+            at_us,
+            now_us,
+            life: self.life,
+            origin,
+            device,
+            pair: sent.named.map_or_else(Sequence::default, |(_, pair)| pair),
+            before: Asked::Nothing,
+            in_handler: None,
+            counted: State::Left,
+        };
+        if !sent.is_too_large() {
+            ticket.before = self.ask_failures(&ticket, sent);
+        }
+        ticket
+    }
+
+    /// The server could not answer a request at once: if it knows the device, its handler has the request.
+    pub fn waits(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
+        let Some(device) = ticket.device else { return };
+        if self.devices.get(device).is_some_and(|(_, device)| !device.is_revoked) {
+            ticket.in_handler = Some(self.ask_device(ticket, sent, true));
+            self.in_flight(ticket, sent);
+        }
+    }
+
+    /// The server has answered.
+    pub fn answered(&mut self, mut ticket: Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
+        match answer {
+            Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
+                let asked = match ticket.before {
+                    Asked::Refused(_) | Asked::Unsure(_) => None,
+                    _ => Some(self.handlers_prediction(&mut ticket, sent, false)),
+                };
+                self.compare_refusal(&ticket, sent, refused, asked);
+            }
+            _ => self.let_through(ticket, at_us, sent, answer),
+        }
+    }
+
+    /// No answer of the server will come: it has crashed, or its caller has gone.
+    pub fn lost(&mut self, ticket: &Ticket, sent: &Sent<'_>) {
+        self.cut_off(ticket, sent);
+    }
+
+    /// Predictions against answers.
+    pub fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// The first wrong verdicts.
+    pub fn wrong(&self) -> &[Wrong] {
+        &self.wrong
+    }
+
+    fn now_us(&self, at_us: u64) -> u64 {
+        at_us.saturating_sub(self.started_us)
+    }
+
+    fn place_of(&self, device_id: &str, hint: Option<usize>) -> Option<usize> {
+        let is_it = |place: &usize| self.devices.get(*place).is_some_and(|(name, _)| name == device_id);
+        hint.filter(is_it).or_else(|| self.names.get(device_id).copied())
+    }
+
+    fn limit(&self, name: LimitName) -> Limit {
+        let off = Value { per_min: 1, burst: 1, mode: Mode::Off };
+        self.limits.get(name as usize).copied().unwrap_or_else(|| Limit::from_start(off))
+    }
+
+    fn device(&mut self, place: usize) -> Option<&mut Device> {
+        self.devices.get_mut(place).map(|(_, device)| device)
+    }
+}

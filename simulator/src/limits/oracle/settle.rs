@@ -1,0 +1,295 @@
+//! What becomes of a request: its answer compared with the prediction, what it is charged, and what the server now knows of its device.
+
+use ks_protocol::refusal::RefusalCode;
+
+use super::{
+    Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Stored, Ticket, Wrong,
+    ask::{Asked, Prediction, Refusal},
+    budget::State,
+    request::new_line_bytes,
+};
+
+/// The longest that a wait is spread by.
+const SPREAD_MAX_S: u64 = 60;
+/// The wait of a request that is refused because the server's disk is nearly full, which is before its device's limits are asked.
+const NEARLY_FULL_S: u64 = 60;
+
+impl Oracle {
+    /// What the device's limits have to say: said when the handler took the request, or now.
+    pub(super) fn handlers_prediction(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, goes_on: bool) -> Prediction {
+        match (ticket.in_handler, ticket.device) {
+            (Some(prediction), _) => prediction,
+            (None, Some(_)) => self.ask_device(ticket, sent, goes_on),
+            (None, None) => Prediction::Admitted,
+        }
+    }
+
+    /// A refusal by a limit, against what the limits had to say. `asked` is none where the budgets of failures decide.
+    pub(super) fn compare_refusal(
+        &mut self,
+        ticket: &Ticket,
+        sent: &Sent<'_>,
+        refused: Refused,
+        asked: Option<Prediction>,
+    ) {
+        let prediction = match (asked, ticket.before) {
+            (Some(prediction), _) => prediction,
+            (None, Asked::Refused(refusal)) => Prediction::Refused(refusal),
+            (None, Asked::Unsure(limit)) => Prediction::Unsure(limit),
+            (None, _) => Prediction::Admitted,
+        };
+        let by = refused.limit.map_or("a limit", LimitName::as_str);
+        match prediction {
+            Prediction::Unsure(limit) => self.matrix.count(Some(limit), Comparison::Undecidable),
+            Prediction::Admitted => {
+                let what = format!("was refused by {by}; no limit was used up");
+                self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
+            }
+            Prediction::Refused(refusal) if refused.limit.is_some_and(|limit| limit != refusal.said) => {
+                let what = format!("was refused by {by}; {} had to", refusal.limit.as_str());
+                self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
+            }
+            Prediction::Refused(refusal) => match wrong_wait(&refusal, sent, refused.retry_after_s) {
+                None => self.matrix.count(Some(refusal.limit), Comparison::RightlyRefused),
+                Some(what) => {
+                    self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyRefused), &what);
+                }
+            },
+        }
+    }
+
+    /// A request that no limit refused: compares, and charges it.
+    pub(super) fn let_through(&mut self, mut ticket: Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
+        use RefusalCode as C;
+        if ticket.before == Asked::Nothing {
+            return self.charge_origin(&ticket, false);
+        }
+        let code = if let Answer::Refused(refused) = answer { Some(refused.code) } else { None };
+        let retry_after_s = if let Answer::Refused(refused) = answer { refused.retry_after_s } else { None };
+        let is_of_admission = matches!(
+            code,
+            Some(
+                C::Malformed
+                    | C::TooLarge
+                    | C::UnknownDevice
+                    | C::Revoked
+                    | C::KeyMismatch
+                    | C::BadSignature
+                    | C::StaleSequence
+            )
+        );
+        let is_disk = code == Some(C::Overloaded) && retry_after_s.is_some_and(|wait_s| wait_s >= NEARLY_FULL_S);
+        if ticket.in_handler.is_none() && is_of_admission {
+            self.compare_passed(&ticket, sent, Prediction::Admitted);
+            self.failed(&ticket, answer);
+        } else if is_disk {
+            self.compare_passed(&ticket, sent, Prediction::Admitted);
+        } else {
+            let prediction = self.handlers_prediction(&mut ticket, sent, true);
+            self.compare_passed(&ticket, sent, prediction);
+            self.handled(&ticket, at_us, sent, answer);
+        }
+    }
+
+    fn compare_passed(&mut self, ticket: &Ticket, sent: &Sent<'_>, prediction: Prediction) {
+        let verdict = match (ticket.before, prediction) {
+            (Asked::Refused(refusal), _) | (_, Prediction::Refused(refusal)) => {
+                let what = format!("was let through; {} was used up", refusal.limit.as_str());
+                return self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyAdmitted), &what);
+            }
+            (Asked::Unsure(limit), _) | (_, Prediction::Unsure(limit)) => (Some(limit), Comparison::Undecidable),
+            _ => (None, Comparison::RightlyAdmitted),
+        };
+        self.matrix.count(verdict.0, verdict.1);
+    }
+
+    fn note_wrong(
+        &mut self,
+        ticket: &Ticket,
+        sent: &Sent<'_>,
+        (limit, comparison): (Option<LimitName>, Comparison),
+        what: &str,
+    ) {
+        if ticket.device.and_then(|place| self.device(place)).is_some_and(|device| device.is_unsure) {
+            return self.matrix.count(limit, Comparison::Undecidable);
+        }
+        self.matrix.count(limit, comparison);
+        if self.wrong.len() < DESCRIBED_MAX {
+            let who = sent.named.map_or("a request without a name", |(device_id, _)| device_id);
+            let (path, from) = (sent.endpoint.path(), ticket.origin.address);
+            self.wrong.push(Wrong { at_us: ticket.at_us, what: format!("{who} from {from}: {path} {what}") });
+        }
+    }
+
+    /// A failing request of admission is charged, and may say what the server knows.
+    fn failed(&mut self, ticket: &Ticket, answer: Answer) {
+        use RefusalCode as C;
+        let Answer::Refused(refused) = answer else { return };
+        self.charge_origin(ticket, false);
+        if matches!(refused.code, C::UnknownDevice | C::BadSignature | C::StaleSequence) {
+            let limit = self.limit(LimitName::ExpensiveFailures);
+            if limit.is_on() {
+                self.expensive_failures.spend(&limit, ticket.now_us);
+            }
+        }
+        let of_check = matches!(refused.code, C::BadSignature | C::StaleSequence);
+        if of_check && ticket.before == Asked::PassedBySign {
+            self.charge_suspect(ticket);
+        }
+        if let Some(kept) = refused.kept
+            && let Some(device) = ticket.device.and_then(|place| self.device(place))
+        {
+            device.kept.exactly(kept);
+        }
+    }
+
+    /// Charges a failure to the address and to the network of its site; or notes that it may have been charged.
+    fn charge_origin(&mut self, ticket: &Ticket, is_unsure: bool) {
+        let now_us = ticket.now_us;
+        let [of_address, of_site] = [LimitName::AddressFailures, LimitName::SiteFailures].map(|name| self.limit(name));
+        let tables = [
+            (&mut self.address_failures, ticket.origin.address, of_address),
+            (&mut self.site_failures, ticket.origin.site, of_site),
+        ];
+        for (table, subject, limit) in tables {
+            if limit.is_on()
+                && let Some(budget) = table.budget(subject, &limit, now_us)
+            {
+                if is_unsure {
+                    budget.perhaps_charge(1, &limit, now_us);
+                } else {
+                    budget.spend(&limit, now_us);
+                }
+            }
+        }
+    }
+
+    /// Charges a failure of a request that was admitted by its sign.
+    fn charge_suspect(&mut self, ticket: &Ticket) {
+        let (of_pairs, of_new) = (self.limit(LimitName::DevicePairFailures), self.limit(LimitName::NewDeviceFailures));
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        if of_pairs.is_on() {
+            device.owes.pair_failures.spend(&of_pairs, ticket.now_us);
+        }
+        let (has_stored, may_have_stored) = (device.has_stored, device.may_have_stored);
+        if of_new.is_on() && !has_stored {
+            if may_have_stored {
+                self.new_device_failures.perhaps_charge(1, &of_new, ticket.now_us);
+            } else {
+                self.new_device_failures.spend(&of_new, ticket.now_us);
+            }
+        }
+    }
+
+    /// The handler's answer: what was stored is charged, and what the server now knows of the device.
+    fn handled(&mut self, ticket: &Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
+        let Some(place) = ticket.device else { return };
+        let refused = match answer {
+            Answer::Accepted(stored) => return self.accepted(ticket, at_us, sent, stored),
+            Answer::Refused(refused) => refused,
+        };
+        let Some(device) = self.device(place) else { return };
+        if let Some(kept) = refused.kept {
+            device.kept.at_least(kept);
+            device.stored.at_least(kept);
+        }
+        if refused.code == RefusalCode::Revoked {
+            // Admission may have refused it, while the order was carried out.
+            device.is_revoked = true;
+            self.charge_origin(ticket, true);
+        }
+    }
+
+    fn accepted(&mut self, ticket: &Ticket, at_us: u64, sent: &Sent<'_>, stored: Stored) {
+        let answered_us = self.now_us(at_us);
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        device.kept.at_least(ticket.pair);
+        if sent.endpoint == Endpoint::Artifact {
+            return;
+        }
+        device.stored.at_least(ticket.pair);
+        (device.has_stored, device.may_have_stored) = (true, false);
+        if sent.endpoint == Endpoint::RotateKey {
+            device.kept = device.stored; // it is loaded again
+        }
+        let rows = Stored::bytes_of;
+        let (bytes, lines, punches, is_unsure, now_us) = match stored {
+            Stored::Nothing => return,
+            Stored::Rows(count) if sent.endpoint == Endpoint::RotateKey => (rows(count), 0, 0, false, ticket.now_us),
+            Stored::Rows(count) => (rows(count), 0, 0, false, answered_us),
+            Stored::Punches(count) => (rows(count), 0, count, false, ticket.now_us),
+            Stored::Lines { next_line_no } => {
+                let bytes = new_line_bytes(sent, device.next_line_no).unwrap_or(0);
+                device.next_line_no = device.next_line_no.max(next_line_no);
+                (bytes, bytes, 0, std::mem::take(&mut device.are_lines_unsure), ticket.now_us)
+            }
+        };
+        device.is_unsure |= is_unsure;
+        self.charge_stored(ticket, (bytes, lines, punches), now_us);
+    }
+
+    /// Charges what has been stored, unless the budget is used up, or was when it was asked.
+    fn charge_stored(&mut self, ticket: &Ticket, (bytes, lines, punches): (u64, u64, u64), now_us: u64) {
+        let of_bytes = self.limit(LimitName::DeviceStoredBytes);
+        let of_lines = (self.limit(LimitName::DeviceLogBytes), lines);
+        let of_punches = (self.limit(LimitName::DevicePunches), punches);
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        if of_bytes.is_on() {
+            let budget = &mut device.owes.stored_bytes;
+            match budget.state(&of_bytes, now_us) {
+                State::Left => budget.charge(bytes, &of_bytes, now_us),
+                State::UsedUp { .. } => {}
+                State::Unsure { .. } => budget.perhaps_charge(bytes, &of_bytes, now_us),
+            }
+        }
+        for (budget, (limit, count)) in [(&mut device.owes.log_bytes, of_lines), (&mut device.owes.punches, of_punches)]
+        {
+            if limit.is_on() && count > 0 && ticket.counted == State::Left {
+                budget.charge(count, &limit, now_us);
+            } else if limit.is_on() && matches!(ticket.counted, State::Unsure { .. }) {
+                budget.perhaps_charge(count, &limit, now_us);
+            }
+        }
+    }
+
+    /// The server works on a request: its pair may be stored from now on, whatever becomes of the answer.
+    pub(super) fn in_flight(&mut self, ticket: &Ticket, sent: &Sent<'_>) {
+        let pair = ticket.pair;
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        match sent.endpoint {
+            Endpoint::Artifact => device.kept.at_least(pair),
+            Endpoint::Logs | Endpoint::Attendance => {
+                device.kept.perhaps(pair); // before its answer, which another task sends
+                device.stored.perhaps(pair);
+            }
+            _ => device.stored.perhaps(pair),
+        }
+    }
+
+    /// What a request has done is not known.
+    pub(super) fn cut_off(&mut self, ticket: &Ticket, sent: &Sent<'_>) {
+        if ticket.in_handler.is_none() {
+            return;
+        }
+        let life = self.life;
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        device.may_have_stored |= !device.has_stored;
+        device.are_lines_unsure |= sent.endpoint == Endpoint::Logs;
+        device.is_unsure |= ticket.life == life;
+    }
+}
+
+/// What is wrong with the wait of a refusal, if anything is.
+fn wrong_wait(refusal: &Refusal, sent: &Sent<'_>, retry_after_s: Option<u64>) -> Option<String> {
+    let [least_s, most_s] = [refusal.least_us, refusal.most_us].map(|us| us.div_ceil(1_000_000).max(1));
+    let spread_s = if sent.named.is_some() { (most_s / 4).clamp(1, SPREAD_MAX_S) } else { 0 };
+    let range = least_s..=most_s + spread_s;
+    let limit = refusal.limit.as_str();
+    match retry_after_s {
+        Some(given) if range.contains(&given) => None,
+        Some(given) => {
+            Some(format!("was asked by {limit} to wait {given} s; it had to be {} to {} s", range.start(), range.end()))
+        }
+        None => Some(format!("was refused by {limit} without a time to wait")),
+    }
+}

@@ -1,0 +1,195 @@
+//! The oracle against verdicts that were worked out by hand.
+
+use ks_protocol::refusal::RefusalCode as C;
+
+use super::*;
+
+const S: u64 = 1_000_000;
+
+fn limit(per_min: u64, burst: u64, mode: Mode) -> Value {
+    Value { per_min, burst, mode }
+}
+
+/// An oracle with these limits enforced and the device KS-1, which the server has heard up to the pair (1, 10).
+fn oracle(limits: &[(LimitName, u64, u64)]) -> Oracle {
+    let mut values = Values::all_off();
+    limits.iter().for_each(|(name, per_min, burst)| values.set(*name, limit(*per_min, *burst, Mode::Enforce)));
+    let mut oracle = Oracle::new(Values::all_off());
+    oracle.imported("KS-1");
+    ask(&mut oracle, 0, "KS-1", 10, OK);
+    oracle.in_force(values);
+    oracle.matrix = Matrix::default();
+    oracle
+}
+
+const OK: Answer = Answer::Accepted(Stored::ROW);
+
+fn refused(code: C) -> Answer {
+    Answer::Refused(Refused { code, retry_after_s: None, limit: None, kept: None })
+}
+
+fn limited(by: LimitName, retry_after_s: u64) -> Answer {
+    Answer::Refused(Refused { code: C::RateLimited, retry_after_s: Some(retry_after_s), limit: Some(by), kept: None })
+}
+
+fn origin(last: u8) -> Origin {
+    Origin::of([203, 0, 113, last].into(), SitePrefixes { ipv4: 24, ipv6: 56 })
+}
+
+/// A heartbeat in a device's name with the pair (1, `seq`) from one address, and the server's answer at once.
+fn ask(oracle: &mut Oracle, at_us: u64, device_id: &str, seq: u64, answer: Answer) {
+    ask_from(oracle, 1, at_us, device_id, seq, answer);
+}
+
+fn ask_from(oracle: &mut Oracle, from: u8, at_us: u64, device_id: &str, seq: u64, answer: Answer) {
+    let named = Some((device_id, Sequence::new(1, seq)));
+    let sent = Sent { endpoint: Endpoint::Heartbeat, wire: None, named };
+    let ticket = oracle.arrived(at_us, origin(from), &sent, None);
+    oracle.answered(ticket, at_us, &sent, answer);
+}
+
+/// Rightly admitted, rightly refused, falsely refused, falsely admitted, undecidable.
+fn counts(oracle: &Oracle) -> [u64; 5] {
+    use Comparison as V;
+    [V::RightlyAdmitted, V::RightlyRefused, V::FalselyRefused, V::FalselyAdmitted, V::Undecidable]
+        .map(|comparison| oracle.matrix().all(comparison))
+}
+
+/// Two of 60 a minute at once; the third has to wait a second, and 1 or 2 are asked of it, spread by name.
+#[test]
+fn a_devices_third_request_of_a_burst_of_two_has_to_wait_a_second() {
+    let limits = [(LimitName::DeviceRequests, 60, 2)];
+    let mut oracle = self::oracle(&limits);
+    (11..13).for_each(|seq| ask(&mut oracle, 5 * S, "KS-1", seq, OK));
+    ask(&mut oracle, 5 * S, "KS-1", 13, limited(LimitName::DeviceRequests, 2));
+    ask(&mut oracle, 6 * S - 1, "KS-1", 13, limited(LimitName::DeviceRequests, 1));
+    ask(&mut oracle, 6 * S, "KS-1", 13, OK);
+    assert_eq!((counts(&oracle), oracle.wrong()), ([3, 2, 0, 0, 0], &[][..]));
+    ask(&mut oracle, 6 * S, "KS-1", 14, OK);
+    ask(&mut oracle, 7 * S, "KS-1", 15, limited(LimitName::DeviceRequests, 1));
+    assert_eq!(counts(&oracle), [3, 2, 1, 1, 0]);
+    let what: Vec<&str> = oracle.wrong().iter().map(|wrong| wrong.what.as_str()).collect();
+    assert_eq!(
+        what,
+        [
+            "KS-1 from 203.0.113.1: /heartbeat was let through; device_requests was used up",
+            "KS-1 from 203.0.113.1: /heartbeat was refused by device_requests; no limit was used up",
+        ]
+    );
+    assert_eq!(oracle.matrix().of(LimitName::DeviceRequests, Comparison::FalselyRefused), 1);
+}
+
+/// A wait of 80 s may be spread by 20; 101 s and 79 s are wrong.
+#[test]
+fn a_wait_is_the_limits_own_and_at_most_a_quarter_more() {
+    for (given, is_right) in [(79, false), (80, true), (100, true), (101, false)] {
+        let mut oracle = self::oracle(&[(LimitName::DeviceRequests, 3, 1)]);
+        let device = oracle.device(0).unwrap();
+        let limit = super::budget::Limit::from_start(limit(3, 1, Mode::Enforce));
+        device.owes.requests.charge(4, &limit, 0); // 20 s each
+        ask(&mut oracle, 0, "KS-1", 11, limited(LimitName::DeviceRequests, given));
+        assert_eq!(counts(&oracle), [0, u64::from(is_right), u64::from(!is_right), 0, 0], "{given}");
+    }
+}
+
+/// Failures of an address refuse everybody behind it but a device with a sign of its own; another address is free.
+#[test]
+fn an_addresss_failures_refuse_who_shows_no_sign() {
+    let by = LimitName::AddressFailures;
+    let mut oracle = self::oracle(&[(by, 60, 2)]);
+    (0..2).for_each(|_| ask(&mut oracle, 0, "GHOST-1", 1, refused(C::UnknownDevice)));
+    ask(&mut oracle, 0, "GHOST-1", 1, limited(by, 1));
+    ask(&mut oracle, 0, "KS-1", 10, limited(by, 1)); // not one of its next pairs
+    ask(&mut oracle, 0, "KS-1", 11, OK);
+    ask_from(&mut oracle, 2, 0, "GHOST-1", 1, refused(C::UnknownDevice));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([4, 2, 0, 0, 0], &[][..]));
+    ask(&mut oracle, 0, "KS-1", 12, limited(by, 1));
+    ask(&mut oracle, 0, "GHOST-1", 1, refused(C::UnknownDevice));
+    assert_eq!(counts(&oracle), [4, 2, 1, 1, 0]);
+    oracle.server_started(S);
+    ask(&mut oracle, S, "GHOST-1", 1, refused(C::UnknownDevice));
+    assert_eq!(counts(&oracle), [5, 2, 1, 1, 0], "a restart forgets all budgets");
+}
+
+/// All 256 addresses of a /24 share the budget of their site; each has its own besides.
+#[test]
+fn failures_of_one_site_add_up_over_its_addresses() {
+    let by = LimitName::SiteFailures;
+    let mut oracle = self::oracle(&[(LimitName::AddressFailures, 60, 2), (by, 60, 3)]);
+    (1..4).for_each(|from| ask_from(&mut oracle, from, 0, "GHOST-1", 1, refused(C::UnknownDevice)));
+    ask_from(&mut oracle, 4, 0, "GHOST-1", 1, limited(by, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([3, 1, 0, 0, 0], &[][..]));
+}
+
+/// With a budget used up, forged requests with an expected pair are checked until the device's budget of them is used up; then they
+/// are refused with the wait of the address.
+#[test]
+fn forgeries_with_expected_pairs_have_a_budget_of_their_own() {
+    let (by, of_pairs) = (LimitName::AddressFailures, LimitName::DevicePairFailures);
+    let mut oracle = self::oracle(&[(by, 1, 1), (of_pairs, 60, 2)]);
+    ask(&mut oracle, 0, "GHOST-1", 1, refused(C::UnknownDevice));
+    (0..2).for_each(|_| ask(&mut oracle, 0, "KS-1", 11, refused(C::BadSignature)));
+    ask(&mut oracle, 0, "KS-1", 11, limited(by, 60));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([3, 1, 0, 0, 0], &[][..]));
+    assert_eq!(oracle.matrix().of(of_pairs, Comparison::RightlyRefused), 1, "it is the limit that decides");
+}
+
+/// A limit in shadow refuses nobody, and spends what it would.
+#[test]
+fn a_limit_in_shadow_admits_all() {
+    let mut oracle = self::oracle(&[]);
+    let mut values = Values::all_off();
+    values.set(LimitName::DeviceRequests, limit(60, 1, Mode::Shadow));
+    oracle.changed(0, values.clone());
+    (11..14).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
+    values.set(LimitName::DeviceRequests, limit(60, 1, Mode::Enforce));
+    oracle.changed(0, values);
+    ask(&mut oracle, 0, "KS-1", 14, limited(LimitName::DeviceRequests, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([3, 1, 0, 0, 0], &[][..]));
+}
+
+/// What is stored is charged when it is stored: 128 bytes a heartbeat, 8 heartbeats a KiB. 1,024 bytes in a burst and one a minute:
+/// the ninth heartbeat has to wait for one byte.
+#[test]
+fn stored_bytes_are_charged_when_they_are_stored() {
+    let by = LimitName::DeviceStoredBytes;
+    let mut oracle = self::oracle(&[(by, 1, 1_024)]);
+    (11..19).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
+    ask(&mut oracle, 0, "KS-1", 19, limited(by, 60));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([8, 1, 0, 0, 0], &[][..]));
+}
+
+/// A request whose answer a crash cut off may be stored: until the device is heard again, that pair alone is unsure.
+#[test]
+fn a_pair_that_a_crash_cut_off_is_unsure_only_where_it_matters() {
+    let by = LimitName::AddressFailures;
+    let mut oracle = self::oracle(&[(by, 60, 1)]);
+    let sent = |seq| Sent { endpoint: Endpoint::Heartbeat, wire: None, named: Some(("KS-1", Sequence::new(1, seq))) };
+    let mut ticket = oracle.arrived(0, origin(1), &sent(11), None);
+    oracle.waits(&mut ticket, &sent(11));
+    oracle.lost(&ticket, &sent(11));
+    oracle.server_started(S);
+    ask(&mut oracle, S, "GHOST-1", 1, refused(C::UnknownDevice));
+    ask(&mut oracle, S, "KS-1", 11, limited(by, 1));
+    assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
+    ask(&mut oracle, S, "KS-1", 12, OK);
+    assert_eq!((counts(&oracle), oracle.wrong()), ([2, 0, 0, 0, 1], &[][..]));
+}
+
+/// A registration that the limit of all devices refuses is none of its address.
+#[test]
+fn registrations_are_spent_together_or_not_at_all() {
+    let (of_address, of_all) = (LimitName::AddressRegistrations, LimitName::Registrations);
+    let mut oracle = self::oracle(&[(of_address, 60, 2), (of_all, 1, 1)]);
+    let mut register = |at_us, answer| {
+        let sent = Sent { endpoint: Endpoint::Register, wire: None, named: Some(("KS-1", Sequence::new(1, 11))) };
+        let ticket = oracle.arrived(at_us, origin(1), &sent, None);
+        oracle.answered(ticket, at_us, &sent, answer);
+        counts(&oracle)
+    };
+    register(0, OK);
+    for _ in 0..3 {
+        register(0, limited(of_all, 60));
+    }
+    assert_eq!(register(60 * S, OK), [2, 3, 0, 0, 0]);
+}

@@ -1,0 +1,120 @@
+//! The data plane's limits and their values, read from what the admin API says is in force.
+
+use crate::operator::ObservedLimit;
+
+macro_rules! limit_names {
+    ($($variant:ident = $name:literal, $said:literal;)*) => {
+        /// A limit of the data plane.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum LimitName { $(#[doc = $name] $variant,)* }
+
+        impl LimitName {
+            /// Every limit.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name in settings, files and the API.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What a refusal by it says; empty for a limit that refuses in another one's words.
+            fn said(self) -> &'static str {
+                match self { $(Self::$variant => $said,)* }
+            }
+        }
+    };
+}
+
+limit_names! {
+    AddressFailures = "address_failures", "too many failed requests from this address";
+    SiteFailures = "site_failures", "too many failed requests from this network";
+    ExpensiveFailures = "expensive_failures", "too many failed requests from all addresses";
+    DevicePairFailures = "device_pair_failures", "";
+    NewDeviceFailures = "new_device_failures", "";
+    DeviceRequests = "device_requests", "too many requests by this device";
+    DeviceStoredBytes = "device_stored_bytes", "daily limit of stored bytes of this device reached";
+    DeviceLogBytes = "device_log_bytes", "daily log limit of this device reached";
+    DevicePunches = "device_punches", "daily punch limit of this device reached";
+    DeviceKeyChanges = "device_key_changes", "too many key changes of this device";
+    AddressRegistrations = "address_registrations", "too many registrations from this address";
+    Registrations = "registrations", "too many registrations of all devices";
+}
+
+impl LimitName {
+    /// The limit that a refusal with this message names; none if it is none of these.
+    pub fn said_by(message: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|limit| !message.is_empty() && limit.said() == message)
+    }
+}
+
+/// What is done with a limit's verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Enforce,
+    Shadow,
+    Off,
+}
+
+/// The values of one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    /// At least 1.
+    pub per_min: u64,
+    /// At least 1.
+    pub burst: u64,
+    pub mode: Mode,
+}
+
+impl Value {
+    /// By day: a day's total may come at once.
+    fn per_day(per_day: u64, mode: Mode) -> Self {
+        Self { per_min: per_day.div_ceil(24 * 60).max(1), burst: per_day.max(1), mode }
+    }
+}
+
+/// The values of all limits, in the order of [`LimitName::ALL`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Values([Value; LimitName::ALL.len()]);
+
+impl Values {
+    /// As the admin API shows them. A limit that it does not show is off.
+    pub fn observed(limits: &[ObservedLimit]) -> Self {
+        let mut values = Self::all_off();
+        for name in LimitName::ALL {
+            if let Some(observed) = limits.iter().find(|limit| limit.name == name.as_str()) {
+                values.set(*name, value_of(observed));
+            }
+        }
+        values
+    }
+
+    /// No limit at all.
+    pub fn all_off() -> Self {
+        Self([Value { per_min: 1, burst: 1, mode: Mode::Off }; LimitName::ALL.len()])
+    }
+
+    /// Sets the values of one limit.
+    pub fn set(&mut self, name: LimitName, value: Value) {
+        if let Some(old) = self.0.get_mut(name as usize) {
+            *old = value;
+        }
+    }
+
+    /// The values of one limit.
+    pub fn get(&self, name: LimitName) -> Value {
+        self.0.get(name as usize).copied().unwrap_or(Value { per_min: 1, burst: 1, mode: Mode::Off })
+    }
+}
+
+fn value_of(observed: &ObservedLimit) -> Value {
+    let mode = match observed.mode.as_str() {
+        "enforce" => Mode::Enforce,
+        "shadow" => Mode::Shadow,
+        _ => Mode::Off,
+    };
+    if let Some(per_day) = observed.per_day {
+        return Value::per_day(per_day.into(), mode);
+    }
+    let [per_min, burst] = [observed.per_min, observed.burst].map(|number| u64::from(number.unwrap_or(1)).max(1));
+    Value { per_min, burst, mode }
+}

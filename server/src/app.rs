@@ -20,10 +20,10 @@ use crate::{
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{FailureBudget, Limits, Throttle, Turns},
+    limit::{self, FailureBudget, Limits, Overload, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
-    registry::Registry,
+    registry::{Registry, Spent},
     rng::ServerRng,
     store::{Reader, StoreError, Writer},
 };
@@ -80,6 +80,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Throttles guessing of passwords and tokens.
     pub throttle: Throttle,
+    /// The limit on writes in progress.
+    pub overload: Arc<Overload>,
     /// Less disk space is free than is reserved for operators.
     is_short_of_disk: AtomicBool,
     /// Counters.
@@ -130,6 +132,7 @@ impl App {
         let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now());
         applied_limits.follow_to(newest.limits_version, &reader).await?;
         let throttle = Throttle::new(Arc::clone(&limits));
+        let overload = Arc::clone(writer.overload());
         let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
@@ -155,6 +158,7 @@ impl App {
             new_device_failures: FailureBudget::default(),
             passwords,
             throttle,
+            overload,
             is_short_of_disk: AtomicBool::new(false),
             metrics,
             started,
@@ -166,6 +170,11 @@ impl App {
         let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
         let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
         by_address + self.token_calls.subjects() + self.throttle.subjects()
+    }
+
+    /// Bytes that the limits take: the subjects that they remember, and the budgets of each device.
+    pub fn limit_memory_bytes(&self) -> usize {
+        self.limit_subjects() * limit::SUBJECT_BYTES + self.registry.len() * size_of::<Spent>()
     }
 
     /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.

@@ -1,7 +1,7 @@
 //! The checks of a signed request before its handler, cheap ones before expensive ones.
 //!
 //! media type and size ([`body`]; a GET has its document in a header) -> the budgets of failures ([`exhausted`]) ->
-//! parse -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
+//! parse -> whether the server is overloaded ([`overloaded`]) -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device
@@ -10,6 +10,7 @@
 mod body;
 mod exhausted;
 mod expected_pair;
+mod overloaded;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -125,6 +126,7 @@ async fn admit_document<R: Request>(
         None
     };
     let is_suspect = suspect.is_some();
+    overloaded::check(app, &message, now_us)?;
     let known = match suspect {
         Some(known) => known,
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
@@ -166,7 +168,7 @@ pub(crate) fn admit_verified<R: Request>(
     now_us: u64,
 ) -> Option<Arc<Known>> {
     let exhausted = Exhausted::now(app, address, now_us);
-    if exhausted.is_any() {
+    if exhausted.is_any() || !app.overload.admits(overloaded::class_of(app, message), now_us) {
         return None;
     }
     let known = app.registry.get(message.device_id())?;

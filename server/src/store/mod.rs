@@ -142,6 +142,8 @@ pub struct Newest {
     pub device: i64,
     /// The number of the last change of a device; 0 before the first.
     pub device_change: i64,
+    /// Row of the last command; 0 before the first.
+    pub command: i64,
     /// The version of the last keyset; 0 before the first.
     pub keyset_version: u64,
     /// The version of the limits applied last; 0 before the first.

@@ -207,6 +207,15 @@ fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
 }
 
 impl CommandReads for SqliteReader {
+    fn awaited(&mut self, after: i64, limit: usize) -> Result<Vec<(i64, DeviceId)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT c.id, d.device_id FROM commands c JOIN devices d ON d.id = c.device
+             WHERE c.id > ?1 AND c.state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY c.id LIMIT ?2",
+        )?;
+        let found = statement.query_map(params![after, rows(limit)], |row| Ok((row.get(0)?, parsed(row, 1)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
         let mut filter = Filter::default();
         filter.and("c.id > ?", after);

@@ -128,12 +128,12 @@ impl App {
             with;
         let registry = Registry::load(&reader).await?;
         let newest = reader.ask(|store| store.newest()).await?;
+        let started = Instant::now();
         let limits = Arc::new(Limits::new(&config.limits, Arc::clone(&metrics.limits)));
-        let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now());
+        let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now(), started);
         applied_limits.follow_to(newest.limits_version, &reader).await?;
         let throttle = Throttle::new(Arc::clone(&limits));
         let overload = Arc::clone(writer.overload());
-        let started = Instant::now();
         Ok(Self(Arc::new(Parts {
             config,
             clock,

@@ -5,6 +5,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ks_protocol::time::UnixMs;
+use tokio::time::Instant;
 
 use crate::{
     config::LimitsDocument,
@@ -31,15 +32,17 @@ pub struct Applied {
 pub struct AppliedLimits {
     settings: LimitValues,
     limits: Arc<Limits>,
+    /// The start of the clock of the limits.
+    started: Instant,
     now: RwLock<Arc<Applied>>,
 }
 
 impl AppliedLimits {
     /// Only the limits of the settings are in force, until [`AppliedLimits::follow_to`].
-    pub fn new(settings: LimitValues, limits: Arc<Limits>, since: UnixMs) -> Self {
+    pub fn new(settings: LimitValues, limits: Arc<Limits>, since: UnixMs, started: Instant) -> Self {
         let (document, values) = (LimitsDocument::default(), settings.clone());
         let now = RwLock::new(Arc::new(Applied { version: 0, since, set: None, document, values }));
-        Self { settings, limits, now }
+        Self { settings, limits, started, now }
     }
 
     /// What was applied last.
@@ -77,7 +80,8 @@ impl AppliedLimits {
         };
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         if now.version < version {
-            self.limits.put_in_force(&next.values);
+            let now_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.limits.put_in_force(&next.values, now_us);
             *now = Arc::new(next);
         }
         Ok(())

@@ -147,7 +147,7 @@ impl Known {
 
     /// What a limit says about one more, without counting it.
     pub fn look(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Verdict {
-        self.with_state(|now| limits.look(of.limit, |rate| (of.budget)(&mut now.spent).wait_us(rate, now_us)))
+        self.with_state(|now| limits.look(of.limit, now_us, |meter| (of.budget)(&mut now.spent).wait_us(meter)))
     }
 
     /// Spends one of a budget.
@@ -156,7 +156,7 @@ impl Known {
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn spend(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<(), Refusal> {
         let verdict = self.with_state(|now| {
-            let spend = |rate| (of.budget)(&mut now.spent).spend(rate, now_us).err();
+            let spend = |meter| (of.budget)(&mut now.spent).spend(meter).err();
             let verdict = limits.check(of.limit, now_us, spend);
             now.spent.refusals.count(verdict);
             verdict
@@ -170,7 +170,7 @@ impl Known {
     /// It is used up: `RATE_LIMITED`, with how long to wait.
     pub fn check(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<Verdict, Refusal> {
         let verdict = self.with_state(|now| {
-            let verdict = limits.check(of.limit, now_us, |rate| (of.budget)(&mut now.spent).wait_us(rate, now_us));
+            let verdict = limits.check(of.limit, now_us, |meter| (of.budget)(&mut now.spent).wait_us(meter));
             now.spent.refusals.count(verdict);
             verdict
         });
@@ -179,19 +179,19 @@ impl Known {
 
     /// Charges what has been stored to a budget, unless the limit is off or would have refused it.
     pub fn charge(&self, limits: &Limits, (of, verdict): (&DeviceLimit, Verdict), count: u32, now_us: u64) {
-        if let Some(rate) = limits.rate(of.limit).filter(|_| verdict.is_charged()) {
-            self.with_state(|now| (of.budget)(&mut now.spent).charge(rate, count, now_us));
+        if let Some(meter) = limits.meter(of.limit, now_us).filter(|_| verdict.is_charged()) {
+            self.with_state(|now| (of.budget)(&mut now.spent).charge(meter, count));
         }
     }
 
     /// Charges bytes that have been stored to [`STORED_BYTES`], unless nothing was left: what a limit in shadow would have refused costs
     /// nothing.
     pub fn charge_stored(&self, limits: &Limits, bytes: u64, now_us: u64) {
-        let Some(rate) = limits.rate(Limit::DeviceStoredBytes) else { return };
+        let Some(meter) = limits.meter(Limit::DeviceStoredBytes, now_us) else { return };
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.with_state(|now| {
-            if now.spent.stored_bytes.wait_us(rate, now_us).is_none() {
-                now.spent.stored_bytes.charge(rate, count, now_us);
+            if now.spent.stored_bytes.wait_us(meter).is_none() {
+                now.spent.stored_bytes.charge(meter, count);
             }
         });
     }

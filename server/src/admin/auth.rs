@@ -95,7 +95,7 @@ impl Caller {
 /// Spends one call of a token or session, by its row.
 fn spend_call(app: &App, row: i64) -> Result<(), Problem> {
     let now_us = app.elapsed_us();
-    let verdict = app.limits.check(Limit::TokenCalls, now_us, |rate| app.token_calls.try_spend(rate, row, now_us));
+    let verdict = app.limits.check(Limit::TokenCalls, now_us, |meter| app.token_calls.try_spend(meter, row));
     verdict.refusal().map_err(|wait_us| {
         Problem::too_many_requests("too many calls with this token or session; retry later", wait_us)
     })

@@ -38,12 +38,10 @@ impl Exhausted {
             if is_refused {
                 return Verdict::Off;
             }
-            let verdict = app.limits.look(limit, |rate| match limit {
-                Limit::AddressFailures => app.address_failures.wait_us(rate, &network_of(address), now_us),
-                Limit::SiteFailures => {
-                    app.site_failures.wait_us(rate, &app.config.site_prefixes.site_of(address), now_us)
-                }
-                _ => app.expensive_failures.wait_us(rate, &(), now_us),
+            let verdict = app.limits.look(limit, now_us, |meter| match limit {
+                Limit::AddressFailures => app.address_failures.wait_us(meter, &network_of(address)),
+                Limit::SiteFailures => app.site_failures.wait_us(meter, &app.config.site_prefixes.site_of(address)),
+                _ => app.expensive_failures.wait_us(meter, &()),
             });
             is_refused = matches!(verdict, Verdict::Refused(_));
             verdict
@@ -102,12 +100,12 @@ impl Exhausted {
             return Ok(None);
         };
         let of_pairs = || {
-            let look = |rate| known.with_state(|now| now.spent.suspect_failures.wait_us(rate, now_us));
-            if is_verified { Verdict::Off } else { app.limits.look(Limit::DevicePairFailures, look) }
+            let look = |meter| known.with_state(|now| now.spent.suspect_failures.wait_us(meter));
+            if is_verified { Verdict::Off } else { app.limits.look(Limit::DevicePairFailures, now_us, look) }
         };
         let of_new = || {
-            let look = |rate| app.new_device_failures.wait_us(rate, &(), now_us);
-            if is_new_device(&known) { app.limits.look(Limit::NewDeviceFailures, look) } else { Verdict::Off }
+            let look = |meter| app.new_device_failures.wait_us(meter, &());
+            if is_new_device(&known) { app.limits.look(Limit::NewDeviceFailures, now_us, look) } else { Verdict::Off }
         };
         self.passed(app, now_us); // a refusal from here on is counted once, for the limit that decides it
         for (limit, verdict) in [(Limit::DevicePairFailures, of_pairs()), (Limit::NewDeviceFailures, of_new())] {
@@ -145,25 +143,25 @@ fn is_new_device(known: &Known) -> bool {
 
 /// Charges a failing request to its address, and to the network of its site.
 pub(super) fn charge_address(app: &App, address: IpAddr, now_us: u64) {
-    if let Some(rate) = app.limits.rate(Limit::AddressFailures) {
-        app.address_failures.spend(rate, network_of(address), now_us);
+    if let Some(meter) = app.limits.meter(Limit::AddressFailures, now_us) {
+        app.address_failures.spend(meter, network_of(address));
     }
-    if let Some(rate) = app.limits.rate(Limit::SiteFailures) {
-        app.site_failures.spend(rate, app.config.site_prefixes.site_of(address), now_us);
+    if let Some(meter) = app.limits.meter(Limit::SiteFailures, now_us) {
+        app.site_failures.spend(meter, app.config.site_prefixes.site_of(address));
     }
 }
 
 /// Charges a failing request to a budget that all share.
 pub(super) fn charge(app: &App, limit: Limit, budget: &FailureBudget<()>, now_us: u64) {
-    if let Some(rate) = app.limits.rate(limit) {
-        budget.spend(rate, (), now_us);
+    if let Some(meter) = app.limits.meter(limit, now_us) {
+        budget.spend(meter, ());
     }
 }
 
 /// Charges a failure of a request that was admitted by its pair or its connection although a budget was used up.
 pub(super) fn charge_suspect(app: &App, known: &Known, now_us: u64) {
-    if let Some(rate) = app.limits.rate(Limit::DevicePairFailures) {
-        let _ = known.with_state(|now| now.spent.suspect_failures.spend(rate, now_us)); // an empty budget stays empty
+    if let Some(meter) = app.limits.meter(Limit::DevicePairFailures, now_us) {
+        let _ = known.with_state(|now| now.spent.suspect_failures.spend(meter)); // an empty budget stays empty
     }
     if is_new_device(known) {
         charge(app, Limit::NewDeviceFailures, &app.new_device_failures, now_us);

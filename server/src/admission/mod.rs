@@ -191,13 +191,13 @@ async fn audit_revoked<R: Request>(
     address: IpAddr,
     now_us: u64,
 ) {
-    if known.with_state(|now| now.spent.notes.wait_us(AUDIT_NOTES, now_us)).is_some() {
+    if known.with_state(|now| now.spent.notes.wait_us(AUDIT_NOTES.meter(now_us))).is_some() {
         return;
     }
     if !known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), signature)) {
         return;
     }
-    if known.with_state(|now| now.spent.notes.spend(AUDIT_NOTES, now_us)).is_err() {
+    if known.with_state(|now| now.spent.notes.spend(AUDIT_NOTES.meter(now_us))).is_err() {
         return;
     }
     let device_id = message.device_id().to_string();

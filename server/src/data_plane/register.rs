@@ -31,12 +31,12 @@ fn check_limits(app: &App, address: IpAddr, now_us: u64) -> Result<(), Refusal> 
     let network = network_of(address);
     let of_address = app
         .limits
-        .check(Limit::AddressRegistrations, now_us, |rate| app.address_registrations.try_spend(rate, network, now_us));
+        .check(Limit::AddressRegistrations, now_us, |meter| app.address_registrations.try_spend(meter, network));
     of_address.refusal().map_err(|wait_us| Refusal::too_often(wait_us, "too many registrations from this address"))?;
-    let of_all = app.limits.check(Limit::Registrations, now_us, |rate| app.registrations.try_spend(rate, (), now_us));
+    let of_all = app.limits.check(Limit::Registrations, now_us, |meter| app.registrations.try_spend(meter, ()));
     of_all.refusal().map_err(|wait_us| {
-        if let Some(rate) = app.limits.rate(Limit::AddressRegistrations).filter(|_| of_address.is_charged()) {
-            app.address_registrations.refund(rate, &network);
+        if of_address.is_charged() {
+            app.address_registrations.refund(&network);
         }
         Refusal::too_often(wait_us, "too many registrations of all devices")
     })

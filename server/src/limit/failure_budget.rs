@@ -5,12 +5,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Gcra, Rate};
+use super::{Gcra, Meter};
 
 /// The most subjects remembered: about 6 MB.
 const SUBJECTS_MAX: usize = 65_536;
 
-/// The budgets of all subjects that failed recently. The rate is a parameter: it may change while the server runs.
+/// The budgets of all subjects that failed recently.
 #[derive(Debug)]
 pub struct FailureBudget<K>(Mutex<BTreeMap<K, Gcra>>);
 
@@ -22,38 +22,38 @@ impl<K> Default for FailureBudget<K> {
 
 impl<K: Ord> FailureBudget<K> {
     /// Microseconds until the subject may fail again; none if it may now.
-    pub fn wait_us(&self, rate: Rate, subject: &K, now_us: u64) -> Option<u64> {
-        self.spent().get(subject)?.wait_us(rate, now_us)
+    pub fn wait_us(&self, meter: Meter, subject: &K) -> Option<u64> {
+        self.spent().get(subject)?.wait_us(meter)
     }
 
     /// Spends one failure; an empty budget stays empty.
-    pub fn spend(&self, rate: Rate, subject: K, now_us: u64) {
+    pub fn spend(&self, meter: Meter, subject: K) {
         let mut spent = self.spent();
         if spent.len() >= SUBJECTS_MAX {
-            spent.retain(|_, budget| !budget.is_fresh(now_us));
+            spent.retain(|_, budget| !budget.is_fresh(meter));
         }
         if spent.len() >= SUBJECTS_MAX {
             return; // an attack from so many subjects is not stopped one by one
         }
-        let _ = spent.entry(subject).or_default().spend(rate, now_us); // an empty budget stays empty
+        let _ = spent.entry(subject).or_default().spend(meter); // an empty budget stays empty
     }
 
     /// Spends one, or gives the microseconds to wait. A subject for which there is no room is not limited.
-    pub fn try_spend(&self, rate: Rate, subject: K, now_us: u64) -> Option<u64> {
+    pub fn try_spend(&self, meter: Meter, subject: K) -> Option<u64> {
         let mut spent = self.spent();
         if spent.len() >= SUBJECTS_MAX && !spent.contains_key(&subject) {
-            spent.retain(|_, budget| !budget.is_fresh(now_us));
+            spent.retain(|_, budget| !budget.is_fresh(meter));
             if spent.len() >= SUBJECTS_MAX {
                 return None;
             }
         }
-        spent.entry(subject).or_default().spend(rate, now_us).err()
+        spent.entry(subject).or_default().spend(meter).err()
     }
 
     /// Refunds what [`FailureBudget::spend`] took: it was not a failure after all.
-    pub fn refund(&self, rate: Rate, subject: &K) {
+    pub fn refund(&self, subject: &K) {
         if let Some(budget) = self.spent().get_mut(subject) {
-            budget.refund(rate);
+            budget.refund();
         }
     }
 
@@ -70,34 +70,29 @@ impl<K: Ord> FailureBudget<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Rate;
 
     #[test]
     fn memory_is_bounded() {
         let (rate, budget) = (Rate { per_min: 1, burst: 1 }, FailureBudget::default());
         for number in 0..100_000_u32 {
-            budget.spend(rate, number, 0);
+            budget.spend(rate.meter(0), number);
         }
         assert_eq!(budget.subjects(), SUBJECTS_MAX);
-        assert!(budget.wait_us(rate, &0, 0).is_some() && budget.wait_us(rate, &99_999, 0).is_none());
+        assert!(budget.wait_us(rate.meter(0), &0).is_some() && budget.wait_us(rate.meter(0), &99_999).is_none());
     }
 
     #[test]
     fn a_full_table_limits_those_that_it_knows() {
         let (rate, budget) = (Rate { per_min: 1, burst: 1 }, FailureBudget::default());
         for number in 0..u32::try_from(SUBJECTS_MAX).unwrap() {
-            assert_eq!(budget.try_spend(rate, number, 0), None);
+            assert_eq!(budget.try_spend(rate.meter(0), number), None);
         }
-        assert_eq!([budget.try_spend(rate, 7, 0), budget.try_spend(rate, u32::MAX, 0)], [Some(60_000_000), None]);
-        assert_eq!(budget.try_spend(rate, u32::MAX, 60_000_000), None);
+        assert_eq!(
+            [budget.try_spend(rate.meter(0), 7), budget.try_spend(rate.meter(0), u32::MAX)],
+            [Some(60_000_000), None]
+        );
+        assert_eq!(budget.try_spend(rate.meter(60_000_000), u32::MAX), None);
         assert_eq!(budget.subjects(), 1, "the others are whole again");
-    }
-
-    #[test]
-    fn a_rate_that_changes_applies_to_what_is_spent() {
-        let (slow, fast) = (Rate { per_min: 60, burst: 2 }, Rate { per_min: 60, burst: 3 });
-        let budget = FailureBudget::default();
-        budget.spend(slow, 'a', 0);
-        budget.spend(slow, 'a', 0);
-        assert_eq!((budget.wait_us(slow, &'a', 0), budget.wait_us(fast, &'a', 0)), (Some(1_000_000), None));
     }
 }

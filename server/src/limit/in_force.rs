@@ -1,14 +1,12 @@
 //! The limits in force: what each allows now, and its decisions. They change while the server runs; reading one is one atomic load.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Counters, Limit, Mode, Rate, Spec, TABLE};
+use super::{Counters, Limit, Meter, Mode, Rate, Spec, TABLE};
 
 /// Where a limit's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -105,72 +103,68 @@ impl Verdict {
 /// The limits in force, and their counters.
 #[derive(Debug)]
 pub struct Limits {
-    /// Mode, burst and rate of each limit in one number each, so that they change together.
-    now: Vec<AtomicU64>,
+    /// One for each limit, in the order of the table; they are replaced together.
+    now: ArcSwap<Vec<InForce>>,
     counters: Arc<Counters>,
 }
 
-/// Bits of a packed rate by minute: at most 60,000,000.
-const PER_MIN_BITS: u32 = 28;
-/// Bits of a packed rate and burst.
-const RATE_BITS: u32 = PER_MIN_BITS + 32;
-
-fn packed(spec: &Spec, value: LimitValue) -> u64 {
-    let Rate { per_min, burst } = spec.rate_of(value.rate, value.burst);
-    let mode = match value.mode {
-        Mode::Enforce => 0,
-        Mode::Shadow => 1,
-        Mode::Off => 2,
-    };
-    mode << RATE_BITS | u64::from(burst) << PER_MIN_BITS | u64::from(per_min.min((1 << PER_MIN_BITS) - 1))
+/// One limit in force.
+#[derive(Debug, Clone, Copy)]
+struct InForce {
+    rate: Rate,
+    mode: Mode,
+    since_us: u64,
+    /// What it had granted before, in the units of [`Meter`].
+    granted_before: u64,
 }
 
-fn unpacked(packed: u64) -> (Rate, Mode) {
-    let per_min = u32::try_from(packed & ((1 << PER_MIN_BITS) - 1)).unwrap_or(u32::MAX);
-    let burst = u32::try_from(packed >> PER_MIN_BITS & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-    let mode = match packed >> RATE_BITS {
-        0 => Mode::Enforce,
-        1 => Mode::Shadow,
-        _ => Mode::Off,
-    };
-    (Rate { per_min, burst }, mode)
+impl InForce {
+    fn new(spec: &Spec, value: LimitValue) -> Self {
+        Self { rate: spec.rate_of(value.rate, value.burst), mode: value.mode, since_us: 0, granted_before: 0 }
+    }
+
+    fn meter(&self, now_us: u64) -> Meter {
+        let granted_since = self.rate.granted_in(now_us.saturating_sub(self.since_us));
+        Meter { rate: self.rate, granted: self.granted_before.saturating_add(granted_since) }
+    }
 }
 
 impl Limits {
     /// These values are in force from now on.
     pub fn new(values: &LimitValues, counters: Arc<Counters>) -> Self {
-        let now = TABLE.iter().map(|spec| AtomicU64::new(packed(spec, values.get(spec.limit)))).collect();
-        Self { now, counters }
+        let now = TABLE.iter().map(|spec| InForce::new(spec, values.get(spec.limit))).collect();
+        Self { now: ArcSwap::from_pointee(now), counters }
     }
 
-    /// Other values are in force from now on. What has been spent stays spent.
-    pub fn put_in_force(&self, values: &LimitValues) {
-        for (spec, now) in TABLE.iter().zip(&self.now) {
-            now.store(packed(spec, values.get(spec.limit)), Ordering::Relaxed);
-        }
+    /// Other values are in force from now on. What subjects owe stays the same number of requests, and is paid at the new rate.
+    pub fn put_in_force(&self, values: &LimitValues, now_us: u64) {
+        self.now.rcu(|old| {
+            let next = |(spec, old): (&Spec, &InForce)| {
+                let new = InForce::new(spec, values.get(spec.limit));
+                InForce { since_us: now_us, granted_before: old.meter(now_us).granted, ..new }
+            };
+            TABLE.iter().zip(old.iter()).map(next).collect::<Vec<_>>()
+        });
     }
 
-    /// The rate and the mode of a limit.
-    pub fn get(&self, limit: Limit) -> (Rate, Mode) {
-        self.now.get(limit.index()).map_or_else(
-            || unpacked(packed(limit.spec(), LimitValue::default_of(limit.spec()))),
-            |now| unpacked(now.load(Ordering::Relaxed)),
-        )
+    fn in_force(&self, limit: Limit) -> InForce {
+        let default = || InForce::new(limit.spec(), LimitValue::default_of(limit.spec()));
+        self.now.load().get(limit.index()).copied().unwrap_or_else(default)
     }
 
-    /// The rate to charge failures with; none if the limit is off.
-    pub fn rate(&self, limit: Limit) -> Option<Rate> {
-        let (rate, mode) = self.get(limit);
-        (mode != Mode::Off).then_some(rate)
+    /// The limit at a moment, to charge a budget with; none if it is off.
+    pub fn meter(&self, limit: Limit, now_us: u64) -> Option<Meter> {
+        let limit = self.in_force(limit);
+        (limit.mode != Mode::Off).then(|| limit.meter(now_us))
     }
 
-    /// What the limit says, without counting it. `wait_us` gives the microseconds to wait at a rate, none if there is no wait.
-    pub fn look(&self, limit: Limit, wait_us: impl FnOnce(Rate) -> Option<u64>) -> Verdict {
-        let (rate, mode) = self.get(limit);
-        if mode == Mode::Off {
+    /// What the limit says, without counting it. `wait_us` gives the microseconds to wait, none if there is no wait.
+    pub fn look(&self, limit: Limit, now_us: u64, wait_us: impl FnOnce(Meter) -> Option<u64>) -> Verdict {
+        let limit = self.in_force(limit);
+        if limit.mode == Mode::Off {
             return Verdict::Off;
         }
-        match (wait_us(rate), mode) {
+        match (wait_us(limit.meter(now_us)), limit.mode) {
             (None, _) => Verdict::Passed,
             (Some(_), Mode::Shadow) => Verdict::WouldRefuse,
             (Some(wait_us), _) => Verdict::Refused(wait_us),
@@ -190,8 +184,8 @@ impl Limits {
     }
 
     /// Decides, and counts the verdict.
-    pub fn check(&self, limit: Limit, now_us: u64, wait_us: impl FnOnce(Rate) -> Option<u64>) -> Verdict {
-        let verdict = self.look(limit, wait_us);
+    pub fn check(&self, limit: Limit, now_us: u64, wait_us: impl FnOnce(Meter) -> Option<u64>) -> Verdict {
+        let verdict = self.look(limit, now_us, wait_us);
         self.count(limit, verdict, now_us);
         verdict
     }
@@ -205,25 +199,12 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Gcra;
 
     fn with(limit: Limit, value: LimitValue) -> Limits {
         let mut values = LimitValues::default();
         values.set(limit, value);
         Limits::new(&values, Arc::default())
-    }
-
-    #[test]
-    fn every_value_survives_packing() {
-        for spec in TABLE {
-            for number in [spec.rate.min, spec.rate.default, spec.rate.max] {
-                for mode in Mode::ALL {
-                    let burst = spec.burst.map_or(1, |burst| burst.max);
-                    let value = LimitValue { rate: number, burst, mode, source: Source::Settings };
-                    let limits = with(spec.limit, value);
-                    assert_eq!(limits.get(spec.limit), (spec.rate_of(number, burst), mode), "{}", spec.name);
-                }
-            }
-        }
     }
 
     #[test]
@@ -243,13 +224,37 @@ mod tests {
     }
 
     #[test]
-    fn new_values_are_in_force_at_once() {
-        let limits = Limits::new(&LimitValues::default(), Arc::default());
-        let mut values = LimitValues::default();
-        let spec = Limit::AddressFailures.spec();
-        values.set(spec.limit, LimitValue { rate: 7, burst: 9, mode: Mode::Shadow, source: Source::Applied });
-        limits.put_in_force(&values);
-        assert_eq!(limits.get(spec.limit), (Rate { per_min: 7, burst: 9 }, Mode::Shadow));
-        assert_eq!(limits.get(Limit::DeviceRequests).0, Rate { per_min: 120, burst: 30 });
+    fn what_is_owed_is_paid_at_the_rate_that_is_in_force() {
+        let limit = Limit::AddressFailures;
+        let value = |rate, burst| LimitValue { rate, burst, ..LimitValue::default_of(limit.spec()) };
+        let limits = with(limit, value(1, 10));
+        let change = |to, now_us| {
+            let mut values = LimitValues::default();
+            values.set(limit, to);
+            limits.put_in_force(&values, now_us);
+        };
+        let second = 1_000_000;
+        let mut budget = Gcra::default();
+        budget.charge(limits.meter(limit, 0).unwrap(), 10);
+        let wait_us = |now_us| limits.look(limit, now_us, |meter| budget.wait_us(meter)).refusal().err();
+        assert_eq!(wait_us(0), Some(60 * second), "one a minute");
+        assert_eq!(wait_us(30 * second), Some(30 * second));
+        change(value(60, 10), 30 * second);
+        assert_eq!(wait_us(30 * second), Some(second / 2), "half a request is missing, and there are 60 a minute");
+        assert_eq!(wait_us(30 * second + second / 2), None);
+        change(value(1, 10), 30 * second);
+        assert_eq!(wait_us(30 * second), Some(30 * second), "as if nothing had changed");
+        change(value(1, 5), 30 * second);
+        assert_eq!(wait_us(30 * second), Some(330 * second), "five more are owed than the burst allows");
+        assert_eq!(wait_us(29 * second), Some(330 * second), "a request that arrived before the change");
+    }
+
+    #[test]
+    fn what_a_limit_grants_does_not_overflow_in_nine_years() {
+        let limit = Limit::AddressFailures;
+        let nine_years_us = 9 * 366 * 86_400 * 1_000_000;
+        let rate = limit.spec().rate.max;
+        let limits = with(limit, LimitValue { rate, ..LimitValue::default_of(limit.spec()) });
+        assert!(limits.meter(limit, nine_years_us).unwrap().granted < u64::MAX);
     }
 }

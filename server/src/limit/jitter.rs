@@ -52,15 +52,15 @@ mod tests {
         ) {
             let rate = Rate { per_min, burst };
             let (mut budget, mut now_us) = (Gcra::default(), 0);
-            budget.charge(rate, already, now_us);
+            budget.charge(rate.meter(now_us), already);
             for gap in gaps {
                 now_us += gap;
-                if let Err(wait_us) = budget.spend(rate, now_us) {
+                if let Err(wait_us) = budget.spend(rate.meter(now_us)) {
                     let least_s = wait_us.div_ceil(1_000_000).max(1);
                     let wait_s = retry_after_s(&device(number), now_us, least_s);
                     prop_assert!(wait_s >= least_s);
                     let mut later = budget;
-                    prop_assert_eq!(later.spend(rate, now_us + wait_s * 1_000_000), Ok(()));
+                    prop_assert_eq!(later.spend(rate.meter(now_us + wait_s * 1_000_000)), Ok(()));
                 }
             }
         }

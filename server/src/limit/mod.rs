@@ -17,7 +17,7 @@ mod turns;
 
 pub use counters::{Counters, Decided, FiredUntil};
 pub use failure_budget::FailureBudget;
-pub use gcra::{Gcra, Rate};
+pub use gcra::{Gcra, Meter, Rate};
 pub use in_force::{LimitValue, LimitValues, Limits, Source, Verdict};
 pub use jitter::retry_after_s;
 pub use network::{SitePrefixes, network, network_of};

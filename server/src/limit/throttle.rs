@@ -84,9 +84,9 @@ impl Throttle {
         let of_new_address = |limit, wait_us: &dyn Fn(_) -> _| {
             if is_known_address { Verdict::Off } else { limits.check(limit, now_us, wait_us) }
         };
-        let of_address = of_new_address(Limit::AddressLogins, &|rate| self.addresses.wait_us(rate, &login.1, now_us));
-        let of_name = of_new_address(Limit::UserLogins, &|rate| self.names.wait_us(rate, &login.0, now_us));
-        let of_login = limits.check(Limit::LoginAttempts, now_us, |rate| self.attempts.wait_us(rate, &login, now_us));
+        let of_address = of_new_address(Limit::AddressLogins, &|meter| self.addresses.wait_us(meter, &login.1));
+        let of_name = of_new_address(Limit::UserLogins, &|meter| self.names.wait_us(meter, &login.0));
+        let of_login = limits.check(Limit::LoginAttempts, now_us, |meter| self.attempts.wait_us(meter, &login));
         let verdicts = [of_address, of_name, of_login];
         verdicts.iter().filter_map(|verdict| verdict.refusal().err()).max().map_or(Ok(()), Err)?;
         let mut waiting = lock(&self.waiting);
@@ -99,14 +99,14 @@ impl Throttle {
         *waiting.of_address.entry(login.1).or_default() += 1;
         waiting.from_new_addresses += usize::from(!is_known_address);
         drop(waiting);
-        let charge = |verdict: Verdict, limit| limits.rate(limit).filter(|_| verdict.is_charged());
-        if let Some(rate) = charge(of_login, Limit::LoginAttempts) {
-            self.attempts.spend(rate, login.clone(), now_us);
+        let charge = |verdict: Verdict, limit| limits.meter(limit, now_us).filter(|_| verdict.is_charged());
+        if let Some(meter) = charge(of_login, Limit::LoginAttempts) {
+            self.attempts.spend(meter, login.clone());
         }
-        let (address_rate, name_rate) = (charge(of_address, Limit::AddressLogins), charge(of_name, Limit::UserLogins));
-        address_rate.inspect(|rate| self.addresses.spend(*rate, login.1, now_us));
-        name_rate.inspect(|rate| self.names.spend(*rate, login.0.clone(), now_us));
-        let charged = (address_rate.is_some(), name_rate.is_some());
+        let by_address =
+            charge(of_address, Limit::AddressLogins).inspect(|meter| self.addresses.spend(*meter, login.1));
+        let by_name = charge(of_name, Limit::UserLogins).inspect(|meter| self.names.spend(*meter, login.0.clone()));
+        let charged = (by_address.is_some(), by_name.is_some());
         Ok(Attempt { throttle: self, login, is_known_address, charged })
     }
 
@@ -116,7 +116,7 @@ impl Throttle {
     /// The microseconds to wait.
     pub fn may_look_up(&self, token_sha256: &[u8; 32], address: IpAddr, now_us: u64) -> Result<(), u64> {
         let network = network_of(address);
-        let verdict = self.limits.look(Limit::AddressWrongTokens, |rate| self.tokens.wait_us(rate, &network, now_us));
+        let verdict = self.limits.look(Limit::AddressWrongTokens, now_us, |meter| self.tokens.wait_us(meter, &network));
         let is_valid = || lock(&self.valid_tokens).has(token_sha256);
         let is_beyond = matches!(verdict, Verdict::WouldRefuse | Verdict::Refused(_));
         let verdict = if is_beyond && is_valid() { Verdict::Passed } else { verdict };
@@ -128,8 +128,8 @@ impl Throttle {
     pub fn looked_up(&self, token_sha256: &[u8; 32], is_valid: bool, address: IpAddr, now_us: u64) {
         if is_valid {
             lock(&self.valid_tokens).add(token_sha256);
-        } else if let Some(rate) = self.limits.rate(Limit::AddressWrongTokens) {
-            self.tokens.spend(rate, network_of(address), now_us);
+        } else if let Some(meter) = self.limits.meter(Limit::AddressWrongTokens, now_us) {
+            self.tokens.spend(meter, network_of(address));
         }
     }
 }
@@ -138,11 +138,11 @@ impl Attempt<'_> {
     /// It was not a failure: the password was right, or could not be checked.
     pub fn is_no_failure(&self) {
         let Self { throttle, login, charged, .. } = self;
-        if let Some(rate) = throttle.limits.rate(Limit::AddressLogins).filter(|_| charged.0) {
-            throttle.addresses.refund(rate, &login.1);
+        if charged.0 {
+            throttle.addresses.refund(&login.1);
         }
-        if let Some(rate) = throttle.limits.rate(Limit::UserLogins).filter(|_| charged.1) {
-            throttle.names.refund(rate, &login.0);
+        if charged.1 {
+            throttle.names.refund(&login.0);
         }
     }
 

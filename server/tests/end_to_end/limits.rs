@@ -157,6 +157,26 @@ async fn limits_are_applied_and_rolled_back_without_a_restart() {
     assert_eq!(details, ["device_requests.burst: unset -> 50", second]);
 }
 
+/// Goal: a wrong limit that is rolled back, or raised, does not leave those that met it waiting for what it asked.
+/// Method: failures use up a limit of one a minute; after the change the next is checked at once.
+#[tokio::test]
+async fn nobody_waits_for_a_limit_that_is_no_longer_in_force() {
+    for raised in [None, Some("[address_failures]\nper_min = 6\nburst = 6\n")] {
+        let server = start_server(&[]);
+        put(&server, "\"0\"", "[address_failures]\nper_min = 1\nburst = 5\n").await.done();
+        let mut unknown = server.device("KS-nobody");
+        for _ in 0..5 {
+            unknown.beat().await.refusal(Code::UnknownDevice);
+        }
+        assert!(unknown.beat().await.refusal(Code::RateLimited).retry_after_s > Some(50));
+        match raised {
+            None => roll_back(&server, "\"1\"").await.done(),
+            Some(raised) => put(&server, "\"1\"", raised).await.done(),
+        };
+        unknown.beat().await.refusal(Code::UnknownDevice);
+    }
+}
+
 /// Goal: a limits file is in force from the start, SIGHUP reads it again, and a wrong one changes nothing; an operator's limits outlast
 /// a restart.
 /// Method: the file is changed, broken and replaced while the server runs; then the command line applies others and takes them back.

@@ -154,6 +154,12 @@ pub struct Summary {
     /// What each limit of the server has decided, since the server last started; empty if it can't be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitCount>,
+    /// Most writes in progress at the server, those that wait and those in a commit; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_in_progress_max: Option<u64>,
+    /// Bytes that the server's limits took at the end, or before it was stopped; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_memory_bytes: Option<u64>,
     /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_devices: Option<LateDevices>,

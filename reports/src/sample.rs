@@ -63,6 +63,8 @@ pub(crate) fn summary() -> Summary {
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
         late_devices: None,
         limits: Vec::new(),
+        writes_in_progress_max: None,
+        limit_memory_bytes: None,
         let_through_per_s_max: None,
         adversary_requests: BTreeMap::new(),
         adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{self, FailureBudget, Limits, Overload, Throttle, Turns},
+    limit::{self, Ceiling, FailureBudget, Limits, Overload, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
     registry::{Registry, Spent},
@@ -70,6 +70,8 @@ pub struct Parts {
     pub address_registrations: FailureBudget<IpAddr>,
     /// Registrations of all devices.
     pub registrations: FailureBudget<()>,
+    /// Verified requests of all devices.
+    pub ceiling: Ceiling,
     /// Calls of the admin API, by the row of the token; 0 is ADMIN_TOKEN.
     pub token_calls: FailureBudget<i64>,
     /// The budget of all addresses together for failures that cost more than parsing.
@@ -153,6 +155,7 @@ impl App {
             site_failures: FailureBudget::default(),
             address_registrations: FailureBudget::default(),
             registrations: FailureBudget::default(),
+            ceiling: Ceiling::default(),
             token_calls: FailureBudget::default(),
             expensive_failures: FailureBudget::default(),
             new_device_failures: FailureBudget::default(),

@@ -224,7 +224,7 @@ impl Default for Metrics {
         registry.register("limit_memory_bytes", help, metrics.limit_memory_bytes.clone());
         let help = "Requests refused while too many writes were in progress, by class: logs, heartbeats, first";
         registry.register("overload_refused", help, metrics.shed.clone());
-        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines, at twice as many everything";
+        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines, at four times as many everything";
         registry.register("store_writes_limit", help, metrics.writes_limit.clone());
         let help = "Most writes in progress since the start: those that wait, and those in a commit";
         registry.register("store_writes_in_progress_max", help, metrics.writes_in_progress_max.clone());

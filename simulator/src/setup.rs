@@ -223,6 +223,7 @@ impl<'a> StartedRun<'a> {
             log,
             failures: Rc::default(),
             limits_before: RefCell::default(),
+            protection_max: Cell::default(),
             played: Cell::default(),
             has_failed: Cell::default(),
         };

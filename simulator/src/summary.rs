@@ -97,6 +97,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         adversary_requests: adversary_requests(total),
         late_devices: played.late_devices,
         limits: played.limits,
+        writes_in_progress_max: played.protection_max.map(|(writes, _)| writes),
+        limit_memory_bytes: played.protection_max.map(|(_, bytes)| bytes),
         let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),

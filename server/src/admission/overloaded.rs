@@ -1,6 +1,7 @@
-//! Who is served first while the server is overloaded: the class of a request, and its refusal.
+//! Who is served first when more comes than the server can take: the class of a request, and its refusal by the limit on writes in
+//! progress ([`crate::limit::Overload`]), or by the ceiling on the requests of all devices.
 //!
-//! A request is refused before its signature is checked, which is most of what it costs. So anybody can claim a class; whoever fails the
+//! By the first, a request is refused before its signature is checked, which is most of what it costs. So anybody can claim a class; whoever fails the
 //! check that follows is limited by the budgets of failures.
 
 use ks_protocol::{
@@ -8,7 +9,11 @@ use ks_protocol::{
     refusal::RefusalCode,
 };
 
-use crate::{app::App, limit::Class, refusal::Refusal};
+use crate::{
+    app::App,
+    limit::{Class, Limit},
+    refusal::Refusal,
+};
 
 /// When something that must not wait may be sent again, in microseconds.
 const FIRST_AGAIN_US: u64 = 2_000_000;
@@ -25,8 +30,7 @@ pub(super) fn class_of<R: Request>(app: &App, message: &R) -> Class {
 }
 
 /// Refuses a request while more writes are in progress than its class may add to.
-pub(super) fn check<R: Request>(app: &App, message: &R, now_us: u64) -> Result<(), Refusal> {
-    let class = class_of(app, message);
+pub(super) fn check(app: &App, class: Class, now_us: u64) -> Result<(), Refusal> {
     if app.overload.admits(class, now_us) {
         return Ok(());
     }
@@ -38,8 +42,22 @@ pub(super) fn check<R: Request>(app: &App, message: &R, now_us: u64) -> Result<(
     }))
 }
 
+/// Spends one verified request of all devices.
+pub(super) fn spend(app: &App, class: Class, now_us: u64) -> Result<(), Refusal> {
+    let verdict = app.limits.check(Limit::AllRequests, now_us, |meter| app.ceiling.try_spend(class, meter));
+    verdict
+        .refusal()
+        .map_err(|wait_us| Refusal::too_often(wait_us.max(again_us(app, class)), "too many requests of all devices"))
+}
+
+/// Whether [`spend`] would succeed; counts nothing.
+#[cfg(feature = "modelled")]
+pub(super) fn may_spend(app: &App, class: Class, now_us: u64) -> bool {
+    app.limits.look(Limit::AllRequests, now_us, |meter| app.ceiling.wait_us(class, meter)).refusal().is_ok()
+}
+
 /// When a refused request may be sent again, in microseconds: what is refused while all share too little must not come back at once.
-pub(super) fn again_us(app: &App, class: Class) -> u64 {
+fn again_us(app: &App, class: Class) -> u64 {
     let half_an_interval = || u64::try_from(app.config.heartbeat_interval.as_micros() / 2).unwrap_or(u64::MAX);
     match class {
         Class::Logs => AGAIN_MAX_US,

@@ -4,6 +4,7 @@
 /// About what a remembered subject takes, in bytes.
 pub const SUBJECT_BYTES: usize = 90;
 
+mod ceiling;
 mod counters;
 mod failure_budget;
 mod gcra;
@@ -15,6 +16,7 @@ mod table;
 mod throttle;
 mod turns;
 
+pub use ceiling::Ceiling;
 pub use counters::{Counters, Decided, FiredUntil};
 pub use failure_budget::FailureBudget;
 pub use gcra::{Gcra, Meter, Rate};

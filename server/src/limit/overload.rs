@@ -49,13 +49,13 @@ impl Class {
         }
     }
 
-    /// How many writes may be in progress before a request of this class is refused: logs leave half of the limit to others, and what
-    /// must not wait has as much again as heartbeats.
+    /// How many writes may be in progress before a request of this class is refused: log lines leave half of the limit to others, and
+    /// what must not wait may take four times as much, because it comes in bursts: a shift that begins.
     fn share_of(self, limit: usize) -> usize {
         match self {
             Self::Logs => limit / 2,
             Self::Heartbeats => limit,
-            Self::First => limit.saturating_mul(2),
+            Self::First => limit.saturating_mul(4),
         }
     }
 }

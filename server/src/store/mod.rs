@@ -25,7 +25,7 @@ mod sqlite;
 pub mod testing;
 pub mod writer;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ks_protocol::{id::Sequence, time::UnixMs};
 
@@ -64,6 +64,10 @@ pub trait Store: Send {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+    /// How long it still takes until the last commit is durable: 0 for a store whose `commit` waits for that.
+    fn durable_in(&self) -> Duration {
+        Duration::ZERO
+    }
     /// The store is damaged: closing it must leave all files unchanged, so that operators can recover data.
     fn leave_files(&mut self);
 }

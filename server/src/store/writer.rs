@@ -246,6 +246,10 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
         // Writes that waited when the damage was found are refused too.
         let begun = Instant::now();
         let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
+        let durable_in = store.durable_in();
+        if !durable_in.is_zero() {
+            tokio::time::sleep(durable_in).await;
+        }
         let took = begun.elapsed();
         damage.note(&committed);
         match committed {

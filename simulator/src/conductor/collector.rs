@@ -155,6 +155,7 @@ impl Collector {
             let_through_per_s_max: self.let_through_per_s_max,
             late_devices: None,
             limits: Vec::new(),
+            protection_max: None,
             server_rss_bytes,
             phases,
         })

@@ -127,6 +127,8 @@ pub struct RunOutcome {
     pub let_through_per_s_max: f64,
     /// What each limit of the server has decided; empty if it can't be read.
     pub limits: Vec<LimitCount>,
+    /// The most writes in progress at the server, and the most bytes that its limits took; none if it can't be read.
+    pub protection_max: Option<(u64, u64)>,
     /// Devices that the server heard too rarely; none if its heartbeats could not be read.
     pub late_devices: Option<LateDevices>,
     /// Resident memory of the server's process at its peak, in bytes.
@@ -216,7 +218,17 @@ impl Run<'_> {
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
-        Ok(RunOutcome { rollout, violations, late_devices, limits, outages, unjudged: stop_timeout.lost, ..played })
+        let protection_max = self.run_context.protection_max.get();
+        Ok(RunOutcome {
+            rollout,
+            violations,
+            late_devices,
+            limits,
+            protection_max,
+            outages,
+            unjudged: stop_timeout.lost,
+            ..played
+        })
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

@@ -170,14 +170,19 @@ impl App {
 
     /// How many addresses, networks, names and tokens the limits remember; each table is bounded.
     pub fn limit_subjects(&self) -> usize {
-        let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
-        let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
-        by_address + self.token_calls.subjects() + self.throttle.subjects()
+        self.subjects_of_requests() + self.throttle.subjects()
     }
 
-    /// Bytes that the limits take: the subjects that they remember, and the budgets of each device.
+    /// At most the bytes that the limits take now: what they remember, the budgets of each device, and their counters.
     pub fn limit_memory_bytes(&self) -> usize {
-        self.limit_subjects() * limit::SUBJECT_BYTES + self.registry.len() * size_of::<Spent>()
+        let subjects = self.subjects_of_requests() * limit::SUBJECT_BYTES + self.throttle.bytes();
+        subjects + self.registry.len() * size_of::<Spent>() + self.limits.counters().bytes()
+    }
+
+    fn subjects_of_requests(&self) -> usize {
+        let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
+        let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
+        by_address + self.token_calls.subjects()
     }
 
     /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.

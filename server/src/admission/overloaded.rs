@@ -4,6 +4,8 @@
 //! By the first, a request is refused before its signature is checked, which is most of what it costs. So anybody can claim a class; whoever fails the
 //! check that follows is limited by the budgets of failures.
 
+use std::any::Any;
+
 use ks_protocol::{
     message::{FirmwareArtifact, Heartbeat, Logs, Request},
     refusal::RefusalCode,
@@ -25,8 +27,9 @@ pub(super) fn class_of<R: Request>(app: &App, message: &R) -> Class {
     if R::PATH == Logs::PATH || R::PATH == FirmwareArtifact::PATH {
         return Class::Logs;
     }
+    let has_acks = || (message as &dyn Any).downcast_ref::<Heartbeat>().is_some_and(|beat| !beat.acks.is_empty());
     let is_awaited = || app.registry.get(message.device_id()).is_some_and(|known| known.is_awaited());
-    if R::PATH == Heartbeat::PATH && !is_awaited() { Class::Heartbeats } else { Class::First }
+    if R::PATH == Heartbeat::PATH && !has_acks() && !is_awaited() { Class::Heartbeats } else { Class::First }
 }
 
 /// Refuses a request while more writes are in progress than its class may add to.

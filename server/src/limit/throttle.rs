@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{FailureBudget, NAMED_BYTES, SUBJECT_BYTES, Limit, Limits, Verdict, network_of};
+use super::{FailureBudget, Limit, Limits, NAMED_BYTES, SUBJECT_BYTES, Verdict, network_of};
 
 /// Logins from one address that may wait for their turn.
 const WAITING_OF_ADDRESS_MAX: usize = 2;

@@ -1,6 +1,11 @@
 //! Commands in SQLite; orders are in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
-use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
+use ks_protocol::{
+    id::{CommandId, DeviceId},
+    message::Command,
+    text::Text,
+    time::UnixMs,
+};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{

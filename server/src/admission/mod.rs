@@ -237,7 +237,7 @@ fn has_room(app: &App, known: &Known, class: Class, now_us: u64) -> Result<(), R
             .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
     known.spend(&app.limits, &REQUESTS, now_us)?;
-    known.check(&app.limits, &STORED_BYTES, now_us)?;
+    known.check(&app.limits, &STORED_BYTES, now_us).map(drop)?;
     overloaded::spend(app, class, now_us)
 }
 

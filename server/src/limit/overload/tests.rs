@@ -22,7 +22,7 @@ struct Offered {
     first: u64,
 }
 
-/// What became of requests of each class, and how long those that were served took.
+/// Requests of each class that were sent and refused, and how long those that were served took.
 #[derive(Debug, Default)]
 struct Outcome {
     sent: [u64; CLASSES],

@@ -95,6 +95,8 @@ impl Folder {
             adversaries: BTreeMap::new(),
             late_devices: None,
             limits: Vec::new(),
+            writes_in_progress_max: None,
+            limit_memory_bytes: None,
             let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),

@@ -1,8 +1,8 @@
 //! Who is served first when more comes than the server can take: the class of a request, and its refusal by the limit on writes in
 //! progress ([`crate::limit::Overload`]), or by the ceiling on the requests of all devices.
 //!
-//! By the first, a request is refused before its signature is checked, which is most of what it costs. So anybody can claim a class; a sender whose request fails the
-//! check that follows is limited by the budgets of failures.
+//! By the first, a request is refused before its signature is checked, which is most of what it costs. So anybody can
+//! claim a class; a sender whose request fails the check that follows is limited by the budgets of failures.
 
 use std::any::Any;
 

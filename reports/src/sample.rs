@@ -64,6 +64,8 @@ pub(crate) fn summary() -> Summary {
         late_devices: None,
         limits: Vec::new(),
         limit_verdicts: Some(limit_verdicts()),
+        writes_in_progress_max: None,
+        limit_memory_bytes: None,
         let_through_per_s_max: None,
         adversary_requests: BTreeMap::new(),
         adversaries: [("replayer".to_owned(), Attacks { attempts: 500, successes: 0, unjudged: 0 })].into(),

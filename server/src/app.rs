@@ -20,10 +20,10 @@ use crate::{
     clock::Clock,
     config::Config,
     keys::Keyring,
-    limit::{FailureBudget, Limits, Throttle, Turns},
+    limit::{self, Ceiling, FailureBudget, Limits, Overload, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
-    registry::Registry,
+    registry::{Registry, Spent},
     rng::ServerRng,
     store::{Reader, StoreError, Writer},
 };
@@ -70,6 +70,8 @@ pub struct Parts {
     pub address_registrations: FailureBudget<IpAddr>,
     /// Registrations of all devices.
     pub registrations: FailureBudget<()>,
+    /// Verified requests of all devices.
+    pub ceiling: Ceiling,
     /// Calls of the admin API, by the row of the token; 0 is ADMIN_TOKEN.
     pub token_calls: FailureBudget<i64>,
     /// The budget of all addresses together for failures that cost more than parsing.
@@ -80,6 +82,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Throttles guessing of passwords and tokens.
     pub throttle: Throttle,
+    /// The limit on writes in progress.
+    pub overload: Arc<Overload>,
     /// Less disk space is free than is reserved for operators.
     is_short_of_disk: AtomicBool,
     /// Counters.
@@ -131,6 +135,7 @@ impl App {
         let applied_limits = AppliedLimits::new(config.limits.clone(), Arc::clone(&limits), clock.now(), started);
         applied_limits.follow_to(newest.limits_version, &reader).await?;
         let throttle = Throttle::new(Arc::clone(&limits));
+        let overload = Arc::clone(writer.overload());
         Ok(Self(Arc::new(Parts {
             config,
             clock,
@@ -150,11 +155,13 @@ impl App {
             site_failures: FailureBudget::default(),
             address_registrations: FailureBudget::default(),
             registrations: FailureBudget::default(),
+            ceiling: Ceiling::default(),
             token_calls: FailureBudget::default(),
             expensive_failures: FailureBudget::default(),
             new_device_failures: FailureBudget::default(),
             passwords,
             throttle,
+            overload,
             is_short_of_disk: AtomicBool::new(false),
             metrics,
             started,
@@ -163,9 +170,19 @@ impl App {
 
     /// How many addresses, networks, names and tokens the limits remember; each table is bounded.
     pub fn limit_subjects(&self) -> usize {
+        self.subjects_of_requests() + self.throttle.subjects()
+    }
+
+    /// At most the bytes that the limits take now: what they remember, the budgets of each device, and their counters.
+    pub fn limit_memory_bytes(&self) -> usize {
+        let subjects = self.subjects_of_requests() * limit::SUBJECT_BYTES + self.throttle.bytes();
+        subjects + self.registry.len() * size_of::<Spent>() + self.limits.counters().bytes()
+    }
+
+    fn subjects_of_requests(&self) -> usize {
         let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
         let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
-        by_address + self.token_calls.subjects() + self.throttle.subjects()
+        by_address + self.token_calls.subjects()
     }
 
     /// Whether data of devices may no longer be stored, because the rest of the disk is reserved for operators.

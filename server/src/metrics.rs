@@ -1,6 +1,9 @@
 //! Every metric, declared once with its unit and help; GET /metrics sends them as OpenMetrics or as Prometheus's older text format.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use ks_protocol::{
     message::{FirmwareArtifact, Request as _},
@@ -12,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::limit::Counters;
+use crate::limit::{Class, Counters};
 
 /// Every path of the data plane; `other` counts all other paths.
 pub const PATHS: [&str; 10] = [
@@ -42,6 +45,13 @@ pub struct Answered {
 pub struct Decided {
     /// What was decided: `promoted`, `aborted`, ...
     pub what: &'static str,
+}
+
+/// The label of a class of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClassLabel {
+    /// Who is served first: `logs` last.
+    pub class: &'static str,
 }
 
 /// Every value of [`Decided`].
@@ -106,6 +116,16 @@ pub struct Metrics {
     pub limits: Arc<Counters>,
     /// Addresses, networks, names and tokens that the limits remember.
     pub limit_subjects: Gauge,
+    /// Requests refused while the server was overloaded, by class.
+    pub shed: Family<ClassLabel, Counter>,
+    /// Heartbeats are refused while as many writes are in progress.
+    pub writes_limit: Gauge,
+    /// Most writes in progress since the start.
+    pub writes_in_progress_max: Gauge,
+    /// How long writes waited in the last tenth of a second.
+    pub writes_delay_seconds: Gauge<f64, AtomicU64>,
+    /// Bytes that the limits take.
+    pub limit_memory_bytes: Gauge,
     /// Open connections.
     pub connections: Gauge,
     pub connections_accepted: Counter,
@@ -132,6 +152,11 @@ impl Default for Metrics {
             rollouts_open: Gauge::default(),
             artifact_bytes: Counter::default(),
             artifact_refusals: Counter::default(),
+            shed: Family::default(),
+            writes_limit: Gauge::default(),
+            writes_in_progress_max: Gauge::default(),
+            writes_delay_seconds: Gauge::default(),
+            limit_memory_bytes: Gauge::default(),
             artifacts_broken: Gauge::default(),
             artifact_checks: Counter::default(),
             forwarded_for_not_understood: Counter::default(),
@@ -146,6 +171,9 @@ impl Default for Metrics {
             for code in codes {
                 drop(metrics.answers.get_or_create(&Answered { path, code }));
             }
+        }
+        for class in Class::ALL {
+            drop(metrics.shed.get_or_create(&ClassLabel { class: class.as_str() }));
         }
         for what in DECISIONS {
             drop(metrics.rollout_decisions.get_or_create(&Decided { what }));
@@ -192,6 +220,16 @@ impl Default for Metrics {
         registry.register("limit_would_refuse", help, metrics.limits.would_refuse.clone());
         let help = "Addresses, networks, names and tokens that limits remember, about 90 bytes each; at most 65,536 for each of eight limits";
         registry.register("limit_subjects", help, metrics.limit_subjects.clone());
+        let help = "Bytes that the limits take now, at most as docs/rate-limits.md says";
+        registry.register("limit_memory_bytes", help, metrics.limit_memory_bytes.clone());
+        let help = "Requests refused while too many writes were in progress, by class: logs, heartbeats, first";
+        registry.register("overload_refused", help, metrics.shed.clone());
+        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines, at four times as many everything";
+        registry.register("store_writes_limit", help, metrics.writes_limit.clone());
+        let help = "Most writes in progress since the start: those that wait, and those in a commit";
+        registry.register("store_writes_in_progress_max", help, metrics.writes_in_progress_max.clone());
+        let help = "The least that a write waited lately beyond two commits";
+        registry.register("store_writes_delay_seconds", help, metrics.writes_delay_seconds.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
         metrics
@@ -203,6 +241,16 @@ impl Metrics {
     pub fn answered(&self, path: &'static str, code: &'static str) {
         debug_assert!(PATHS.contains(&path), "{path} is not counted from the start");
         self.answers.get_or_create(&Answered { path, code }).inc();
+    }
+
+    /// Counts a request refused while the server was overloaded.
+    pub fn shed(&self, class: Class) {
+        self.shed.get_or_create(&ClassLabel { class: class.as_str() }).inc();
+    }
+
+    /// Requests of a class that were refused while the server was overloaded.
+    pub fn shed_of(&self, class: Class) -> u64 {
+        self.shed.get_or_create(&ClassLabel { class: class.as_str() }).get()
     }
 
     /// Counts a decision of a rollout.

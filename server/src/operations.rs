@@ -39,6 +39,11 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
         let _ = driver::count_decisions(&app, newest.decision).await;
     }
     app.metrics.limit_subjects.set(i64::try_from(app.limit_subjects()).unwrap_or(i64::MAX));
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    app.metrics.limit_memory_bytes.set(number(app.limit_memory_bytes()));
+    app.metrics.writes_limit.set(number(app.overload.limit()));
+    app.metrics.writes_in_progress_max.set(number(app.overload.most_ever()));
+    app.metrics.writes_delay_seconds.set(app.overload.delay_us() as f64 / 1e6);
     let Ok(text) = app.metrics.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if wants_older_text(accepted) {

@@ -46,6 +46,8 @@ pub struct KnownState {
     pub status: DeviceStatus,
     /// The greatest replay pair known to be used: by a stored request, or by a download, which stores nothing.
     pub kept: Sequence,
+    /// Commands wait for the device, as far as this server knows.
+    pub is_awaited: bool,
     /// The budgets that it has spent.
     pub spent: Spent,
 }
@@ -124,13 +126,18 @@ pub struct Refusals {
 
 impl Known {
     fn new(record: &AuthRecord, spent: Spent) -> Self {
-        let state = KnownState { status: record.status, kept: record.sequence, spent };
+        let state = KnownState { status: record.status, kept: record.sequence, is_awaited: record.is_awaited, spent };
         Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(state) }
     }
 
     /// The key ready to verify with; none if the stored key is not a valid point. Decoded at first use.
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.get_or_init(|| self.public_key.verifier().ok()).as_ref()
+    }
+
+    /// Whether commands wait for the device, as far as this server knows.
+    pub fn is_awaited(&self) -> bool {
+        self.with_state(|now| now.is_awaited)
     }
 
     /// Reads or changes the state.
@@ -237,6 +244,8 @@ pub struct Registry {
     last_row: AtomicI64,
     /// The last change that was applied.
     followed: AtomicI64,
+    /// Row of the last command whose device is known to be awaited.
+    last_command: AtomicI64,
 }
 
 impl Registry {
@@ -245,6 +254,7 @@ impl Registry {
         let registry = Self::default();
         let newest = reader.ask(|store| store.newest()).await?;
         registry.followed.store(newest.device_change, Ordering::Relaxed);
+        registry.last_command.store(newest.command, Ordering::Relaxed); // older ones come with the devices
         registry.load_new(reader).await?;
         Ok(registry)
     }
@@ -308,6 +318,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::follow`].
     pub async fn follow_to(&self, newest: Newest, reader: &Reader) -> Result<(), StoreError> {
+        self.follow_commands(newest.command, reader).await?;
         let is_followed = newest.device_change <= self.followed.load(Ordering::Relaxed);
         if is_followed && newest.device <= self.last_row.load(Ordering::Relaxed) {
             return Ok(());
@@ -315,6 +326,23 @@ impl Registry {
         self.follow(reader).await?;
         self.followed.fetch_max(newest.device_change, Ordering::Relaxed); // changes that retention deleted meanwhile count as applied
         Ok(())
+    }
+
+    /// Notes for which devices commands were ordered since the last call.
+    async fn follow_commands(&self, newest: i64, reader: &Reader) -> Result<(), StoreError> {
+        loop {
+            let after = self.last_command.load(Ordering::Relaxed);
+            if newest <= after {
+                return Ok(());
+            }
+            let awaited = reader.ask(move |store| store.awaited(after, PAGE)).await?;
+            for known in awaited.iter().filter_map(|(_, device_id)| self.get(device_id)) {
+                known.with_state(|now| now.is_awaited = true);
+            }
+            // Commands that have ended meanwhile are not in a page that is not full.
+            let followed = awaited.last().filter(|_| awaited.len() == PAGE).map_or(newest, |(row, _)| *row);
+            self.last_command.fetch_max(followed, Ordering::Relaxed);
+        }
     }
 
     /// Applies what changed in the store since the last call, by this server or another: new devices, keys, revocations and

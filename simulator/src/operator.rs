@@ -242,9 +242,20 @@ struct Fired {
     total: u64,
 }
 
-#[derive(Debug, Deserialize)]
-struct ObservedLimits {
-    limits: Vec<ObservedLimit>,
+/// What `GET /api/limits` shows.
+#[derive(Debug, Default, Deserialize)]
+pub struct ObservedLimits {
+    pub limits: Vec<ObservedLimit>,
+    pub overload: ObservedOverload,
+    /// Bytes that the limits take.
+    pub memory_bytes: u64,
+}
+
+/// The limit on writes in progress.
+#[derive(Debug, Default, Deserialize)]
+pub struct ObservedOverload {
+    /// Most writes in progress since the server started.
+    pub in_progress_max: u64,
 }
 
 impl From<&ObservedLimit> for LimitCount {
@@ -497,12 +508,10 @@ impl Operator {
     }
 
     /// The limits in force, and what each has decided.
-    pub async fn limits(&self) -> Result<Vec<ObservedLimit>, OperatorError> {
+    pub async fn limits(&self) -> Result<ObservedLimits, OperatorError> {
         let path = "/api/limits".to_owned();
         let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
-        let status: ObservedLimits = serde_json::from_slice(&body)
-            .map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })?;
-        Ok(status.limits)
+        serde_json::from_slice(&body).map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })
     }
 
     /// Reads a list page by page.

@@ -226,6 +226,7 @@ impl<'a> StartedRun<'a> {
             log,
             failures: Rc::default(),
             limits_before: RefCell::default(),
+            protection_max: Cell::default(),
             played: Cell::default(),
             has_failed: Cell::default(),
         };

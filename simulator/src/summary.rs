@@ -102,6 +102,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         late_devices: played.late_devices,
         limits: played.limits,
         limit_verdicts: played.limit_verdicts,
+        writes_in_progress_max: played.protection_max.map(|(writes, _)| writes),
+        limit_memory_bytes: played.protection_max.map(|(_, bytes)| bytes),
         let_through_per_s_max: Some(played.let_through_per_s_max),
         phases: phases(about.plan, &played.phases),
         invariants: played.violations.map(|violations| invariants(&violations)),

@@ -74,6 +74,12 @@ pub struct Summary {
     /// Predictions of the limits' oracle against the server's answers; rehearsals only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_verdicts: Option<LimitVerdicts>,
+    /// Most writes in progress at the server, those that wait and those in a commit; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_in_progress_max: Option<u64>,
+    /// Bytes that the server's limits took at the end, or before it was stopped; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_memory_bytes: Option<u64>,
     /// Devices that were silent for longer than the server's presence allows; none if nothing of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_devices: Option<LateDevices>,

@@ -3,7 +3,7 @@
 use super::{Spread, Sweep};
 
 /// Columns after the name and the settings.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "trials",
     "passed",
     "refused_share_mean",
@@ -15,6 +15,8 @@ const COLUMNS: [&str; 12] = [
     "let_through_per_s_max_mean",
     "sent_per_served_mean",
     "recovery_p99_s_mean",
+    "writes_in_progress_max_mean",
+    "limit_memory_bytes_mean",
     "is_distinguished",
 ];
 
@@ -42,6 +44,8 @@ pub(super) fn csv(of: &Sweep) -> String {
             mean(Some(figures.let_through_per_s_max)),
             mean(figures.sent_per_served),
             mean(figures.recovery_p99_s),
+            mean(figures.writes_in_progress_max),
+            mean(figures.limit_memory_bytes),
             tried.is_distinguished.map_or_else(String::new, |is| is.to_string()),
         ]);
         lines.push(line);

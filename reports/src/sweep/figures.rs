@@ -53,6 +53,12 @@ pub struct Figures {
     /// Devices that an outage affected and that were not served again, in all trials.
     #[serde(default)]
     pub never_served: u64,
+    /// Most writes in progress at the server, those that wait and those in a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_in_progress_max: Option<Spread>,
+    /// Bytes that the server's limits took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_memory_bytes: Option<Spread>,
     /// Requests that each limit refused, or in shadow would have; the mean of the trials. Zero: it never fired.
     #[serde(default)]
     pub fired: BTreeMap<String, f64>,
@@ -78,6 +84,8 @@ impl Figures {
             attacks_accepted: trials.iter().map(|trial| trial.attacks_accepted).sum(),
             let_through_per_s_max: each(&|of| of.let_through_per_s_max),
             recovery_p99_s: some(&|of| of.recovery_p99_s),
+            writes_in_progress_max: some(&|of| of.writes_in_progress_max.map(|writes| writes as f64)),
+            limit_memory_bytes: some(&|of| of.limit_memory_bytes.map(|bytes| bytes as f64)),
             fired: fired(trials),
             never_served: trials.iter().map(|trial| trial.never_served).sum(),
         }

@@ -71,6 +71,12 @@ pub struct SweepTrial {
     /// How many requests each limit refused, or in shadow would have, honest or not; since the server last started.
     #[serde(default)]
     pub fired: BTreeMap<String, u64>,
+    /// Most writes in progress at the server, those that wait and those in a commit; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_in_progress_max: Option<u64>,
+    /// Bytes that the server's limits took at the end, or before it was stopped; none if it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_memory_bytes: Option<u64>,
     pub invariant_violations: u64,
     /// A command that repeats it.
     pub replay: String,

@@ -22,6 +22,8 @@ pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u
         recovery_p99_s: None,
         never_served: 0,
         fired: [("a".to_owned(), refused)].into(),
+        writes_in_progress_max: Some(40),
+        limit_memory_bytes: Some(76_000),
         invariant_violations: 0,
         replay: format!("ks-fleet rehearse s.toml --seed {seed}"),
     }

@@ -9,7 +9,7 @@ use crate::{
 /// Most names in a list.
 const NAMED_MAX: usize = 8;
 /// Columns of the table, the first for the name.
-pub(super) const COLUMNS: [&str; 9] = [
+pub(super) const COLUMNS: [&str; 11] = [
     "Configuration",
     "Trials met",
     "Honest refused",
@@ -18,6 +18,8 @@ pub(super) const COLUMNS: [&str; 9] = [
     "Peak, requests/s",
     "Sent per served",
     "99 % back after",
+    "Writes at a time",
+    "Limiter memory",
     "Front",
 ];
 
@@ -48,11 +50,11 @@ fn mean(of: Spread) -> String {
 }
 
 /// The cells of a configuration's row after its name.
-pub(super) fn row(of: &Tried) -> [String; 8] {
+pub(super) fn row(of: &Tried) -> [String; 10] {
     let none = || "–".to_owned();
     let Some(figures) = &of.figures else {
         let why = if of.configuration.refused.is_some() { "refused by the server" } else { "not tried yet" };
-        return [why.to_owned(), none(), none(), none(), none(), none(), none(), String::new()];
+        return [why.to_owned(), none(), none(), none(), none(), none(), none(), none(), none(), String::new()];
     };
     let attacks = if figures.attacks.mean > 0.0 {
         format!("{} of {}", mean(figures.attacks_let_through), mean(figures.attacks))
@@ -70,15 +72,17 @@ pub(super) fn row(of: &Tried) -> [String; 8] {
             (0, recovered) => recovered.map_or_else(none, |of| span(of.mean)),
             (never, _) => format!("never: {}", grouped(never)),
         },
+        figures.writes_in_progress_max.map_or_else(none, mean),
+        figures.limit_memory_bytes.map_or_else(none, |bytes| format!("{} KB", compact(bytes.mean / 1_000.0))),
         if of.is_on_front { "yes".to_owned() } else { String::new() },
     ]
 }
 
 /// Columns that say something: not those that no configuration has.
 pub(super) fn columns(of: &Sweep) -> Vec<usize> {
-    let rows: Vec<[String; 8]> = of.tried.iter().map(row).collect();
+    let rows: Vec<[String; 10]> = of.tried.iter().map(row).collect();
     let says = |nth: &usize| rows.iter().any(|row| row.get(*nth).is_some_and(|cell| cell != "–" && !cell.is_empty()));
-    (0..8).filter(says).collect()
+    (0..10).filter(says).collect()
 }
 
 /// The table for a terminal.

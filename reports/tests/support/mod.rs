@@ -96,6 +96,8 @@ impl Folder {
             late_devices: None,
             limits: Vec::new(),
             limit_verdicts: None,
+            writes_in_progress_max: None,
+            limit_memory_bytes: None,
             let_through_per_s_max: None,
             adversary_requests: BTreeMap::new(),
             expectations: Vec::new(),

@@ -1,7 +1,7 @@
 //! The checks of a signed request before its handler, cheap ones before expensive ones.
 //!
 //! media type and size ([`body`]; a GET has its document in a header) -> the budgets of failures ([`exhausted`]) ->
-//! parse -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
+//! parse -> whether the server is overloaded ([`overloaded`]) -> device known and not revoked -> signature -> replay -> the device's budget ([`crate::limit::Gcra`]) -> handler.
 //!
 //! The device's budget comes after the signature: before it, anyone could spend a victim's budget by naming the victim.
 //! When an address has used up its budget, or all together have used up theirs, only requests that show a sign of the device
@@ -10,6 +10,7 @@
 mod body;
 mod exhausted;
 mod expected_pair;
+mod overloaded;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -31,7 +32,7 @@ use crate::{
         answer::{self, Reply},
         client_address,
     },
-    limit::{Limit, Rate},
+    limit::{Class, Limit, Rate},
     refusal::Refusal,
     registry::{Known, REQUESTS, STORED_BYTES},
     store::{Actor, audit::chain, devices::DeviceStatus},
@@ -125,6 +126,8 @@ async fn admit_document<R: Request>(
         None
     };
     let is_suspect = suspect.is_some();
+    let class = overloaded::class_of(app, &message);
+    overloaded::check(app, class, now_us)?;
     let known = match suspect {
         Some(known) => known,
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
@@ -151,7 +154,7 @@ async fn admit_document<R: Request>(
             return Err(refusal);
         }
     };
-    has_room(app, &known, now_us)?;
+    has_room(app, &known, class, now_us)?;
     Ok((message, known))
 }
 
@@ -166,14 +169,18 @@ pub(crate) fn admit_verified<R: Request>(
     now_us: u64,
 ) -> Option<Arc<Known>> {
     let exhausted = Exhausted::now(app, address, now_us);
-    if exhausted.is_any() {
+    let class = overloaded::class_of(app, message);
+    if exhausted.is_any() || !app.overload.admits(class, now_us) {
         return None;
     }
     let known = app.registry.get(message.device_id())?;
     check(message, &known, || *key == known.public_key).ok()?;
     known.look(&app.limits, &REQUESTS, now_us).refusal().ok()?;
     known.look(&app.limits, &STORED_BYTES, now_us).refusal().ok()?;
-    has_room(app, &known, now_us).ok()?;
+    if !overloaded::may_spend(app, class, now_us) {
+        return None;
+    }
+    has_room(app, &known, class, now_us).ok()?;
     exhausted.passed(app, now_us);
     Some(known)
 }
@@ -223,14 +230,15 @@ fn check<R: Request>(message: &R, known: &Known, is_signed: impl FnOnce() -> boo
     if message.sequence() <= kept { Err(Refusal::stale(kept)) } else { Ok(()) }
 }
 
-/// Refuses a verified request while the disk is nearly full, and spends one of the device's budget.
-fn has_room(app: &App, known: &Known, now_us: u64) -> Result<(), Refusal> {
+/// Refuses a verified request while the disk is nearly full, and spends one of the device's budget, then one of all devices'.
+fn has_room(app: &App, known: &Known, class: Class, now_us: u64) -> Result<(), Refusal> {
     if app.is_short_of_disk() {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
             .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
     known.spend(&app.limits, &REQUESTS, now_us)?;
-    known.check(&app.limits, &STORED_BYTES, now_us).map(drop)
+    known.check(&app.limits, &STORED_BYTES, now_us).map(drop)?;
+    overloaded::spend(app, class, now_us)
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     failure::StartError,
     keys::{Keyring, KeyringError, Vault},
+    limit::Overload,
     metrics::Metrics,
     store::{
         Actor, Damage, Store, StoreError, StoreReader,
@@ -65,6 +66,9 @@ impl Queues {
     ) -> (Self, Vec<Loop>) {
         let damage = Damage::default();
         let (writer, writes) = writer::writer(config.store_queue_max, &damage);
+        // Only a limit that has been lowered refuses before the queue is full.
+        let overload = Overload::new(config.overload_target, config.store_queue_max.saturating_mul(2));
+        let writer = writer.measured_by(overload);
         let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
         let mut loops = vec![Loop::of("store-writer", move || writer::drive_writes(store, writes, group_max, metrics))];
         let mut reader_of = |name, reads| {

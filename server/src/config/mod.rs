@@ -91,6 +91,8 @@ pub struct Config {
     pub commit_group_max: usize,
     /// Most writes that may wait for a commit.
     pub store_queue_max: usize,
+    /// How long writes may wait beyond two commits before devices are refused; 0 if only a full queue refuses.
+    pub overload_target: Duration,
     /// Bytes of the database's disk that devices may not use up.
     pub disk_reserve_bytes: u64,
     /// Most open connections.
@@ -177,6 +179,7 @@ impl Config {
             commit_group_max: reader.number("COMMIT_GROUP_MAX", 1..=4_096),
             disk_reserve_bytes: reader.number("DISK_RESERVE_BYTES", 0..=9_007_199_254_740_991),
             store_queue_max: reader.number("STORE_QUEUE_MAX", 16..=1_000_000),
+            overload_target: reader.duration_ms("OVERLOAD_TARGET_MS", 0..=10_000),
             connections_max: reader.number("CONNECTIONS_MAX", 1..=1_000_000),
             request_timeout: reader.duration_ms("REQUEST_TIMEOUT_MS", 100..=600_000),
             idle_timeout: reader.duration_ms("IDLE_TIMEOUT_MS", 1_000..=IDLE_TIMEOUT_MS_MAX),

@@ -307,6 +307,13 @@ const AFTER_LIMITS: &[Setting] = &[
         "Most writes that may wait for a commit; more are refused as OVERLOADED.",
     ),
     setting(
+        "OVERLOAD_TARGET_MS",
+        "100",
+        "a whole number from 0 to 10000",
+        "100",
+        "How long writes may wait beyond two commits, in milliseconds; when all wait longer, devices are refused as OVERLOADED, log lines first (docs/rate-limits.md). 0: only a full queue refuses.",
+    ),
+    setting(
         "DISK_RESERVE_BYTES",
         "67108864",
         "a whole number from 0 to 9007199254740991",

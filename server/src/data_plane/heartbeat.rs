@@ -52,6 +52,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
     let recorded = app.writer.hot(Beat { heartbeat: beat, at: received_at }).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
+    known.with_state(|now| now.is_awaited = !due.commands.is_empty());
     known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     if due.is_update_further {
         app.rollouts.wake();

@@ -108,6 +108,11 @@ impl Counters {
         }
     }
 
+    /// The bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.each.len() * size_of::<Of>()
+    }
+
     /// What a limit has decided until now.
     pub fn decided(&self, limit: Limit, now_us: u64) -> Decided {
         let of = self.each.get(limit.index());

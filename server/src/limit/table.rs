@@ -154,6 +154,10 @@ macro_rules! limits {
 }
 
 limits! {
+    AllRequests: "all_requests", "RATE_LIMIT_ALL_REQUESTS",
+        "Verified requests of all devices (log lines leave half of the burst to others, heartbeats a fifth)",
+        PER_MIN 600_000 in 1 to 60_000_000, burst 20_000, mode shadow, by "server", of "requests",
+        because "more than the server was measured to take must not delay ACKs, punches and orders to halt";
     DeviceRequests: "device_requests", "RATE_LIMIT_DEVICE",
         "Verified requests that a device may make",
         PER_MIN 120 in 1 to 60_000_000, burst 30, mode enforce, by "device", of "requests",

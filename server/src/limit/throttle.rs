@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{FailureBudget, Limit, Limits, Verdict, network_of};
+use super::{FailureBudget, Limit, Limits, NAMED_BYTES, SUBJECT_BYTES, Verdict, network_of};
 
 /// Logins from one address that may wait for their turn.
 const WAITING_OF_ADDRESS_MAX: usize = 2;
@@ -50,6 +50,13 @@ impl Throttle {
             tokens: FailureBudget::default(),
             valid_tokens: Mutex::default(),
         }
+    }
+
+    /// At most the bytes that it takes now.
+    pub fn bytes(&self) -> usize {
+        let named = self.names.subjects() + self.attempts.subjects() + 2 * lock(&self.known_addresses).order.len();
+        let others = self.addresses.subjects() + self.tokens.subjects() + 2 * lock(&self.valid_tokens).order.len();
+        named * NAMED_BYTES + others * SUBJECT_BYTES
     }
 
     /// Subjects that all of it remembers.

@@ -1,6 +1,6 @@
 //! Applying limits while servers run, bringing the last ones back, and what is in force with what it has refused.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     config::{LimitsDocument, LimitsFault, read_small},
-    limit::{FiredUntil, LimitValues, Mode, Source, Spec, TABLE},
+    limit::{Class, FiredUntil, LimitValues, Mode, Source, Spec, TABLE},
     rules,
     store::{
         Actor, Reader, StoreError, Writer,
@@ -320,6 +320,39 @@ pub struct LimitsStatus {
     pub(crate) limits: Vec<LimitStatus>,
     /// The limits that are not off and have never fired on this server.
     never_fired: Vec<&'static str>,
+    /// The limit on writes in progress.
+    overload: OverloadStatus,
+    /// Bytes that the limits take now.
+    memory_bytes: usize,
+}
+
+/// The limit on writes in progress, and what it has refused, since this server started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OverloadStatus {
+    /// How long writes may wait beyond two commits; 0: only a full queue refuses.
+    target_ms: u64,
+    /// The least that a write waited lately beyond two commits.
+    delay_ms: u64,
+    /// Heartbeats are refused while as many writes are in progress; log lines at half of it, everything at four times as many.
+    limit: usize,
+    in_progress: usize,
+    in_progress_max: usize,
+    /// Requests refused, by class.
+    refused: BTreeMap<&'static str, u64>,
+}
+
+impl OverloadStatus {
+    fn of(app: &App) -> Self {
+        let overload = &app.overload;
+        Self {
+            target_ms: overload.target_us() / 1_000,
+            delay_ms: overload.delay_us() / 1_000,
+            limit: overload.limit(),
+            in_progress: overload.in_progress(),
+            in_progress_max: overload.most_ever(),
+            refused: Class::ALL.map(|class| (class.as_str(), app.metrics.shed_of(class))).into_iter().collect(),
+        }
+    }
 }
 
 impl LimitsStatus {
@@ -351,6 +384,8 @@ impl LimitsStatus {
             counting_since: before(now, now_us),
             never_fired: limits.iter().filter(has_never_fired).map(|limit| limit.configured.name).collect(),
             limits,
+            overload: OverloadStatus::of(app),
+            memory_bytes: app.limit_memory_bytes(),
         }
     }
 }

@@ -272,6 +272,8 @@ pub trait CommandRows {
 pub trait CommandReads {
     /// Commands with a row above `after`, at most `limit`, in the order of creation.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
+    /// Devices of commands with a row above `after` that are not terminal, each with the row, at most `limit`, in the order of creation.
+    fn awaited(&mut self, after: i64, limit: usize) -> Result<Vec<(i64, DeviceId)>, StoreError>;
     /// Order progress; none if there is no such order.
     fn order_progress(&mut self, order_id: &CommandId) -> Result<Option<OrderProgress>, StoreError>;
     /// The oldest incomplete order.

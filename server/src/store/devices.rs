@@ -45,6 +45,8 @@ pub struct AuthRecord {
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub sequence: Sequence,
+    /// Commands wait for it.
+    pub is_awaited: bool,
 }
 
 /// A device as the store knows it.

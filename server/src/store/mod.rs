@@ -26,7 +26,7 @@ pub mod testing;
 pub mod updates;
 pub mod writer;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ks_protocol::{id::Sequence, time::UnixMs};
 
@@ -66,6 +66,10 @@ pub trait Store: Send {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+    /// How long it still takes until the last commit is durable: 0 for a store whose `commit` waits for that.
+    fn durable_in(&self) -> Duration {
+        Duration::ZERO
+    }
     /// The store is damaged: closing it must leave all files unchanged, so that operators can recover data.
     fn leave_files(&mut self);
 }
@@ -146,6 +150,8 @@ pub struct Newest {
     pub device: i64,
     /// The number of the last change of a device; 0 before the first.
     pub device_change: i64,
+    /// Row of the last command; 0 before the first.
+    pub command: i64,
     /// The version of the last keyset; 0 before the first.
     pub keyset_version: u64,
     /// The version of the limits applied last; 0 before the first.

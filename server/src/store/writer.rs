@@ -3,12 +3,17 @@
 //! Two kinds of work wait in one queue: hot work, the devices' requests, and cold work, one closure each.
 //! In a group, adjacent hot work is run as one batch.
 //!
+//! Each write tells the server's limit on writes in progress ([`Overload`]) how long it waited and how long its commit took.
+//!
 //! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on separate threads, a rehearsal as
 //! tasks of its single runtime; nothing else differs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -20,7 +25,7 @@ use super::{
     Damage, Denied, Store, StoreError, StoreReader, Transaction,
     hot::{Hot, HotDone, HotWork},
 };
-use crate::{metrics::Metrics, rules};
+use crate::{limit::Overload, metrics::Metrics, rules};
 
 /// Retries of a group whose transaction the store gave up, before it counts as a failure.
 const RUN_AGAIN_MAX: usize = 8;
@@ -36,20 +41,26 @@ enum Waiting {
 struct HotWaiting {
     work: HotWork,
     done: Option<Result<HotDone, Denied>>,
-    reply: oneshot::Sender<Result<Result<HotDone, Denied>, StoreError>>,
+    reply: oneshot::Sender<Answer<Result<HotDone, Denied>>>,
+}
+
+/// A write's result, and how long its commit took.
+struct Answer<T> {
+    result: Result<T, StoreError>,
+    commit: Duration,
 }
 
 trait Cold: Send {
     /// Runs it inside a transaction. May be run again, in another transaction, if the first one failed.
     fn run(&mut self, transaction: &mut dyn Transaction) -> Result<(), StoreError>;
     /// Sends its result to the caller.
-    fn reply(self: Box<Self>, committed: Result<(), StoreError>);
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>, commit: Duration);
 }
 
 struct ColdWaiting<W, T> {
     write: W,
     done: Option<T>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+    reply: oneshot::Sender<Answer<T>>,
 }
 
 impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Cold for ColdWaiting<W, T> {
@@ -58,24 +69,24 @@ impl<T: Send, W: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send> Cold 
         Ok(())
     }
 
-    fn reply(self: Box<Self>, committed: Result<(), StoreError>) {
+    fn reply(self: Box<Self>, committed: Result<(), StoreError>, commit: Duration) {
         let Self { done, reply, .. } = *self;
-        answer(done, reply, committed);
+        answer(done, reply, committed, commit);
     }
 }
 
 impl Waiting {
-    fn reply(self, committed: Result<(), StoreError>) {
+    fn reply(self, committed: Result<(), StoreError>, commit: Duration) {
         match self {
-            Self::Hot(HotWaiting { done, reply, .. }) => answer(done, reply, committed),
-            Self::Cold(write) => write.reply(committed),
+            Self::Hot(HotWaiting { done, reply, .. }) => answer(done, reply, committed, commit),
+            Self::Cold(write) => write.reply(committed, commit),
         }
     }
 }
 
-fn answer<T>(done: Option<T>, reply: oneshot::Sender<Result<T, StoreError>>, committed: Result<(), StoreError>) {
-    let done = committed.and_then(|()| done.ok_or(StoreError::Closed));
-    let _ = reply.send(done); // the caller may have gone; the write stays
+fn answer<T>(done: Option<T>, reply: oneshot::Sender<Answer<T>>, committed: Result<(), StoreError>, commit: Duration) {
+    let result = committed.and_then(|()| done.ok_or(StoreError::Closed));
+    let _ = reply.send(Answer { result, commit }); // the caller may have gone; the write stays
 }
 
 /// A query that waits for its answer.
@@ -87,6 +98,7 @@ pub struct Writer {
     queue: mpsc::Sender<Waiting>,
     is_failing: Arc<AtomicBool>,
     damage: Damage,
+    overload: Arc<Overload>,
 }
 
 /// The queued writes; [`drive_writes`] empties it.
@@ -109,7 +121,8 @@ pub struct Reader {
 pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
     let (sender, receiver) = mpsc::channel(queue_max);
     let is_failing = Arc::new(AtomicBool::new(false));
-    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing), damage: damage.clone() };
+    let overload = Overload::new(Duration::ZERO, queue_max);
+    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing), damage: damage.clone(), overload };
     (writer, WriteQueue { queue: receiver, is_failing, damage: damage.clone() })
 }
 
@@ -120,6 +133,17 @@ pub fn reader(queue_max: usize, damage: &Damage) -> (Reader, mpsc::Receiver<Quer
 }
 
 impl Writer {
+    /// A writer whose writes are counted, and their waits measured, by `overload`. It refuses none itself.
+    #[must_use]
+    pub fn measured_by(self, overload: Arc<Overload>) -> Self {
+        Self { overload, ..self }
+    }
+
+    /// What its writes are counted and measured by.
+    pub fn overload(&self) -> &Arc<Overload> {
+        &self.overload
+    }
+
     /// Writes, and returns the write's result once it is durable.
     ///
     /// # Errors
@@ -130,8 +154,7 @@ impl Writer {
         write: impl Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(Waiting::Cold(Box::new(ColdWaiting { write, done: None, reply })))?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        self.queue(Waiting::Cold(Box::new(ColdWaiting { write, done: None, reply })), answer).await
     }
 
     /// Writes a device's request in a batch with others, and returns its result once it is durable.
@@ -140,19 +163,23 @@ impl Writer {
     /// The same.
     pub async fn hot<W: Hot>(&self, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(Waiting::Hot(HotWaiting { work: work.into(), done: None, reply }))?;
-        match answer.await.unwrap_or(Err(StoreError::Closed))? {
+        match self.queue(Waiting::Hot(HotWaiting { work: work.into(), done: None, reply }), answer).await? {
             Ok(done) => W::done(done).map(Ok).ok_or(StoreError::Closed),
             Err(denied) => Ok(Err(denied)),
         }
     }
 
-    fn queue(&self, waiting: Waiting) -> Result<(), StoreError> {
+    /// Queues a write, and returns its result. Its wait is measured until this task runs again, so that it includes that for a processor.
+    async fn queue<T>(&self, waiting: Waiting, answer: oneshot::Receiver<Answer<T>>) -> Result<T, StoreError> {
         self.damage.check()?;
+        let (in_progress, begun) = (self.overload.begin(), Instant::now());
         self.queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
-        })
+        })?;
+        let Answer { result, commit } = answer.await.map_err(|_| StoreError::Closed)?;
+        in_progress.answered(begun.elapsed(), commit);
+        result
     }
 
     /// Number of writes that wait for their commit.
@@ -217,7 +244,13 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
         // Writes that waited when the damage was found are refused too.
+        let begun = Instant::now();
         let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
+        let durable_in = store.durable_in();
+        if !durable_in.is_zero() {
+            tokio::time::sleep(durable_in).await;
+        }
+        let took = begun.elapsed();
         damage.note(&committed);
         match committed {
             Err(StoreError::Database(_) | StoreError::Retry(_)) if group.len() > 1 => {
@@ -225,7 +258,7 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
             }
             committed => {
                 note(&committed, &metrics, &is_failing);
-                group.drain(..).for_each(|waiting| waiting.reply(committed.clone()));
+                group.drain(..).for_each(|waiting| waiting.reply(committed.clone(), took));
             }
         }
     }
@@ -293,13 +326,14 @@ fn one_by_one(
     let mut failed_in_a_row = 0;
     let mut last = Ok(());
     for mut waiting in group.drain(..) {
+        let begun = Instant::now();
         if failed_in_a_row < 2 {
             last = damage.check().and_then(|()| commit(store, std::slice::from_mut(&mut waiting), metrics));
             damage.note(&last);
             failed_in_a_row = if last.is_ok() { 0 } else { failed_in_a_row + 1 };
         }
         note(&last, metrics, is_failing);
-        waiting.reply(last.clone());
+        waiting.reply(last.clone(), begun.elapsed());
     }
 }
 

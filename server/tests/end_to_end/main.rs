@@ -28,6 +28,7 @@ mod misplaced;
 mod orders;
 mod otrt;
 mod output;
+mod overload;
 mod presence;
 mod provisioning;
 mod refusals;

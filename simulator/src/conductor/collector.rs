@@ -156,6 +156,7 @@ impl Collector {
             late_devices: None,
             limits: Vec::new(),
             limit_verdicts: None,
+            protection_max: None,
             server_rss_bytes,
             phases,
         })

@@ -129,6 +129,8 @@ pub struct RunOutcome {
     pub limits: Vec<LimitCount>,
     /// What they did against what they had to do; none if nothing predicted that.
     pub limit_verdicts: Option<LimitVerdicts>,
+    /// The most writes in progress at the server, and the most bytes that its limits took; none if it can't be read.
+    pub protection_max: Option<(u64, u64)>,
     /// Devices that the server heard too rarely; none if its heartbeats could not be read.
     pub late_devices: Option<LateDevices>,
     /// Resident memory of the server's process at its peak, in bytes.
@@ -219,12 +221,14 @@ impl Run<'_> {
         let limit_verdicts = self.run_context.witness.as_ref().map(|witness| witness.oracle().matrix().into());
         let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
+        let protection_max = self.run_context.protection_max.get();
         Ok(RunOutcome {
             rollout_summaries,
             violations,
             late_devices,
             limits,
             limit_verdicts,
+            protection_max,
             outages,
             unjudged: stop_timeout.lost,
             ..played

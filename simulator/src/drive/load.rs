@@ -112,7 +112,7 @@ pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorEr
     let operator = Operator::new(&network, source_address(address, 0), &target.admin_token).waiting(target.timeouts);
     let limits = operator.limits().await;
     operator.close();
-    limits
+    limits.map(|observed| observed.limits)
 }
 
 /// Refuses a run for which this machine has too few sockets, before anything starts. The server's process has the same limit.

@@ -146,6 +146,8 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
         never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
         fired: summary.limits.iter().map(|of| (of.name.clone(), of.refused + of.would_refuse)).collect(),
+        writes_in_progress_max: summary.writes_in_progress_max,
+        limit_memory_bytes: summary.limit_memory_bytes,
         invariant_violations: u64::try_from(violations).unwrap_or(u64::MAX),
         replay,
     }

@@ -4,6 +4,7 @@
 mod delay;
 mod disk_errors;
 mod disk_full;
+mod disk_slow;
 mod duplicate;
 mod loss;
 mod order_rollout;
@@ -148,6 +149,7 @@ steps! {
     duplicate::Duplicate,
     disk_full::DiskFull,
     disk_errors::DiskErrors,
+    disk_slow::DiskSlow,
     restart_server::RestartServer,
     phase::Phase,
 }

@@ -14,7 +14,7 @@ use crate::{
     event_log::EventLog,
     invariants::Witness,
     link::faults::NetworkFaults,
-    operator::{Operator, OperatorError},
+    operator::{ObservedLimit, Operator, OperatorError},
     outages::Outages,
     revocations::Revocations,
     server_process::ServerProcess,
@@ -47,6 +47,8 @@ pub struct RunContext {
     pub failures: Rc<RefCell<Vec<String>>>,
     /// What the limits of servers that have stopped had decided.
     pub limits_before: RefCell<Vec<LimitCount>>,
+    /// The most writes in progress at a server, and the most bytes that its limits took when it was asked; none if it never was.
+    pub protection_max: Cell<Option<(u64, u64)>>,
     /// Number of steps done, successful or not.
     pub played: Cell<usize>,
     /// Whether a step failed without `may_fail`: the run must end.
@@ -56,8 +58,16 @@ pub struct RunContext {
 impl RunContext {
     /// Takes down what the limits have decided, before the server stops and forgets it. Nothing if it does not answer.
     pub async fn keep_limits(&self) {
-        let decided = self.operator.limits().await.unwrap_or_default();
+        let decided = self.observed().await.unwrap_or_default();
         self.limits_before.borrow_mut().extend(decided.iter().map(LimitCount::from));
+    }
+
+    async fn observed(&self) -> Result<Vec<ObservedLimit>, OperatorError> {
+        let observed = self.operator.limits().await?;
+        let (writes, bytes) = self.protection_max.get().unwrap_or_default();
+        let now = (observed.overload.in_progress_max, observed.memory_bytes);
+        self.protection_max.set(Some((writes.max(now.0), bytes.max(now.1))));
+        Ok(observed.limits)
     }
 
     /// What the limits have decided, over all servers of the run.
@@ -65,7 +75,7 @@ impl RunContext {
     /// # Errors
     /// The server does not answer.
     pub async fn limits(&self) -> Result<Vec<LimitCount>, OperatorError> {
-        let mut limits: Vec<LimitCount> = self.operator.limits().await?.iter().map(LimitCount::from).collect();
+        let mut limits: Vec<LimitCount> = self.observed().await?.iter().map(LimitCount::from).collect();
         for before in &*self.limits_before.borrow() {
             if let Some(limit) = limits.iter_mut().find(|limit| limit.name == before.name) {
                 limit.checked += before.checked;

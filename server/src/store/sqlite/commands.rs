@@ -1,6 +1,11 @@
 //! Commands in SQLite; orders are in [`orders`]. `device_states.open_commands` counts those not yet terminal.
 
-use ks_protocol::{id::CommandId, message::Command, text::Text, time::UnixMs};
+use ks_protocol::{
+    id::{CommandId, DeviceId},
+    message::Command,
+    text::Text,
+    time::UnixMs,
+};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
@@ -209,6 +214,15 @@ fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
 }
 
 impl CommandReads for SqliteReader {
+    fn awaited(&mut self, after: i64, limit: usize) -> Result<Vec<(i64, DeviceId)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT c.id, d.device_id FROM commands c JOIN devices d ON d.id = c.device
+             WHERE c.id > ?1 AND c.state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY c.id LIMIT ?2",
+        )?;
+        let found = statement.query_map(params![after, rows(limit)], |row| Ok((row.get(0)?, parsed(row, 1)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
         let mut filter = Filter::default();
         filter.and("c.id > ?", after);

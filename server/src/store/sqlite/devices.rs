@@ -372,7 +372,7 @@ fn device(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
     })
 }
 
-const AUTH_RECORD: &str = "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq
+const AUTH_RECORD: &str = "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0
     FROM devices d JOIN device_states s ON s.device = d.id";
 
 fn auth_record(row: &Row<'_>) -> rusqlite::Result<AuthRecord> {
@@ -382,6 +382,7 @@ fn auth_record(row: &Row<'_>) -> rusqlite::Result<AuthRecord> {
         public_key: PublicKey(row.get(2)?),
         status: status_of(row.get(3)?),
         sequence: Sequence::new(row.get(4)?, unsigned(row.get(5)?)),
+        is_awaited: row.get(6)?,
     })
 }
 
@@ -415,12 +416,12 @@ impl DeviceReads for SqliteReader {
 
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, c.id
+            "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0, c.id
              FROM device_changes c JOIN devices d ON d.id = c.device JOIN device_states s ON s.device = d.id
              WHERE c.id > ?1 ORDER BY c.id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
-            Ok(DeviceChange { number: row.get(6)?, auth: auth_record(row)? })
+            Ok(DeviceChange { number: row.get(7)?, auth: auth_record(row)? })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }

@@ -66,7 +66,8 @@ impl StoreReader for SqliteReader {
                     (SELECT coalesce(max(version), 0) FROM keysets),
                     (SELECT coalesce(max(id), 0) FROM rollout_decisions),
                     (SELECT coalesce(max(id), 0) FROM devices),
-                    (SELECT coalesce(max(version), 0) FROM limit_sets)",
+                    (SELECT coalesce(max(version), 0) FROM limit_sets),
+                    (SELECT coalesce(max(id), 0) FROM commands)",
         )?;
         let newest = statement.query_row([], |row| {
             Ok(Newest {
@@ -75,6 +76,7 @@ impl StoreReader for SqliteReader {
                 decision: row.get(2)?,
                 device: row.get(3)?,
                 limits_version: unsigned(row.get(4)?),
+                command: row.get(5)?,
             })
         });
         Ok(newest?)

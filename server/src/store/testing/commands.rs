@@ -104,6 +104,21 @@ pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) 
 }
 
 /// Guarantee: a device ACKs its own commands only.
+pub fn devices_with_open_commands_are_listed(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    assert!(!reader.auth_record(&id("KS-1")).unwrap().unwrap().is_awaited);
+    let first = queue(store, reader, "o1", &["KS-1"]);
+    queue(store, reader, "o2", &["KS-1", "KS-2"]);
+    let newest = reader.newest().unwrap().command;
+    let awaited = reader.awaited(0, 10).unwrap();
+    assert_eq!(awaited.iter().map(|(_, device_id)| device_id.as_str()).collect::<Vec<_>>(), ["KS-1", "KS-1", "KS-2"]);
+    assert_eq!((awaited[2].0, reader.awaited(newest, 10).unwrap()), (newest, vec![]));
+    assert_eq!(reader.awaited(0, 1).unwrap(), awaited[..1]);
+    send_acks(store, "KS-1", Sequence::new(7, 11), &[ack(&first[0], AckState::Succeeded)]).unwrap();
+    assert_eq!(reader.awaited(0, 10).unwrap(), awaited[1..]);
+    assert!(reader.auth_record(&id("KS-1")).unwrap().unwrap().is_awaited);
+}
+
 pub fn acks_of_other_devices_change_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let command = queue(store, reader, "o1", &["KS-1"]).remove(0);

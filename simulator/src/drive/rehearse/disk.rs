@@ -1,6 +1,9 @@
-//! The server's disk in a rehearsal: commits that fail, a disk that is full, and a crash around one commit.
+//! The server's disk in a rehearsal: commits that fail or are slow, a disk that is full, and a crash around one commit.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use ks_server::store::{Store, StoreError, Transaction};
 use rand_chacha::ChaCha8Rng;
@@ -19,6 +22,8 @@ struct State {
     full: u32,
     /// Share of commits that fail, in basis points; overlapping faults add up.
     errors_bp: u64,
+    /// How long each commit takes, of each active fault that makes the disk slow; the longest counts.
+    slow: Vec<Duration>,
     /// The server crashes around the next commit.
     crash: Option<StopPoint>,
     luck: ChaCha8Rng,
@@ -44,7 +49,7 @@ impl Disk {
     /// A healthy disk of a server on `network`.
     pub fn healthy(network: InProcess, root_seed: u64) -> Self {
         let luck = seed::stream(root_seed, "server", "disk");
-        let state = Mutex::new(State { full: 0, errors_bp: 0, crash: None, luck });
+        let state = Mutex::new(State { full: 0, errors_bp: 0, slow: Vec::new(), crash: None, luck });
         Self { network, state, crashed: tokio::sync::Notify::new() }
     }
 
@@ -74,10 +79,24 @@ impl Disk {
         state.errors_bp = state.errors_bp.saturating_sub(share_bp.into());
     }
 
+    /// Makes each commit take that long, until [`Disk::hasten`].
+    pub fn slow_down(&self, commit: Duration) {
+        self.state().slow.push(commit);
+    }
+
+    /// Ends what [`Disk::slow_down`] began.
+    pub fn hasten(&self, commit: Duration) {
+        let slow = &mut self.state().slow;
+        if let Some(place) = slow.iter().position(|each| *each == commit) {
+            slow.swap_remove(place);
+        }
+    }
+
     /// Ends all faults and pending crashes: the run is over.
     pub fn repair(&self) {
         let mut state = self.state();
         (state.full, state.errors_bp, state.crash) = (0, 0, None);
+        state.slow.clear();
     }
 
     /// Crashes the server around its next commit: no answer to it leaves the server.
@@ -105,6 +124,10 @@ pub struct OnDisk<S> {
 impl<S: Store> Store for OnDisk<S> {
     fn leave_files(&mut self) {
         self.store.leave_files();
+    }
+
+    fn durable_in(&self) -> Duration {
+        self.disk.state().slow.iter().max().copied().unwrap_or_default()
     }
 
     fn commit(

@@ -160,7 +160,9 @@ fn limits(summary: &Summary) -> String {
         let counts = [of.rightly_refused, of.falsely_refused, of.falsely_admitted, of.undecidable].map(grouped);
         out.push_str(&format!("| {} | {admitted} | {} |\n", text(name), counts.join(" | ")));
     };
-    by_limit.iter().for_each(|(name, counts)| row(name, "–", counts));
+    for (name, counts) in by_limit {
+        row(name, "–", counts);
+    }
     row("all limits", &grouped(*rightly_admitted), all);
     out.push('\n');
     out

@@ -222,7 +222,7 @@ async fn play(
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
     let limits = setup.operator.limits().await.map_err(|error| Failure::Server(error.to_string()))?;
-    witness.oracle().in_force(expected(Values::observed(&limits)));
+    witness.oracle().in_force(expected(Values::observed(&limits.limits)));
     let (begun, devices) = setup.begin(plan.starts_at);
     let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();

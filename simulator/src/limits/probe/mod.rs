@@ -104,7 +104,7 @@ pub async fn probe(
     let address = target.address().ok_or_else(|| unusable("its host has no address".to_owned()))?;
     let network = SocketNetwork::new(address);
     let operator = Operator::new(&network, source_address(address, 0), &target.admin_token).waiting(target.timeouts);
-    let declared = operator.limits().await.map_err(|error| unusable(error.to_string()))?;
+    let declared = operator.limits().await.map_err(|error| unusable(error.to_string()))?.limits;
     let mut callers = Callers::provisioned(&operator, (&network, address), clock, seed).await.map_err(unusable)?;
     let mut found = Ok(Vec::new());
     for limit in limits {

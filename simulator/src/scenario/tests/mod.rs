@@ -73,6 +73,7 @@ impl ServerSettings for Permissive {
         vec![
             "ARTIFACT_BYTES_PER_S_MAX",
             "ARTIFACT_DOWNLOADS_MAX",
+            "COMMIT_GROUP_MAX",
             "CONNECTIONS_MAX",
             "RATE_LIMIT_ADDRESS_FAILURES_BURST",
             "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",

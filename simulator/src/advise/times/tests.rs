@@ -101,7 +101,8 @@ impl Game<'_> {
                 |last_seen: Option<u64>, beats: u64| last_seen.is_none_or(|seen| minute - seen > beats * self.interval);
             let on: Vec<bool> = parts.iter().map(|part| Self::is_on(part, minute)).collect();
             for device in &mut devices {
-                self.live(device, on[device.part], minute);
+                let is_on = on[device.part];
+                self.live(device, is_on, minute);
             }
             for (part, of) in parts.iter().enumerate() {
                 let there = devices.iter().filter(|device| device.part == part && !device.is_bad);

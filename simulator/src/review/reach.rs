@@ -44,7 +44,8 @@ impl Reach {
     pub(super) fn next_beat(&self, at: Duration, interval: Duration) -> Duration {
         let Some(phase) = self.phase else { return at + interval / 2 };
         let into = Duration::from_millis(ms(at) % ms(interval).max(1));
-        at + if into <= phase { phase - into } else { interval + phase - into }
+        let due = if into <= phase { phase } else { interval + phase };
+        at + due.saturating_sub(into)
     }
 
     /// The first moment from this one on at which it can be reached; none if it is gone.

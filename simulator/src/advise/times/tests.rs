@@ -40,7 +40,7 @@ fn minutes(length: Duration) -> u64 {
 }
 
 impl Game<'_> {
-    fn is_on(&self, part: &Part, minute: u64) -> bool {
+    fn is_on(part: &Part, minute: u64) -> bool {
         part.opening.opens(MINUTE * u32::try_from(minute).unwrap()) == Some(MINUTE * u32::try_from(minute).unwrap())
     }
 
@@ -94,13 +94,16 @@ impl Game<'_> {
         let mut devices = self.devices(bad_part);
         let (mut stage, mut evidence_at, mut dark_until) = (0, None, vec![0; parts.len()]);
         for device in &mut devices {
-            device.last_seen = (0..=start).rev().find(|minute| self.is_on(&parts[device.part], *minute));
+            device.last_seen = (0..=start).rev().find(|minute| Self::is_on(&parts[device.part], *minute));
         }
         for minute in start..start + 30 * 24 * 60 {
             let silent =
                 |last_seen: Option<u64>, beats: u64| last_seen.is_none_or(|seen| minute - seen > beats * self.interval);
-            let on: Vec<bool> = parts.iter().map(|part| self.is_on(part, minute)).collect();
-            devices.iter_mut().for_each(|device| self.live(device, on[device.part], minute));
+            let on: Vec<bool> = parts.iter().map(|part| Self::is_on(part, minute)).collect();
+            for device in &mut devices {
+                let is_on = on[device.part];
+                self.live(device, is_on, minute);
+            }
             for (part, of) in parts.iter().enumerate() {
                 let there = devices.iter().filter(|device| device.part == part && !device.is_bad);
                 let (all, out) =

@@ -78,6 +78,7 @@ fn shard() -> Rc<Shard> {
         churn: Schedule::default(),
         network_faults: Arc::new(NetworkFaults::none(1)),
         outages: Arc::default(),
+        revocations: Arc::default(),
         retries: Vec::new(),
         abused_sites: Vec::new(),
         named_victims: 0,

@@ -185,17 +185,12 @@ async fn limits_for_any_version_are_applied_while_others_apply_theirs() {
     for round in 0..5 {
         let text = |caller: u32| format!("[device_requests]\nburst = {}\n", 100 + 10 * round + caller);
         let texts: Vec<String> = (0..6).map(text).collect();
-        let put = |caller: usize| put(&server, "*", &texts[caller]);
-        let (a, b, c, d, e, f) = tokio::join!(put(0), put(1), put(2), put(3), put(4), put(5));
-        for answer in [a, b, c, d, e, f] {
-            answer.done();
-        }
+        let put = async |caller: usize| put(&server, "*", &texts[caller]).await.done();
+        tokio::join!(put(0), put(1), put(2), put(3), put(4), put(5));
     }
     assert_eq!(server.get("/api/limits").await.done()["version"], 30);
-    let (a, b, c) = tokio::join!(roll_back(&server, "*"), roll_back(&server, "*"), roll_back(&server, "*"));
-    for answer in [a, b, c] {
-        answer.done();
-    }
+    let take_back = async || roll_back(&server, "*").await.done();
+    tokio::join!(take_back(), take_back(), take_back());
     assert_eq!(server.get("/api/limits").await.done()["version"], 33);
 }
 
@@ -203,7 +198,7 @@ async fn limits_for_any_version_are_applied_while_others_apply_theirs() {
 #[tokio::test]
 async fn a_file_with_very_many_faults_gets_the_first_hundred() {
     let server = start_server(&[]);
-    let faults: String = (0..1_000).map(|number| format!("[unknown_{number}]\n")).collect();
+    let faults = (0..1_000).map(|number| format!("[unknown_{number}]\n")).collect::<Vec<_>>().concat();
     let refused = put(&server, "*", &faults).await.problem(400);
     assert_eq!(refused["errors"].as_array().unwrap().len(), 100);
     assert!(refused["detail"].as_str().unwrap().ends_with("; 900 more are left out"), "{}", refused["detail"]);

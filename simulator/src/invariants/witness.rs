@@ -127,7 +127,9 @@ impl Witness {
     /// An operator's order reaches the server.
     pub fn ordered(&self, order: &str, request: &[u8]) {
         if order == "devices/revoke" {
-            revoked_in(request).iter().for_each(|device_id| self.oracle().revoked(device_id, false));
+            for device_id in revoked_in(request) {
+                self.oracle().revoked(&device_id, false);
+            }
         }
     }
 
@@ -157,7 +159,9 @@ impl Witness {
                 csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).for_each(|name| oracle.imported(name));
             }
             "devices/revoke" => {
-                revoked_in(request).iter().for_each(|device_id| self.oracle().revoked(device_id, true));
+                for device_id in revoked_in(request) {
+                    self.oracle().revoked(&device_id, true);
+                }
             }
             _ => {}
         }

@@ -277,6 +277,7 @@ pub(super) fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             churn: Schedule::default(),
             network_faults: Arc::new(NetworkFaults::none(1)),
             outages: Arc::default(),
+            revocations: Arc::default(),
             retries: Vec::new(),
             abused_sites: Vec::new(),
             named_victims: 0,

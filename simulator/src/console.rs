@@ -195,9 +195,11 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     text.trim_end().to_owned()
 }
 
-/// What limits did against what they had to do; nothing where no model predicted anything.
+/// What limits did against what they had to do; nothing where they had nothing to do.
 fn limits(summary: &Summary) -> String {
-    let Some(verdicts) = &summary.limit_verdicts else { return String::new() };
+    let Some(verdicts) = summary.limit_verdicts.as_ref().filter(|of| of.all != VerdictCounts::default()) else {
+        return String::new();
+    };
     let VerdictCounts { rightly_refused, falsely_refused, falsely_admitted, undecidable } = verdicts.all;
     format!(
         "  limits: {} rightly admitted, {} rightly refused, {falsely_refused} falsely refused, {falsely_admitted} falsely admitted, {undecidable} undecidable\n",

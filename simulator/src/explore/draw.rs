@@ -332,7 +332,7 @@ impl Generated {
             let length_s = self.random.of(&[1, 30, 120, 600, 1_800]);
             let share_bp = self.random.of(&[100, 1_000, 3_000]);
             let site = self.random.of(&["", "site = \"north\"\n", "site = \"south\"\n"]);
-            let what = self.random.between(0, 15);
+            let what = self.random.between(0, 16);
             let step = match what {
                 0 if revoked < self.devices / 4 => {
                     revoked += 1;
@@ -350,7 +350,11 @@ impl Generated {
                 8 | 9 => format!("\"duplicate\"\nfor = \"{length_s}s\"\nshare_bp = {}", share_bp * 3),
                 10 => format!("\"disk_full\"\nfor = \"{length_s}s\""),
                 11 => format!("\"disk_errors\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
-                12 if self.random.in_100(50) => {
+                12 => format!(
+                    "\"disk_slow\"\nfor = \"{length_s}s\"\ncommit = \"{}ms\"",
+                    self.random.of(&[20, 200, 2_000])
+                ),
+                13 if self.random.in_100(50) => {
                     format!(
                         "\"rotate_server_key\"\nstep = \"{}\"\nmay_fail = true",
                         self.random.of(&["announce", "activate", "retire"])

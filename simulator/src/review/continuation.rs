@@ -95,7 +95,11 @@ impl Continuation {
             return Window { earliest: withdrawn, expected: withdrawn, latest: latest(withdrawn, self.stopped) };
         }
         let expected = self.written.get(&number).map_or(earliest, |at| earliest.max(*at));
-        Window { earliest, expected, latest: latest(expected, self.stopped) }
+        let latest = latest(expected, self.stopped);
+        // If it may have been too late before it was cut off, it got it once it was back.
+        let back = with.reaches.get(&update.device_id).and_then(|reach| reach.from(latest));
+        let back = back.filter(|back| *back > latest).map(|back| back + BOOT_TIME + with.plan.interval());
+        Window { earliest, expected, latest: back.unwrap_or(latest) }
     }
 }
 

@@ -5,7 +5,10 @@ use rusqlite::{Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::transaction::Transaction;
-use crate::store::{Span, StoreError, devices::DeviceStatus};
+use crate::{
+    rollout::status::Status,
+    store::{Span, StoreError, devices::DeviceStatus},
+};
 
 /// A number as a SQLite integer. All stored values are far below its limit.
 pub(super) fn integer(number: u64) -> i64 {
@@ -20,6 +23,16 @@ pub(super) fn unsigned(number: i64) -> u64 {
 /// A count of rows for a LIMIT.
 pub(super) fn rows(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The number of a stage.
+pub(super) fn stage_of(row: &Row<'_>, index: usize) -> rusqlite::Result<usize> {
+    row.get::<_, i64>(index).map(|stage| usize::try_from(stage).unwrap_or(0))
+}
+
+/// The status of a rollout.
+pub(super) fn status_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Status> {
+    word(row, index, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))
 }
 
 /// The first rows above `after`, at most `rows_max`, with the earliest time in one of their columns.

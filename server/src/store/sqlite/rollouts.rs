@@ -2,14 +2,13 @@
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{count_of, integer, json, parsed, parsed_if, rows, time, to_json, unsigned, word},
+    columns::{count_of, integer, json, parsed, parsed_if, rows, stage_of, time, to_json, unsigned},
     filter::Filter,
     releases,
     updates::words,
 };
 use crate::{
     rollout::{
-        status::Status,
         step::{Decision, State},
         update::UpdateState,
     },
@@ -26,14 +25,6 @@ use ks_protocol::{
     time::UnixMs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-
-pub(super) fn stage_of(row: &Row<'_>, index: usize) -> rusqlite::Result<usize> {
-    row.get::<_, i64>(index).map(|stage| usize::try_from(stage).unwrap_or(0))
-}
-
-pub(super) fn status_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Status> {
-    word(row, index, |word| Status::ALL.into_iter().find(|status| status.as_str() == word))
-}
 
 /// The columns of a rollout, then those of its release, in the order that [`rollout_at`] reads them.
 fn rollout_sql(rest: &str) -> String {

@@ -7,9 +7,8 @@ use rusqlite::{Connection, Row, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{count_of, integer, json, list, parsed, rows, time, time_if, unsigned, word},
+    columns::{count_of, integer, json, list, parsed, rows, stage_of, status_at, time, time_if, unsigned, word},
     filter::Filter,
-    rollouts::{stage_of, status_at},
 };
 use crate::{
     rollout::{

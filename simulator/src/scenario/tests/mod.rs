@@ -70,15 +70,13 @@ struct Permissive;
 
 impl ServerSettings for Permissive {
     fn names(&self) -> Vec<&'static str> {
-        vec![
-            "ARTIFACT_BYTES_PER_S_MAX",
-            "ARTIFACT_DOWNLOADS_MAX",
-            "COMMIT_GROUP_MAX",
-            "CONNECTIONS_MAX",
-            "RATE_LIMIT_ADDRESS_FAILURES_BURST",
-            "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN",
-            "RATE_LIMIT_DEVICE_PER_MIN",
-        ]
+        let limits = ks_server::limit::TABLE;
+        let limits = limits.iter().flat_map(|spec| {
+            spec.numbers().map(|number| number.setting).chain([spec.mode_setting]).collect::<Vec<_>>()
+        });
+        limits
+            .chain(["ARTIFACT_BYTES_PER_S_MAX", "ARTIFACT_DOWNLOADS_MAX", "COMMIT_GROUP_MAX", "CONNECTIONS_MAX"])
+            .collect()
     }
 
     fn wrong(&self, _given: &BTreeMap<String, String>) -> Vec<(String, String)> {

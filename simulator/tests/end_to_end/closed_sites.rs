@@ -75,13 +75,13 @@ fn rehearsed(folder: &Path, name: &str, text: &str, seed: &str) -> std::path::Pa
 fn without_a_gate_it_breaks_what_the_review_says_whenever_sites_have_power() {
     let folder = tempfile::tempdir().unwrap();
     let mut waited = 0;
-    for (start, closed, faulty, pace) in [
-        ("21h30m", "22-06", "06-08", 1), // offered before they close, and to the rest when they open
-        ("21h30m", "22-23", "06-08", 1), // an hour without power does not bring it into the morning
-        ("21h30m", "22-06", "06-08", 20), // most of them are offered it in the evening
-        ("7h50m", "12-20", "20-24", 1),
+    for (start, closed, faulty, pace, seeds) in [
+        ("21h30m", "22-06", "06-08", 1, &["5", "6"][..]), // offered before they close, and to the rest when they open
+        ("21h30m", "22-23", "06-08", 1, &["6"]),          // an hour without power does not bring it into the morning
+        ("21h30m", "22-06", "06-08", 20, &["6"]),         // most of them are offered it in the evening
+        ("7h50m", "12-20", "20-24", 1, &["5"]),           // one that is offered it just before they close
     ] {
-        for seed in ["5", "6"] {
+        for seed in seeds {
             let case = format!("start {start}, closed {closed}, pace {pace}, seed {seed}");
             let gated = rehearsed(folder.path(), "gated", &scenario(start, closed, faulty, 200, pace), seed);
             let truth = rehearsed(folder.path(), "free", &scenario(start, closed, faulty, 9_900, pace), seed);

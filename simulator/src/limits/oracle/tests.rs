@@ -13,7 +13,9 @@ fn limit(per_min: u64, burst: u64, mode: Mode) -> Value {
 /// An oracle with these limits enforced and the device KS-1, which the server has heard up to the pair (1, 10).
 fn oracle(limits: &[(LimitName, u64, u64)]) -> Oracle {
     let mut values = Values::all_off();
-    limits.iter().for_each(|(name, per_min, burst)| values.set(*name, limit(*per_min, *burst, Mode::Enforce)));
+    for (name, per_min, burst) in limits {
+        values.set(*name, limit(*per_min, *burst, Mode::Enforce));
+    }
     let mut oracle = Oracle::new(Values::all_off());
     oracle.imported("KS-1");
     ask(&mut oracle, 0, "KS-1", 10, OK);

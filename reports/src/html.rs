@@ -31,6 +31,7 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         key_numbers(summary),
         recovery::of(summary),
         reactions::of(summary),
+        limits::decided(summary),
         limits::of(summary),
         adversaries(summary),
         plots(&figures),

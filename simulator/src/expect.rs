@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitVerdicts, VerdictCounts};
+use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitCount, LimitVerdicts, VerdictCounts};
 
 use crate::{
     device::exchange::MessageType,
@@ -52,6 +52,8 @@ pub struct Final<'a> {
     pub rollouts: &'a ObservedRollouts,
     /// What limits did, against what they had to do; none if nothing predicted that.
     pub limit_verdicts: Option<&'a LimitVerdicts>,
+    /// What each limit of the server decided; empty if it can't be read.
+    pub limits: &'a [LimitCount],
 }
 
 impl Judge {
@@ -80,7 +82,7 @@ impl Judge {
     ) -> Option<String> {
         let mut abort = None;
         let (ledger, rollouts) = (Ledger::default(), ObservedRollouts::default());
-        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts, limit_verdicts: None };
+        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts, limit_verdicts: None, limits: &[] };
         for watched in &mut self.watched {
             let (start, end) = watched.span;
             if from < start || from >= end {
@@ -218,7 +220,7 @@ struct BySpan;
 
 /// Metrics of the whole run; none without a sample.
 fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> {
-    let Final { total, ledger, rollouts, limit_verdicts } = end;
+    let Final { total, ledger, rollouts, limit_verdicts, limits } = end;
     let verdicts =
         |count: fn(&VerdictCounts) -> u64| limit_verdicts.map(|verdicts: &LimitVerdicts| count(&verdicts.all) as f64);
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
@@ -264,6 +266,10 @@ fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> 
             ratio(beside.refused, beside.requests)
         }
         Metric::VictimsRefused => (total.named.requests > 0).then_some(total.named.refused as f64),
+        Metric::Limit(of) => {
+            let count = limits.iter().find(|count| count.name == of.name);
+            count.map(|count| if of.in_shadow { count.would_refuse } else { count.refused } as f64)
+        }
         Metric::LimitsFalselyRefused => verdicts(|all| all.falsely_refused),
         Metric::LimitsFalselyAdmitted => verdicts(|all| all.falsely_admitted),
         Metric::LimitsRightlyRefused => verdicts(|all| all.rightly_refused),
@@ -370,6 +376,7 @@ mod tests {
                     ledger: &ledger,
                     rollouts: &ObservedRollouts::default(),
                     limit_verdicts: None,
+                    limits: &[],
                 })
                 .0
                 .remove(0),
@@ -433,6 +440,7 @@ mod tests {
                     ledger: &ledger,
                     rollouts: &ObservedRollouts::default(),
                     limit_verdicts: None,
+                    limits: &[],
                 })
                 .0
                 .remove(0)
@@ -456,6 +464,7 @@ mod tests {
             ledger: &ledger,
             rollouts: &ObservedRollouts::default(),
             limit_verdicts: None,
+            limits: &[],
         });
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }

@@ -52,7 +52,13 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let mut rollouts = played.rollout_summaries.into_iter();
     let rollout = rollouts.next();
     let limit_verdicts = played.limit_verdicts.as_ref();
-    let (expectations, late) = played.judge.finish(Final { total, ledger, rollouts: &played.rollouts, limit_verdicts });
+    let (expectations, late) = played.judge.finish(Final {
+        total,
+        ledger,
+        rollouts: &played.rollouts,
+        limit_verdicts,
+        limits: &played.limits,
+    });
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);

@@ -1,8 +1,35 @@
-//! The section on what limits did against what they had to do.
+//! The sections on what each limit of the server decided, and on what limits did against what they had to do.
 
 use super::{labelled_cell, name_cell, section, table};
+use crate::escape::html as text;
 use crate::number::grouped;
-use crate::run_folder::{LimitVerdicts, Summary, VerdictCounts};
+use crate::run_folder::{LimitCount, LimitVerdicts, Summary, VerdictCounts};
+
+/// A row for each limit that has fired, and the names of those that never did; nothing if the limits were not read.
+pub(super) fn decided(summary: &Summary) -> String {
+    if summary.limits.is_empty() {
+        return String::new();
+    }
+    let has_fired = |of: &&LimitCount| of.refused + of.would_refuse > 0;
+    let rows: Vec<String> = summary.limits.iter().filter(has_fired).map(decided_row).collect();
+    let silent: Vec<String> =
+        summary.limits.iter().filter(|of| !has_fired(of) && of.mode != "off").map(|of| text(&of.name)).collect();
+    let columns = ["Limit", "#Mode", "#Requests checked", "#Refused", "#Would have been refused"];
+    let fired = if rows.is_empty() { String::new() } else { table("cards", "Decisions of limits", &columns, &rows) };
+    let silent = if silent.is_empty() { "none".to_owned() } else { silent.join(", ") };
+    section("", "Limits of the server", &format!("{fired}<p class=\"muted\">Limits that never fired: {silent}.</p>\n"))
+}
+
+fn decided_row(of: &LimitCount) -> String {
+    let cells = [
+        ("mode", of.mode.clone()),
+        ("checked", grouped(of.checked)),
+        ("refused", grouped(of.refused)),
+        ("would have been refused", grouped(of.would_refuse)),
+    ];
+    let cells: Vec<String> = cells.iter().map(|(label, value)| labelled_cell(label, value)).collect();
+    format!("{}{}", name_cell(&of.name), cells.concat())
+}
 
 /// The confusion matrix, with a row for each limit; nothing where no model predicted anything.
 pub(super) fn of(summary: &Summary) -> String {

@@ -2,14 +2,12 @@
 //! Method: each ```console block of these pages says on the line above it whether it is run: `<!-- run -->`, or
 //! `<!-- run: FILE -->` with the nearest ```toml or ```text block above it as FILE, or `<!-- not run: WHY -->`. Blocks of a page share a
 //! folder, in which `scenarios/` is. In what is expected a line `...` stands for any lines, and ` ...` at the end of a line for
-//! any rest of it. Standard output and standard error are compared as one.
+//! any rest of it. Standard output and standard error are compared as one. `ks-server` commands and the URL of a server are of one that
+//! runs meanwhile on a database in the folder.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs::File, io::Read, path::Path, process::Stdio};
+
+use crate::support::{Server, TOKEN, fleet};
 
 /// A ```console block: its mark, where it begins, its lines, and the ```toml or ```text block above it.
 struct Block {
@@ -40,13 +38,26 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Runs one `ks-fleet ...` in a folder, and gives the lines that it wrote.
-fn run(folder: &Path, command: &str) -> Vec<String> {
-    let arguments = command.strip_prefix("ks-fleet ").unwrap_or_else(|| panic!("{command}: only ks-fleet is run"));
+/// The server of a page.
+const URL: &str = "http://127.0.0.1:3000";
+
+/// Runs one `ks-fleet ...` or `ks-server ...` in a folder, and gives the lines that it wrote.
+fn run(folder: &Path, command: &str, server: Option<&Server>) -> Vec<String> {
+    let url = server.map(|server| format!("http://{}", server.address));
+    let command = command.replace(URL, url.as_deref().unwrap_or(URL));
+    let (program, arguments) = command.split_once(' ').unwrap();
+    let within: &[&str] = match program {
+        "ks-fleet" => &[],
+        "ks-server" => &["embedded-server"],
+        _ => panic!("{command}: only ks-fleet and ks-server are run"),
+    };
     let written = folder.join(".written");
     let output = File::create(&written).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_ks-fleet"))
+    fleet()
+        .args(within)
         .args(arguments.split_whitespace())
+        .env("ADMIN_TOKEN", TOKEN)
+        .env("DATABASE_URL", format!("file:{}", folder.join("ks.sqlite").display()))
         .current_dir(folder)
         .stdout(output.try_clone().unwrap())
         .stderr(output)
@@ -78,7 +89,9 @@ fn check(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root.join("scenarios"), folder.path().join("scenarios")).unwrap();
     let mut run_count = 0;
-    for block in blocks(&std::fs::read_to_string(root.join(page)).unwrap()) {
+    let text = std::fs::read_to_string(root.join(page)).unwrap();
+    let server = text.contains(&format!("--target {URL} ")).then(|| Server::start(folder.path(), &[]));
+    for block in blocks(&text) {
         let at = format!("{page}, line {}", block.line);
         let mark = block.mark.strip_prefix("<!-- ").and_then(|mark| mark.strip_suffix(" -->")).unwrap_or_default();
         match mark.split_once(": ").unwrap_or((mark, "")) {
@@ -94,7 +107,7 @@ fn check(page: &str) -> usize {
             while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
                 expected.push(line.clone());
             }
-            let written = run(folder.path(), command);
+            let written = run(folder.path(), command, server.as_ref());
             assert!(
                 fits(&expected, &written),
                 "{at}: `{command}`\nexpected:\n{}\nwritten:\n{}",
@@ -111,6 +124,11 @@ fn check(page: &str) -> usize {
 fn what_pages_show_of_a_terminal_is_what_it_shows() {
     assert_eq!(check("docs/scenarios.md"), 4);
     assert_eq!(check("docs/rehearsals.md"), 3);
+}
+
+#[test]
+fn limits_are_validated_as_the_page_shows() {
+    assert_eq!(check("docs/rate-limits.md"), 5);
 }
 
 #[test]

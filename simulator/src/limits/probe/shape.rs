@@ -132,7 +132,8 @@ fn even(attempts: &[Attempt], first_refused: usize) -> Option<Shape> {
     let (last, late_us) = (rest.last()?.0, rest.iter().map(|(_, late)| *late).sum::<u64>());
     let (span_us, count) = ((last - first) as f64, rest.len() as f64);
     let interval_us = span_us / count;
-    let tolerated_us = (interval_us / 2.0).max(LATE_US);
+    let latest_us = came.iter().map(|(_, late)| *late).max().unwrap_or_default();
+    let tolerated_us = (interval_us / 2.0).max(LATE_US).max(latest_us as f64);
     let is_on_time = |(number, (at, _)): (usize, &(u64, u64))| {
         ((at - first) as f64 - interval_us * number as f64).abs() <= tolerated_us
     };

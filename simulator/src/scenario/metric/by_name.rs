@@ -1,4 +1,6 @@
-//! Metrics of a kind: one for each code of an answer, one for each version of firmware.
+//! Metrics of a kind: one for each code of an answer, one for each version of firmware, two for each limit of the server.
+
+use ks_server::limit::TABLE;
 
 /// The start of the name of a metric that counts answers by code.
 pub(super) const CODES_PREFIX: &str = "codes.";
@@ -29,6 +31,41 @@ impl Version {
 
     pub fn as_str(&self) -> &str {
         self.metric.strip_prefix(self.prefix).unwrap_or_default()
+    }
+}
+
+/// The start of the names of metrics that count the verdicts of one limit.
+pub(super) const LIMITS_PREFIX: &str = "limits.";
+
+/// A limit of the server, of which a metric counts verdicts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CountedLimit {
+    /// The metric's whole name.
+    pub(super) metric: String,
+    /// The limit's name.
+    pub name: &'static str,
+    /// Whether requests are counted that it would have refused, in shadow, and not those that it refused.
+    pub in_shadow: bool,
+}
+
+impl CountedLimit {
+    /// The limit of a metric `limits.<NAME>.refused` or `limits.<NAME>.would_refuse`; none if the name is not such a metric.
+    pub(super) fn of(metric: &str) -> Option<Self> {
+        let (given, verdict) = metric.strip_prefix(LIMITS_PREFIX)?.split_once('.')?;
+        let in_shadow = match verdict {
+            "refused" => false,
+            "would_refuse" => true,
+            _ => return None,
+        };
+        let name = TABLE.iter().map(|spec| spec.name).find(|name| *name == given)?;
+        Some(Self { metric: metric.to_owned(), name, in_shadow })
+    }
+
+    /// Every such metric.
+    pub(super) fn all() -> impl Iterator<Item = String> {
+        TABLE
+            .iter()
+            .flat_map(|spec| ["refused", "would_refuse"].map(|what| format!("{LIMITS_PREFIX}{}.{what}", spec.name)))
     }
 }
 

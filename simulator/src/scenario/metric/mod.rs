@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub use self::by_name::AnswerCode;
 pub(in crate::scenario) use self::table::Known;
 use self::{
-    by_name::{CODES_PREFIX, RUNNING_PREFIX, UPDATED_PREFIX, Version},
+    by_name::{CODES_PREFIX, CountedLimit, RUNNING_PREFIX, UPDATED_PREFIX, Version},
     table::{NAMED, row},
 };
 use crate::scenario::churn::ChurnKind;
@@ -40,6 +40,8 @@ pub enum Metric {
     RegisterP99Ms,
     /// Devices that are registered at the end.
     DevicesRegistered,
+    /// What one limit of the server refused, or would have refused.
+    Limit(CountedLimit),
     /// Requests that a limit refused and had to let through.
     LimitsFalselyRefused,
     /// Requests that limits let through and one had to refuse.
@@ -129,6 +131,7 @@ impl Metric {
         match self {
             Self::Codes(code) => &code.metric,
             Self::Updated(version) | Self::Running(version) => &version.metric,
+            Self::Limit(limit) => &limit.metric,
             named => row(named).map_or("", |row| row.name),
         }
     }
@@ -145,7 +148,7 @@ impl Metric {
     pub fn names() -> Vec<&'static str> {
         let mut names: Vec<_> = NAMED.iter().map(|row| row.name).collect();
         names.insert(1, "codes.<CODE>");
-        names.extend(["updated.<VERSION>", "running.<VERSION>"]);
+        names.extend(["updated.<VERSION>", "running.<VERSION>", "limits.<NAME>.refused", "limits.<NAME>.would_refuse"]);
         names
     }
 
@@ -193,6 +196,7 @@ impl Metric {
     pub(super) fn known(&self) -> Known {
         match self {
             Self::Updated(_) | Self::Running(_) => Known::OfWholeRun,
+            Self::Limit(_) => Known::AfterEnd,
             named => row(named).map_or(Known::AnyTime, |row| row.known),
         }
     }
@@ -214,6 +218,18 @@ pub fn metrics_in_words() -> String {
             "devices that really booted that version: the ground truth, whatever they report",
         ),
         ("running.<VERSION>", "devices", Known::OfWholeRun, "living devices that really run it at the end"),
+        (
+            "limits.<NAME>.refused",
+            "requests",
+            Known::AfterEnd,
+            "requests that this limit of the server refused, by its name in `GET /api/limits`: `limits.address_failures.refused`; those of an external server since it started. No sample if they can't be read",
+        ),
+        (
+            "limits.<NAME>.would_refuse",
+            "requests",
+            Known::AfterEnd,
+            "requests that it would have refused, had it not been in shadow, likewise",
+        ),
     ];
     let named = NAMED.iter().map(|row| (row.name, row.unit, row.known, row.meaning));
     let mut text = String::from("\n");
@@ -248,10 +264,14 @@ impl FromStr for Metric {
                 return Ok(of(version));
             }
         }
+        if let Some(limit) = CountedLimit::of(name) {
+            return Ok(Self::Limit(limit));
+        }
         let named = NAMED.iter().find(|row| row.name == name);
-        named.map(|row| row.metric.clone()).ok_or_else(|| UnknownMetric {
-            given: name.to_owned(),
-            suggestion: closest(name, NAMED.iter().map(|row| row.name)).map(str::to_owned),
+        named.map(|row| row.metric.clone()).ok_or_else(|| {
+            let of_limits: Vec<String> = CountedLimit::all().collect();
+            let names = NAMED.iter().map(|row| row.name).chain(of_limits.iter().map(String::as_str));
+            UnknownMetric { given: name.to_owned(), suggestion: closest(name, names).map(str::to_owned) }
         })
     }
 }
@@ -262,9 +282,9 @@ mod tests {
 
     #[test]
     fn every_name_reads_back_as_its_metric_and_has_a_unit() {
-        for name in
-            Metric::names().into_iter().map(|name| name.replace("<CODE>", "REVOKED").replace("<VERSION>", "1.1.0"))
-        {
+        for name in Metric::names().into_iter().map(|name| {
+            name.replace("<CODE>", "REVOKED").replace("<VERSION>", "1.1.0").replace("<NAME>", "user_logins")
+        }) {
             let metric: Metric = name.parse().expect(&name);
             assert_eq!(metric.as_str(), name);
             assert!(!metric.unit().is_empty());
@@ -280,6 +300,7 @@ mod tests {
             ("misattributed", Some("ledger.misattributed")),
             ("codes.revoked", Some("codes.REVOKED")),
             ("codes.", None),
+            ("limits.device_request.refused", Some("limits.device_requests.refused")),
             ("speed", None),
         ] {
             let error = given.parse::<Metric>().expect_err(given);

@@ -41,7 +41,8 @@ fn an_unknown_metric_suggests_the_closest_and_lists_all() {
            punches.made, punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,
            churn.unplugged, churn.removed, churn.moved, churn.site_closes, churn.flaky_link,
-           bad_server_signatures, updated.<VERSION>, running.<VERSION>
+           bad_server_signatures, updated.<VERSION>, running.<VERSION>, limits.<NAME>.refused,
+           limits.<NAME>.would_refuse
 "#;
     assert_eq!(shown(&changed("\"errors\"", "\"heartbeat.p99\"")), expected);
 }

@@ -149,7 +149,7 @@ fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "late", JUST_BEFORE_CLOSING);
     let args =
-        ["advise", "late.toml", "--detect", "5%", "--in", "72h", "--trials", "2", "--json", "--quiet", "--out", "a"];
+        ["advise", "late.toml", "--detect", "5%", "--in", "72h", "--trials", "1", "--json", "--quiet", "--out", "a"];
     let run = fleet_in(folder.path(), &args);
     assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
     let advice: Value = serde_json::from_slice(&run.stdout).unwrap();
@@ -169,5 +169,5 @@ fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
         assert!(after_s <= promised_s, "found after {after_s} s, promised {promised_s} s: {trial}");
         found += 1;
     }
-    assert!(found >= 4, "the bug is found in most of the trials: {trials}");
+    assert!(found >= 2, "the bug is found in most of the trials: {trials}");
 }

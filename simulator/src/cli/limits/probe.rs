@@ -98,15 +98,12 @@ fn in_words(of: &Probed) -> String {
         Shape::NeverRefused { calls, took_s } => format!("all of {calls} calls in {took_s:.1} s"),
     };
     let retry = of.measured.retry_after;
-    let mut lines = vec![
-        format!("{}: {burst}{shape}", of.limit),
-        format!("  budget of: {}", of.subject.as_str()),
-        format!(
-            "  retry_after_s: {} refusals, {} wrong",
-            retry.refusals,
-            retry.missing + retry.too_short + retry.too_long
-        ),
-    ];
+    let mut lines = vec![format!("{} (mode {}): {burst}{shape}", of.limit, of.mode)];
+    if retry.refusals > 0 {
+        let wrong = retry.missing + retry.too_short + retry.too_long;
+        lines.push(format!("  budget of: {}", of.subject.as_str()));
+        lines.push(format!("  retry_after_s: {} refusals, {wrong} wrong", retry.refusals));
+    }
     if let Some(is_served) = of.honest_device_is_served {
         let served = if is_served { "served" } else { "refused" };
         lines.push(format!("  a registered device at the same address is {served} meanwhile"));

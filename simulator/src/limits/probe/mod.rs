@@ -81,6 +81,8 @@ impl Subject {
 pub struct Probed {
     /// Its name in the API.
     pub limit: &'static str,
+    /// The mode that the server declares: `enforce`, `shadow` or `off`.
+    pub mode: String,
     pub measured: Measured,
     pub subject: Subject,
     /// Of [`Limit::AddressFailures`]: whether a registered device at the address is still served; none if it was not tried.
@@ -145,6 +147,7 @@ async fn one(
     let served = || refused(Other::Device).map(|refused| !refused);
     Ok(Probed {
         limit: spec.name,
+        mode: declared.mode.clone(),
         comparison: Comparison::of(&measured, (limit, subject), declared),
         measured,
         subject,

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     applied_limits::AppliedLimits,
     artifacts::Artifacts,
-    clock::Clock,
+    clock::{Clock, micros},
     config::Config,
     keys::Keyring,
     limit::{self, Ceiling, FailureBudget, Limits, Overload, Throttle, Turns},
@@ -197,7 +197,7 @@ impl App {
 
     /// Microseconds since the start; never goes back.
     pub fn elapsed_us(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+        micros(self.started.elapsed())
     }
 }
 

@@ -8,6 +8,7 @@ use ks_protocol::time::UnixMs;
 use tokio::time::Instant;
 
 use crate::{
+    clock::micros,
     config::LimitsDocument,
     limit::{LimitValues, Limits},
     store::{Reader, StoreError, limits::LimitSet},
@@ -80,8 +81,7 @@ impl AppliedLimits {
         };
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         if now.version < version {
-            let now_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.limits.put_in_force(&next.values, now_us);
+            self.limits.put_in_force(&next.values, micros(self.started.elapsed()));
             *now = Arc::new(next);
         }
         Ok(())

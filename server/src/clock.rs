@@ -24,6 +24,11 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixMs;
 }
 
+/// Whole microseconds; the greatest number if they are more.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The machine's clock, for production.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -219,9 +219,12 @@ pub async fn provision(
     Ok(Provisioned { trust, otrts, faulty_otrts })
 }
 
+/// The first line of an inventory, as CSV.
+pub(crate) const INVENTORY_HEADER: &str = "serial,device_id,public_key,manufacturer,model,site\n";
+
 /// The inventory of these devices, as CSV.
 fn inventory(plan: &Plan, devices: &[DeviceSpec]) -> String {
-    let mut csv = String::from("serial,device_id,public_key,manufacturer,model,site\n");
+    let mut csv = INVENTORY_HEADER.to_owned();
     let name = |shares: &[Share], index: usize| {
         shares.get(index).map_or_else(String::new, |share| format!("\"{}\"", share.name.replace('"', "\"\"")))
     };

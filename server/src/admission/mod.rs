@@ -126,9 +126,10 @@ async fn admit_document<R: Request>(
         None
     };
     let is_suspect = suspect.is_some();
-    let class = overloaded::class_of(app, &message);
+    let known = suspect.or_else(|| app.registry.get(device_id));
+    let class = overloaded::class_of(&message, known.as_deref());
     overloaded::check(app, class, now_us)?;
-    let known = match suspect {
+    let known = match known {
         Some(known) => known,
         None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
             exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
@@ -169,11 +170,11 @@ pub(crate) fn admit_verified<R: Request>(
     now_us: u64,
 ) -> Option<Arc<Known>> {
     let exhausted = Exhausted::now(app, address, now_us);
-    let class = overloaded::class_of(app, message);
+    let known = app.registry.get(message.device_id())?;
+    let class = overloaded::class_of(message, Some(&*known));
     if exhausted.is_any() || !app.overload.admits(class, now_us) {
         return None;
     }
-    let known = app.registry.get(message.device_id())?;
     check(message, &known, || *key == known.public_key).ok()?;
     known.look(&app.limits, &REQUESTS, now_us).refusal().ok()?;
     known.look(&app.limits, &STORED_BYTES, now_us).refusal().ok()?;

@@ -15,6 +15,7 @@ use crate::{
     app::App,
     limit::{Class, Limit},
     refusal::Refusal,
+    registry::Known,
 };
 
 /// When something that must not wait may be sent again, in microseconds.
@@ -22,13 +23,13 @@ const FIRST_AGAIN_US: u64 = 2_000_000;
 /// When log lines may be sent again, and heartbeats at the latest, in microseconds.
 const AGAIN_MAX_US: u64 = 60_000_000;
 
-/// The class of a request.
-pub(super) fn class_of<R: Request>(app: &App, message: &R) -> Class {
+/// The class of a request, of a device that is in memory or of none.
+pub(super) fn class_of<R: Request>(message: &R, known: Option<&Known>) -> Class {
     if R::PATH == Logs::PATH || R::PATH == FirmwareArtifact::PATH {
         return Class::Logs;
     }
     let has_acks = || (message as &dyn Any).downcast_ref::<Heartbeat>().is_some_and(|beat| !beat.acks.is_empty());
-    let is_awaited = || app.registry.get(message.device_id()).is_some_and(|known| known.is_awaited());
+    let is_awaited = || known.is_some_and(Known::is_awaited);
     if R::PATH == Heartbeat::PATH && !has_acks() && !is_awaited() { Class::Heartbeats } else { Class::First }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     admission::Signed,
     app::App,
     artifacts::{ArtifactError, range_of},
+    clock::micros,
     http::{answer, body::text_of},
     refusal::Refusal,
     registry::Known,
@@ -99,9 +100,7 @@ fn refusal(app: &App, error: ArtifactError) -> Refusal {
     match error {
         ArtifactError::Busy(wait) => {
             app.metrics.artifact_refusals.inc();
-            Refusal::wait(RefusalCode::Overloaded, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
-                .saying("download limit reached; retry later")
-                .in_turn()
+            Refusal::wait(RefusalCode::Overloaded, micros(wait)).saying("download limit reached; retry later").in_turn()
         }
         ArtifactError::Missing => Refusal::new(RefusalCode::NotFound).saying("the artifact's file is missing"),
         error => {

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use crate::clock::micros;
+
 /// How long the smallest wait is sought, in microseconds.
 const WINDOW_US: u64 = 100_000;
 /// While none of the writes in progress is answered for longer, the store is stalled, in microseconds.
@@ -217,10 +219,6 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         self.overload.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What happened in a window.

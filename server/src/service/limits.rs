@@ -68,6 +68,20 @@ fn read(set: Option<&LimitSet>) -> LimitsDocument {
 /// Tries of a change that is for whatever version is the newest. A try fails only if another change was applied meanwhile.
 const TRIES_MAX: usize = 64;
 
+/// Tries a change, and repeats one that is for whatever version is the newest as long as others come first.
+async fn again_if_late<F: Future<Output = Result<LimitsChanged, LimitsError>>>(
+    expected: Option<u64>,
+    change: impl Fn() -> F,
+) -> Result<LimitsChanged, LimitsError> {
+    let mut tries = 1;
+    loop {
+        match change().await {
+            Err(LimitsError::Changed(_)) if expected.is_none() && tries < TRIES_MAX => tries += 1,
+            done => return done,
+        }
+    }
+}
+
 /// Applies limits that were checked; they replace what was applied before. `expected` is the version that the caller has seen; none
 /// stands for whatever is the newest.
 ///
@@ -80,13 +94,7 @@ pub async fn apply(
     (origin, expected): (LimitOrigin, Option<u64>),
     by: Actor,
 ) -> Result<LimitsChanged, LimitsError> {
-    let mut tries = 1;
-    loop {
-        match apply_once(writer, reader, document, (origin, expected), by.clone()).await {
-            Err(LimitsError::Changed(_)) if expected.is_none() && tries < TRIES_MAX => tries += 1,
-            done => return done,
-        }
-    }
+    again_if_late(expected, || apply_once(writer, reader, document, (origin, expected), by.clone())).await
 }
 
 async fn apply_once(
@@ -127,13 +135,7 @@ pub async fn rollback(
     expected: Option<u64>,
     by: Actor,
 ) -> Result<LimitsChanged, LimitsError> {
-    let mut tries = 1;
-    loop {
-        match rollback_once(writer, reader, expected, by.clone()).await {
-            Err(LimitsError::Changed(_)) if expected.is_none() && tries < TRIES_MAX => tries += 1,
-            done => return done,
-        }
-    }
+    again_if_late(expected, || rollback_once(writer, reader, expected, by.clone())).await
 }
 
 async fn rollback_once(

@@ -27,7 +27,7 @@ use crate::{
     folder,
     link::socket::{SocketNetwork, loopback_address, source_address},
     number::counted,
-    operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
+    operator::{AnswerTimeouts, ObservedLimit, OperatorError},
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan, Timing},
     server_process::ServerProcess,
@@ -107,9 +107,9 @@ pub fn run(
 /// # Errors
 /// It does not answer, or not as a server of this version.
 pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorError> {
-    let Some(address) = target.addresses.first().copied() else { return Ok(Vec::new()) };
+    let Some(address) = target.address() else { return Ok(Vec::new()) };
     let network = SocketNetwork::new(address);
-    let operator = Operator::new(&network, source_address(address, 0), &target.admin_token).waiting(target.timeouts);
+    let operator = target.operator(&network, address);
     let limits = operator.limits().await;
     operator.close();
     limits.map(|observed| observed.limits)

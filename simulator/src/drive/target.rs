@@ -9,7 +9,11 @@ use std::{
 use ks_protocol::number::canonical;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use crate::{failure::Failure, operator::AnswerTimeouts};
+use crate::{
+    failure::Failure,
+    link::{Network, socket::source_address},
+    operator::{AnswerTimeouts, Operator},
+};
 
 /// Time limit for a target to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,6 +80,11 @@ impl Target {
     /// The address that is used: the one that answers, once known.
     pub fn address(&self) -> Option<SocketAddr> {
         self.addresses.first().copied()
+    }
+
+    /// An operator of it, at one of its addresses.
+    pub fn operator(&self, network: &dyn Network, address: SocketAddr) -> Operator {
+        Operator::new(network, source_address(address, 0), &self.admin_token).waiting(self.timeouts)
     }
 
     /// The target at its first address that accepts a connection.

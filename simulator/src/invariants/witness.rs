@@ -14,6 +14,7 @@ use ks_protocol::{
     message::{AcksRecorded, CommandAck, FirmwareStatus, Heartbeat, NextBeat, Register, Request as _, UpdateStep},
     signature::{SIG_DEV, SIG_SERV},
 };
+use ks_server::clock::micros;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -92,7 +93,7 @@ impl Witness {
     }
 
     fn at_us(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+        micros(at.saturating_duration_since(self.started))
     }
 
     /// The server has started, by its own clock at this moment.

@@ -2,7 +2,7 @@
 
 use super::{
     Endpoint, LimitName, Mode, Oracle, Sent, Ticket,
-    budget::{Budget, Limit, State},
+    budget::{Limit, State},
 };
 
 /// A refusal as it has to be.
@@ -161,7 +161,7 @@ impl Oracle {
         if limit.is_on()
             && let Some(budget) = self.address_registrations.budget(ticket.origin.address, &limit, ticket.now_us)
         {
-            Budget::refund(budget);
+            budget.refund();
         }
     }
 }

@@ -213,18 +213,18 @@ impl Oracle {
             device.kept = device.stored; // it is loaded again
         }
         let rows = Stored::bytes_of;
-        let (bytes, lines, punches, is_unsure, now_us) = match stored {
+        let (bytes, lines, punches, now_us) = match stored {
             Stored::Nothing => return,
-            Stored::Rows(count) if sent.endpoint == Endpoint::RotateKey => (rows(count), 0, 0, false, ticket.now_us),
-            Stored::Rows(count) => (rows(count), 0, 0, false, answered_us),
-            Stored::Punches(count) => (rows(count), 0, count, false, ticket.now_us),
+            Stored::Rows(count) if sent.endpoint == Endpoint::RotateKey => (rows(count), 0, 0, ticket.now_us),
+            Stored::Rows(count) => (rows(count), 0, 0, answered_us),
+            Stored::Punches(count) => (rows(count), 0, count, ticket.now_us),
             Stored::Lines { next_line_no } => {
                 let bytes = new_line_bytes(sent, device.next_line_no).unwrap_or(0);
                 device.next_line_no = device.next_line_no.max(next_line_no);
-                (bytes, bytes, 0, std::mem::take(&mut device.are_lines_unsure), ticket.now_us)
+                device.is_unsure |= std::mem::take(&mut device.are_lines_unsure);
+                (bytes, bytes, 0, ticket.now_us)
             }
         };
-        device.is_unsure |= is_unsure;
         self.charge_stored(ticket, (bytes, lines, punches), now_us);
     }
 

@@ -14,6 +14,7 @@ use crate::{
         exchange::{Incoming, MessageType, post},
         machine::{DeviceInit, DeviceState, Machine, device_key},
     },
+    fleet::INVENTORY_HEADER,
     link::{
         HttpAnswer, Link, Network,
         socket::{SocketNetwork, loopback_address},
@@ -62,7 +63,7 @@ impl<'a> Callers<'a> {
         let said = |error: crate::operator::OperatorError| error.to_string();
         let trust = Rc::new(operator.server_keys(clock.now()).await.map_err(said)?);
         let mut names = Vec::new();
-        let mut csv = String::from("serial,device_id,public_key,manufacturer,model,site\n");
+        let mut csv = INVENTORY_HEADER.to_owned();
         for number in 1..=2 {
             let name = format!("PROBE-{seed:016x}-{number}");
             let device_id: DeviceId = name.parse().map_err(|_| format!("{name} is no device ID"))?;

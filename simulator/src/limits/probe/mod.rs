@@ -16,12 +16,7 @@ use serde::Serialize;
 pub use compare::Comparison;
 pub use shape::{Measured, RetryAfter, Shape};
 
-use crate::{
-    drive::target::Target,
-    failure::Failure,
-    link::socket::{SocketNetwork, source_address},
-    operator::{ObservedLimit, Operator},
-};
+use crate::{drive::target::Target, failure::Failure, link::socket::SocketNetwork, operator::ObservedLimit};
 use callers::Callers;
 
 /// What a probe may cost.
@@ -105,26 +100,29 @@ pub async fn probe(
     let unusable = |why: String| Failure::Target { target: target.url.clone(), why };
     let address = target.address().ok_or_else(|| unusable("its host has no address".to_owned()))?;
     let network = SocketNetwork::new(address);
-    let operator = Operator::new(&network, source_address(address, 0), &target.admin_token).waiting(target.timeouts);
+    let operator = target.operator(&network, address);
     let declared = operator.limits().await.map_err(|error| unusable(error.to_string()))?.limits;
     let mut callers = Callers::provisioned(&operator, (&network, address), clock, seed).await.map_err(unusable)?;
-    let mut found = Ok(Vec::new());
-    for limit in limits {
-        progress(format!("probing {}", limit.spec().name));
-        let probed = one(&mut callers, *limit, &declared, bounds).await.map_err(unusable);
-        match (probed, &mut found) {
-            (Ok(probed), Ok(all)) => all.push(probed),
-            (Err(failure), _) => {
-                found = Err(failure);
-                break;
-            }
-            (Ok(_), Err(_)) => {}
-        }
-    }
+    let found = each(&mut callers, limits, &declared, bounds, progress).await.map_err(unusable);
     let revoked = operator.revoke(&callers.names()).await;
     operator.close();
     let found = found?;
     revoked.map_err(|error| unusable(format!("the probe's devices are not revoked: {error}")))?;
+    Ok(found)
+}
+
+async fn each(
+    callers: &mut Callers<'_>,
+    limits: &[Limit],
+    declared: &[ObservedLimit],
+    bounds: ProbeBounds,
+    progress: impl Fn(String),
+) -> Result<Vec<Probed>, String> {
+    let mut found = Vec::new();
+    for limit in limits {
+        progress(format!("probing {}", limit.spec().name));
+        found.push(one(callers, *limit, declared, bounds).await?);
+    }
     Ok(found)
 }
 
@@ -173,22 +171,5 @@ fn subject_of_address(neighbor: Option<bool>, elsewhere: Option<bool>) -> Subjec
         (Some(true), Some(false)) => Subject::Network,
         (Some(true), Some(true)) => Subject::Server,
         _ => Subject::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod subjects {
-    use super::*;
-
-    #[test]
-    fn others_tell_whose_budget_it_is() {
-        use Subject as S;
-        let device = [(false, true), (false, false), (true, false), (true, true)]
-            .map(|(other, elsewhere)| subject_of_device(Some(other), Some(elsewhere)));
-        assert_eq!(device, [S::Device, S::DeviceAndAddress, S::Address, S::Server]);
-        let address = [(false, false), (true, false), (true, true)]
-            .map(|(neighbor, elsewhere)| subject_of_address(Some(neighbor), Some(elsewhere)));
-        assert_eq!(address, [S::Address, S::Network, S::Server]);
-        assert_eq!([subject_of_device(Some(false), None), subject_of_address(None, None)], [S::Unknown; 2]);
     }
 }

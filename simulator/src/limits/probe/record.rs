@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ks_server::clock::micros;
 use tokio::time::Instant;
 
 use super::{Other, ProbeBounds};
@@ -100,10 +101,6 @@ pub(super) async fn record(caller: &mut impl Caller, bounds: ProbeBounds) -> Res
         tokio::time::sleep((since.elapsed() / POLL_PART).clamp(POLL_MIN, POLL_MAX)).await;
     }
     Ok(recording)
-}
-
-fn micros(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Calls that came through one after the other, after the limit had been used up: how many, and when the first was sent.

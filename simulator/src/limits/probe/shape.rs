@@ -1,5 +1,6 @@
 //! What calls and their outcomes say about a limit. Pure.
 
+use ks_server::clock::micros;
 use serde::Serialize;
 
 use super::record::{Attempt, Outcome, SPLIT, groups};
@@ -111,7 +112,7 @@ fn shape(attempts: &[Attempt]) -> Shape {
 /// Whether what came back second came as long after the first as the second call was sent after the first, to half of that: the first
 /// may have been noticed late.
 fn is_split(starts: &[u64]) -> bool {
-    let split_us = u64::try_from(SPLIT.as_micros()).unwrap_or(u64::MAX);
+    let split_us = micros(SPLIT);
     matches!(starts, [first, second, ..] if (second - first).abs_diff(split_us) < split_us / 2)
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Comparison, Measured, Other, ProbeBounds, Shape, Subject,
     record::{Caller, Outcome, record},
+    subject_of_address, subject_of_device,
 };
 use crate::operator::ObservedLimit;
 use ks_server::limit::Limit;
@@ -187,4 +188,16 @@ async fn what_was_not_seen_is_not_judged() {
     let declared = ObservedLimit::declared(1, 5);
     let of_a_minute = Comparison::of(&slow, (Limit::DeviceRequests, Subject::Device), &declared);
     assert!(of_a_minute.differences[0].contains("nothing came back"), "{of_a_minute:?}");
+}
+
+#[test]
+fn others_tell_whose_budget_it_is() {
+    use Subject as S;
+    let device = [(false, true), (false, false), (true, false), (true, true)]
+        .map(|(other, elsewhere)| subject_of_device(Some(other), Some(elsewhere)));
+    assert_eq!(device, [S::Device, S::DeviceAndAddress, S::Address, S::Server]);
+    let address = [(false, false), (true, false), (true, true)]
+        .map(|(neighbor, elsewhere)| subject_of_address(Some(neighbor), Some(elsewhere)));
+    assert_eq!(address, [S::Address, S::Network, S::Server]);
+    assert_eq!([subject_of_device(Some(false), None), subject_of_address(None, None)], [S::Unknown; 2]);
 }

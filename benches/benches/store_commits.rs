@@ -8,13 +8,14 @@ use ks_server::{
     rules,
     store::{
         Store, Transaction,
+        devices::Sender,
         heartbeats::Beat,
-        hot::HotWork,
+        hot::HotRequest,
         testing::{AT, sample_beat},
     },
 };
 
-const DEVICES: u64 = 5_000;
+const DEVICES: u32 = 5_000;
 const BEATS: u32 = 4_096;
 
 fn main() {
@@ -28,20 +29,22 @@ fn main() {
         head(&format!("One heartbeat into SQLite, {DEVICES} devices, synchronous={name}"));
         for group in [1_usize, 16, 64, 256, 1_024] {
             let place = folder.path().join(format!("{name}-{group}"));
-            let mut store = store_with(&place, DEVICES, sqlite);
-            let mut next = 0_u64;
+            let mut store = store_with(&place, DEVICES.into(), sqlite);
+            let mut next = 0_u32;
             let beats = if group == 1 { 512 } else { BEATS };
             let cost = measured(beats, || {
                 let beats: Vec<_> = (0..beats)
                     .map(|_| {
                         next += 1;
-                        let device = format!("KS-{:06}", next.wrapping_mul(7_919) % DEVICES);
-                        HotWork::from(Beat { heartbeat: sample_beat(&device, (1, next)), at: AT })
+                        let number = next.wrapping_mul(7_919) % DEVICES;
+                        let sender = Sender { row: i64::from(number) + 1, key_no: 1 };
+                        let heartbeat = sample_beat(&format!("KS-{number:06}"), (1, next.into()));
+                        HotRequest { sender, work: Beat { heartbeat, at: AT }.into() }
                     })
                     .collect();
                 let stopwatch = Stopwatch::started();
                 for group in beats.chunks(group) {
-                    let group: Vec<&HotWork> = group.iter().collect();
+                    let group: Vec<&HotRequest> = group.iter().collect();
                     let group = &mut |transaction: &mut dyn Transaction| {
                         let done = rules::hot::record(transaction, &group)?;
                         assert!(done.iter().all(Result::is_ok));

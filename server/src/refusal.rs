@@ -98,6 +98,7 @@ impl From<Denied> for Refusal {
             Denied::NotRegistered => Self::new(RefusalCode::NotRegistered),
             Denied::Revoked => Self::new(RefusalCode::Revoked),
             Denied::Stale { kept } => Self::stale(kept),
+            Denied::KeyReplaced => Self::new(RefusalCode::BadSignature),
             Denied::KeyMismatch => Self::new(RefusalCode::KeyMismatch),
             Denied::OtrtRequired => Self::new(RefusalCode::OtrtRequired),
             Denied::OtrtInvalid => Self::new(RefusalCode::OtrtInvalid),

@@ -24,7 +24,7 @@ use crate::{
     refusal::Refusal,
     store::{
         Newest, Reader, StoreError,
-        devices::{AuthRecord, DeviceStatus},
+        devices::{AuthRecord, DeviceStatus, Sender},
     },
 };
 
@@ -36,6 +36,8 @@ const PAGE: usize = 10_000;
 pub struct Known {
     /// The whitelisted key, as it was given.
     pub public_key: PublicKey,
+    /// The device as the sender of requests that this key verifies.
+    pub sender: Sender,
     verifier: OnceLock<Option<Verifier>>,
     now: Mutex<KnownState>,
 }
@@ -127,7 +129,8 @@ pub struct Refusals {
 impl Known {
     fn new(record: &AuthRecord, spent: Spent) -> Self {
         let state = KnownState { status: record.status, kept: record.sequence, is_awaited: record.is_awaited, spent };
-        Self { public_key: record.public_key, verifier: OnceLock::new(), now: Mutex::new(state) }
+        let sender = Sender { row: record.row, key_no: record.key_no };
+        Self { public_key: record.public_key, sender, verifier: OnceLock::new(), now: Mutex::new(state) }
     }
 
     /// The key ready to verify with; none if the stored key is not a valid point. Decoded at first use.

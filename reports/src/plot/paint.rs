@@ -52,6 +52,7 @@ pub(crate) fn png(picture: &Picture) -> Result<Vec<u8>, String> {
     let mut encoder = png::Encoder::new(&mut file, width / 2, height / 2);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header().map_err(|cause| cause.to_string())?;
     writer.write_image_data(&pixels).map_err(|cause| cause.to_string())?;
     writer.finish().map_err(|cause| cause.to_string())?;

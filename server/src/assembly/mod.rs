@@ -67,7 +67,8 @@ impl Queues {
         let damage = Damage::default();
         let (writer, writes) = writer::writer(config.store_queue_max, &damage);
         // Only a limit that has been lowered refuses before the queue is full.
-        let overload = Overload::new(config.overload_target, config.store_queue_max.saturating_mul(2));
+        let limit_max = config.store_queue_max.saturating_mul(2);
+        let overload = Overload::new(config.overload_target, config.commit_group_max, limit_max);
         let writer = writer.measured_by(overload);
         let (group_max, metrics) = (config.commit_group_max, Arc::clone(metrics));
         let mut loops = vec![Loop::of("store-writer", move || writer::drive_writes(store, writes, group_max, metrics))];

@@ -23,6 +23,8 @@ pub enum Locking {
     Shared,
     /// They may not while it is open, which saves those system calls.
     Exclusive,
+    /// As exclusive, in a folder that only this process knows: whether the files stay in place is checked now and then. For rehearsals.
+    Private,
 }
 
 /// SQLite's `synchronous` setting: what a commit survives.

@@ -32,7 +32,7 @@ async fn record(app: App, request: Attendance, known: Arc<Known>) -> Result<Punc
     let verdict = known.check(&app.limits, &PUNCHES, now_us)?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
-    let stored = app.writer.hot(batch).await?;
+    let stored = app.writer.hot(known.sender, batch).await?;
     let taken = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let punches = u32::try_from(taken.stored).unwrap_or(u32::MAX);

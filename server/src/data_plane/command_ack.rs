@@ -28,7 +28,8 @@ async fn record(app: &App, request: CommandAck, known: &Known) -> Result<AcksRec
     let (at, sequence) = (app.clock.now(), request.sequence());
     let acks = request.acks.into_vec();
     let command_ids: Vec<_> = acks.iter().map(|ack| ack.command_id.clone()).collect();
-    let recorded = app.writer.hot(AckBatch { device_id: request.device_id, sequence, acks, at }).await?;
+    let batch = AckBatch { device_id: request.device_id, sequence, acks, at };
+    let recorded = app.writer.hot(known.sender, batch).await?;
     let states = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     known.charge_stored(

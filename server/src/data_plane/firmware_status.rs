@@ -22,7 +22,7 @@ pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareSta
 
 async fn record(app: &App, status: FirmwareStatus, known: &Known) -> Result<FirmwareStatusRecorded, Refusal> {
     let (at, sequence) = (app.clock.now(), status.sequence());
-    let taken = app.writer.hot(StatusReport { status, at }).await?;
+    let taken = app.writer.hot(known.sender, StatusReport { status, at }).await?;
     let taken = taken.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
     known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());

@@ -58,7 +58,7 @@ async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored
         lines: request.lines.into_vec(),
         at,
     };
-    let stored = app.writer.hot(batch).await?;
+    let stored = app.writer.hot(known.sender, batch).await?;
     let LogsTaken { next_line_no, stored } = stored.map_err(|denied| remember(&known, denied))?;
     known.stored(sequence);
     let bytes: usize = bytes_of.iter().rev().take(stored).map(|bytes| bytes + LINE_BYTES).sum();

@@ -18,20 +18,21 @@ use crate::{
         audit::chain::note,
         devices::{
             DeviceEdit, DeviceRow, DeviceState, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation,
-            NewDevice, NewOtrts, PROBLEMS_MAX, Pair, Part, Registration, Revoked, Selector, WhitelistRows, Whitelisted,
+            NewDevice, NewOtrts, PROBLEMS_MAX, Pair, Part, Registration, Revoked, Selector, Sender, WhitelistRows,
+            Whitelisted,
         },
     },
 };
 
 /// Stores the pair of a registered device if it is greater than the stored one, and returns the device's row. The check of every
 /// signed write that is not hot work.
-pub fn advance(
+fn advance(
     store: &mut dyn Transaction,
-    device_id: &DeviceId,
+    (sender, device_id): (Sender, &DeviceId),
     sequence: Sequence,
     at: UnixMs,
 ) -> Result<Result<i64, Denied>, StoreError> {
-    let advanced = advance_all(store, &[Pair { device_id, sequence, at }])?.pop();
+    let advanced = advance_all(store, &[Pair { sender, device_id, sequence, at }])?.pop();
     Ok(advanced.unwrap_or(Err(Denied::Unknown)))
 }
 
@@ -44,29 +45,31 @@ pub(super) fn advance_all(
         return Ok(Vec::new());
     }
     let taken = store.take_pairs(pairs)?;
-    or_denied(store, pairs.iter().map(|pair| pair.device_id), taken)
+    or_denied(store, pairs, taken)
 }
 
-/// The result of each of these devices, or why it was denied.
-pub(super) fn or_denied<'d, T>(
+/// The result of each of these pairs, or why it was denied.
+pub(super) fn or_denied<T>(
     store: &mut dyn Transaction,
-    device_ids: impl Iterator<Item = &'d DeviceId>,
+    pairs: &[Pair<'_>],
     taken: Vec<Option<T>>,
 ) -> Result<Vec<Result<T, Denied>>, StoreError> {
-    let refused: Vec<&DeviceId> =
-        device_ids.zip(&taken).filter(|(_, taken)| taken.is_none()).map(|(device_id, _)| device_id).collect();
-    let states = if refused.is_empty() { Vec::new() } else { store.states(&refused)? };
-    let mut reasons = states.into_iter().map(denied);
+    let refused: Vec<&Pair<'_>> =
+        pairs.iter().zip(&taken).filter(|(_, taken)| taken.is_none()).map(|(pair, _)| pair).collect();
+    let device_ids: Vec<&DeviceId> = refused.iter().map(|pair| pair.device_id).collect();
+    let states = if refused.is_empty() { Vec::new() } else { store.states(&device_ids)? };
+    let mut reasons = states.into_iter().zip(refused).map(|(state, pair)| denied(state, pair.sequence));
     Ok(taken.into_iter().map(|taken| taken.ok_or_else(|| reasons.next().unwrap_or(Denied::Unknown))).collect())
 }
 
 /// Why a device with this state may not write with the pair that it sent.
-pub fn denied(state: Option<DeviceState>) -> Denied {
+fn denied(state: Option<DeviceState>, sent: Sequence) -> Denied {
     match state {
         None => Denied::Unknown,
         Some(DeviceState { status: DeviceStatus::Revoked, .. }) => Denied::Revoked,
         Some(DeviceState { status: DeviceStatus::Whitelisted, .. }) => Denied::NotRegistered,
-        Some(DeviceState { kept, .. }) => Denied::Stale { kept },
+        Some(DeviceState { kept, .. }) if sent <= kept => Denied::Stale { kept },
+        Some(_) => Denied::KeyReplaced,
     }
 }
 
@@ -193,7 +196,7 @@ pub fn register(
 ) -> Result<Result<UnixMs, Denied>, StoreError> {
     let Registration { device_id, public_key, sequence, .. } = registration;
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
-    let DeviceState { row, status, kept } = device.state;
+    let DeviceState { row, status, kept, .. } = device.state;
     let checked = if status == DeviceStatus::Revoked {
         Err(Denied::Revoked)
     } else if device.public_key != *public_key {
@@ -213,7 +216,9 @@ pub fn register(
     };
     // A device that registers again changes nothing, unless it uses up a token.
     let again = match (device.registered_at, unused_otrt) {
-        (Some(first), None) => return Ok(advance(store, device_id, *sequence, by.at)?.map(|_| first)),
+        (Some(first), None) => {
+            return Ok(advance(store, (device.state.sender(), device_id), *sequence, by.at)?.map(|_| first));
+        }
         (again, _) => again,
     };
     let detail = if again.is_some() { "again, with a one-time token" } else { "" };
@@ -222,7 +227,7 @@ pub fn register(
         store.use_otrt(&sha256, public_key, by.at, &noted)?;
     }
     if let Some(first) = again {
-        return Ok(advance(store, device_id, *sequence, by.at)?.map(|_| first));
+        return Ok(advance(store, (device.state.sender(), device_id), *sequence, by.at)?.map(|_| first));
     }
     store.register_device(row, *sequence, by.at, &noted)?;
     Ok(Ok(by.at))
@@ -275,7 +280,7 @@ pub fn rotate_key(
     let Some(device) = store.device(device_id)? else { return Ok(Err(Denied::Unknown)) };
     let state = device.state;
     if state.status != DeviceStatus::Registered || *sequence <= state.kept {
-        return Ok(Err(denied(Some(state))));
+        return Ok(Err(denied(Some(state), *sequence)));
     }
     // Checked before the pair is stored, so that a refusal changes nothing.
     if device.public_key != *signed_with {
@@ -285,7 +290,7 @@ pub fn rotate_key(
     if !is_repeated && store.is_known_key(new_public_key)? {
         return Ok(Err(Denied::KeyInUse));
     }
-    if let Err(denied) = advance(store, device_id, *sequence, by.at)? {
+    if let Err(denied) = advance(store, (device.state.sender(), device_id), *sequence, by.at)? {
         return Ok(Err(denied));
     }
     if !is_repeated {

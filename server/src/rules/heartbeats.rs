@@ -5,19 +5,24 @@ use ks_protocol::{message::Heartbeat, time::UnixMs};
 use super::{commands, devices::or_denied, old_part, updates};
 use crate::store::{
     Denied, PruneStep, StoreError, Transaction,
+    devices::Pair,
     heartbeats::{Beat, BeatTaken, Due},
 };
 
 /// Accepts the pairs, stores the heartbeats, applies their ACKs, and returns what is due to each device. Each device occurs at
 /// most once.
-pub(super) fn record(store: &mut dyn Transaction, beats: &[&Beat]) -> Result<Vec<Result<Due, Denied>>, StoreError> {
+pub(super) fn record(
+    store: &mut dyn Transaction,
+    beats: &[(Pair<'_>, &Beat)],
+) -> Result<Vec<Result<Due, Denied>>, StoreError> {
     if beats.is_empty() {
         return Ok(Vec::new());
     }
-    let taken = store.take_beats(beats)?;
-    let taken = or_denied(store, beats.iter().map(|beat| &beat.heartbeat.device_id), taken)?;
+    let (pairs, sent): (Vec<_>, Vec<_>) = beats.iter().map(|(pair, beat)| (*pair, (pair.sender, *beat))).unzip();
+    let taken = store.take_beats(&sent)?;
+    let taken = or_denied(store, &pairs, taken)?;
     let known: Vec<(&BeatTaken, &Beat)> =
-        taken.iter().zip(beats).filter_map(|(taken, beat)| Some((taken.as_ref().ok()?, *beat))).collect();
+        taken.iter().zip(sent).filter_map(|(taken, (_, beat))| Some((taken.as_ref().ok()?, beat))).collect();
     save_changes(store, &known)?;
     let those = |is_meant: fn(&BeatTaken) -> bool| -> Vec<(i64, &Beat)> {
         known.iter().filter(|(device, _)| is_meant(device)).map(|(device, beat)| (device.row, *beat)).collect()

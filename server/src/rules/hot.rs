@@ -6,25 +6,25 @@ use super::{commands, devices, heartbeats, logs, punches, updates};
 use crate::store::{
     Denied, StoreError, Transaction,
     devices::Pair,
-    hot::{HotDone, HotWork},
+    hot::{HotDone, HotRequest, HotWork},
 };
 
-/// Length of the next batch: how many of `works`, from the first on, are from different devices.
-pub fn batch_len<'w>(works: impl IntoIterator<Item = &'w HotWork>) -> usize {
+/// Length of the next batch: how many of `requests`, from the first on, are from different devices.
+pub fn batch_len<'r>(requests: impl IntoIterator<Item = &'r HotRequest>) -> usize {
     let mut devices = std::collections::BTreeSet::new();
-    works.into_iter().take_while(|work| devices.insert(work.pair().device_id)).count()
+    requests.into_iter().take_while(|request| devices.insert(request.work.device_id())).count()
 }
 
 /// Runs a batch, which contains each device at most once; returns the result of each request.
-pub fn record(store: &mut dyn Transaction, batch: &[&HotWork]) -> Result<Vec<Result<HotDone, Denied>>, StoreError> {
+pub fn record(store: &mut dyn Transaction, batch: &[&HotRequest]) -> Result<Vec<Result<HotDone, Denied>>, StoreError> {
     let (mut beats, mut acks, mut punches, mut lines, mut statuses) = (vec![], vec![], vec![], vec![], vec![]);
-    for work in batch {
-        match work {
-            HotWork::Beat(beat) => beats.push(beat),
-            HotWork::Acks(batch) => acks.push((work.pair(), batch)),
-            HotWork::Punches(batch) => punches.push((work.pair(), batch)),
-            HotWork::Lines(batch) => lines.push((work.pair(), batch)),
-            HotWork::Status(report) => statuses.push((work.pair(), report)),
+    for request in batch {
+        match &request.work {
+            HotWork::Beat(beat) => beats.push((request.pair(), beat)),
+            HotWork::Acks(batch) => acks.push((request.pair(), batch)),
+            HotWork::Punches(batch) => punches.push((request.pair(), batch)),
+            HotWork::Lines(batch) => lines.push((request.pair(), batch)),
+            HotWork::Status(report) => statuses.push((request.pair(), report)),
         }
     }
     let mut beats = heartbeats::record(store, &beats)?.into_iter();
@@ -34,7 +34,7 @@ pub fn record(store: &mut dyn Transaction, batch: &[&HotWork]) -> Result<Vec<Res
     let mut punches = admitted(&punches, &mut rows, |punches| punches::take(store, punches))?;
     let mut lines = admitted(&lines, &mut rows, |lines| logs::take(store, lines))?;
     let mut statuses = admitted(&statuses, &mut rows, |statuses| updates::on_statuses(store, statuses))?;
-    let results = batch.iter().map(|work| match work {
+    let results = batch.iter().map(|request| match request.work {
         HotWork::Beat(_) => Some(beats.next()?.map(HotDone::Beat)),
         HotWork::Acks(_) => Some(acks.next()?.map(HotDone::Acks)),
         HotWork::Punches(_) => Some(punches.next()?.map(HotDone::Punches)),

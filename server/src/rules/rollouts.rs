@@ -25,7 +25,6 @@ use crate::{
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP},
         status::Status,
         step::{Decision, Effect, Event, GAP_MS, State, Step, step, suspects_matter},
-        update::UpdateState,
     },
     store::{
         Actor, StoreError, Transaction,
@@ -34,7 +33,7 @@ use crate::{
         devices::Selector,
         releases::ReleaseState,
         rollouts::{NewRollout, RolloutRecord, RolloutRefused},
-        updates::{Offering, SilenceTimes, SiteSilence, UpdateRecord},
+        updates::{Offering, Silence, SilenceTimes, SiteSilence, UpdateRecord},
     },
 };
 
@@ -175,22 +174,21 @@ fn excuse_offline_sites(
     let since = at.minus_ms(ms(BYSTANDER));
     // Devices seen within the longest time show whether a site that is offline is back: as long as it is not, nearly all are silent.
     let times = SilenceTimes { since, known_since: at.minus_ms(ms(OFFLINE_MAX)), silent_before };
-    let mut sites =
-        |is_witness: fn(UpdateState) -> bool| store.silence(rollout.row, &UpdateState::all_that(is_witness), times);
-    let (can_judge, unheard): (Vec<_>, Vec<_>) =
-        sites(|state| !state.has_begun())?.into_iter().partition(|site| site.devices >= BYSTANDERS_MIN);
-    let mut dark: Vec<String> =
-        can_judge.into_iter().filter(|site| 2 * site.silent > site.devices).map(|site| site.site).collect();
-    if !unheard.is_empty() {
-        let mut with_confirmed = sites(|state| !state.has_begun() || state == UpdateState::Confirmed)?;
-        with_confirmed.retain(|site| site.devices >= BYSTANDERS_MIN);
-        let judged = with_confirmed.len();
-        // A power cut silences them all; a release that breaks some does not.
-        with_confirmed.retain(|site| HEARD_OF_ALL * (site.devices - site.silent) <= site.devices);
-        if 2 * with_confirmed.len() <= judged {
-            let has_no_other = |site: &SiteSilence| unheard.iter().any(|other| other.site == site.site);
-            dark.extend(with_confirmed.into_iter().filter(has_no_other).map(|site| site.site));
-        }
+    let sites = store.silence(rollout.row, times)?;
+    let is_judged = |silence: Silence| silence.devices >= BYSTANDERS_MIN;
+    // A power cut silences them all; a release that breaks some does not.
+    let is_cut_off = |Silence { devices, silent }: Silence| HEARD_OF_ALL * (devices - silent) <= devices;
+    let judged = sites.iter().filter(|site| is_judged(site.with_confirmed)).count();
+    let cut_off = sites.iter().filter(|site| is_judged(site.with_confirmed) && is_cut_off(site.with_confirmed)).count();
+    let (can_judge, unheard): (Vec<_>, Vec<_>) = sites.into_iter().partition(|site| is_judged(site.unaffected));
+    let mut dark: Vec<String> = can_judge
+        .into_iter()
+        .filter(|site| 2 * site.unaffected.silent > site.unaffected.devices)
+        .map(|site| site.site)
+        .collect();
+    if 2 * cut_off <= judged {
+        let silence = unheard.iter().filter(|site| is_judged(site.with_confirmed) && is_cut_off(site.with_confirmed));
+        dark.extend(silence.map(|site| site.site.clone()));
     }
     let was_dark = |site: &SiteSilence| rollout.state.is_offline(&site.site, at);
     let is_silent = |site: &SiteSilence| site.known > 0 && HEARD_OF_ALL * site.heard <= site.known;

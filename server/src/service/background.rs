@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{bulk, rollouts::driver, scrub};
 use crate::{
     app::App,
+    config::Locking,
     keys::KeyringError,
     rules,
     store::{
@@ -50,12 +51,23 @@ async fn retry(app: &App) {
     }
 }
 
-/// Every second, applies changes that other processes made to devices, keys and rollouts.
+/// Every second, applies what changed devices, keys and rollouts: other processes, and this server's own background work.
 async fn follow(app: &App) {
+    let locking = app.config.sqlite.locking;
+    let mut applied_writes = None;
     loop {
         tokio::time::sleep(FOLLOW_INTERVAL).await;
-        check_files(app).await;
-        match apply_external_changes(app).await {
+        if locking != Locking::Private && check_files(app).await == Err(StoreError::Closed) {
+            return;
+        }
+        // Where no other process writes, nothing has changed unless this one wrote.
+        let cold_writes = Some(app.writer.cold_writes());
+        if locking != Locking::Shared && cold_writes == applied_writes {
+            continue;
+        }
+        let applied = apply_changes(app).await;
+        applied_writes = applied.is_ok().then_some(cold_writes).flatten();
+        match applied {
             Ok(()) | Err(KeyringError::Store(StoreError::Damaged(_))) => {} // damage was logged when it was found
             Err(KeyringError::Store(StoreError::Closed)) => return,
             Err(error) => {
@@ -66,22 +78,26 @@ async fn follow(app: &App) {
 }
 
 /// Detects moved or deleted store files even without writes. Logs an error once, and a warning when the files are back.
-async fn check_files(app: &App) {
+///
+/// # Errors
+/// The files can't be checked.
+async fn check_files(app: &App) -> Result<(), StoreError> {
     let found = app.reader.ask(|store| Ok((store.in_place()?, store.disk_free_bytes()))).await;
     app.metrics.store_damaged.set(i64::from(app.writer.damage().is_err()));
-    if let Ok((wal_bytes, free_bytes)) = found {
+    if let Ok((wal_bytes, free_bytes)) = found.clone() {
         free_bytes.inspect(|free_bytes| check_reserve(app, *free_bytes));
         app.metrics.store_wal_bytes.set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
     }
     let is_misplaced = matches!(found, Err(StoreError::Misplaced(_)));
     let was_misplaced = app.metrics.store_misplaced.set(i64::from(is_misplaced)) != 0;
-    match found {
+    match &found {
         Err(error @ StoreError::Misplaced(_)) if !was_misplaced => {
             tracing::error!(%error, "the database files are missing");
         }
         Ok(_) if was_misplaced => tracing::warn!("the database files are back"),
         _ => {}
     }
+    found.map(|_| ())
 }
 
 /// Logs when the disk is nearly full, while there is still room for a revocation, and when there is space again.
@@ -100,7 +116,7 @@ fn check_reserve(app: &App, free_bytes: u64) {
     }
 }
 
-async fn apply_external_changes(app: &App) -> Result<(), KeyringError> {
+async fn apply_changes(app: &App) -> Result<(), KeyringError> {
     let newest = app.reader.ask(|store| store.newest()).await?;
     let devices = app.registry.follow_to(newest, &app.reader).await;
     let at = app.clock.now();

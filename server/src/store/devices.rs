@@ -42,6 +42,8 @@ pub struct AuthRecord {
     pub row: i64,
     pub device_id: DeviceId,
     pub public_key: PublicKey,
+    /// The number of this key.
+    pub key_no: u32,
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub sequence: Sequence,
@@ -254,14 +256,32 @@ pub struct DeviceChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceState {
     pub row: i64,
+    /// The number of its key.
+    pub key_no: u32,
     pub status: DeviceStatus,
     /// Greatest stored replay pair.
     pub kept: Sequence,
 }
 
+impl DeviceState {
+    /// It as the sender of a request that its current key verified.
+    pub fn sender(&self) -> Sender {
+        Sender { row: self.row, key_no: self.key_no }
+    }
+}
+
+/// Who sent a request: the device whose key verified it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    pub row: i64,
+    /// The number of the key: once the device has another one, the request is no longer accepted.
+    pub key_no: u32,
+}
+
 /// A replay pair that a device sends, and when it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair<'a> {
+    pub sender: Sender,
     pub device_id: &'a DeviceId,
     pub sequence: Sequence,
     pub at: UnixMs,
@@ -330,8 +350,8 @@ pub trait DeviceRows: WhitelistRows {
         after: i64,
         limit: usize,
     ) -> Result<Vec<(DeviceId, DeviceState)>, StoreError>;
-    /// Stores each pair, and when the device was last seen, if the device is registered and the pair is greater than the stored one;
-    /// returns the device's row in that case. Each device occurs at most once.
+    /// Stores each pair, and when the device was last seen, if the device is registered, has the sender's key, and the pair is greater
+    /// than the stored one; returns the device's row in that case. Each device occurs at most once.
     fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError>;
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError>;
     /// Adds devices with their keys, in this order. Names and keys must be unused.

@@ -6,7 +6,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Span, StoreError, devices::Pair};
+use super::{Span, StoreError, devices::Sender};
 
 /// The part of a stored heartbeat that reconciliation and the measurement of background failures need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,14 +64,6 @@ pub struct Beat {
     pub at: UnixMs,
 }
 
-impl Beat {
-    /// Which device sends it, and its replay pair.
-    pub fn pair(&self) -> Pair<'_> {
-        let Heartbeat { device_id, boot_epoch, seq, .. } = &self.heartbeat;
-        Pair { device_id, sequence: Sequence { boot_epoch: *boot_epoch, seq: *seq }, at: self.at }
-    }
-}
-
 /// What a device is due in the answer to its heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
@@ -101,10 +93,10 @@ pub struct BeatTaken {
 
 /// The rows of heartbeats. The decisions are in [`crate::rules::heartbeats`].
 pub trait HeartbeatRows {
-    /// For each heartbeat whose device is registered and whose pair is greater than the stored one: stores the pair and when the
+    /// For each heartbeat whose device is registered and has the sender's key, and whose pair is greater than the stored one: stores the pair and when the
     /// device was last seen, adds the heartbeat, and marks it as the device's last. Returns the device as it was before; none where
     /// nothing was changed. Heartbeats are added in this order; each device occurs at most once.
-    fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError>;
+    fn take_beats(&mut self, beats: &[(Sender, &Beat)]) -> Result<Vec<Option<BeatTaken>>, StoreError>;
     /// Stores the keyset and firmware that devices report, each by its row.
     fn save_reported(&mut self, reported: &[(i64, &Heartbeat)]) -> Result<(), StoreError>;
     /// Adds the firmware that devices report to their histories, each by its row, in this order.

@@ -1,9 +1,14 @@
 //! Hot work: the requests that every device of a fleet sends frequently. The writer runs it in batches, in which each device occurs
 //! at most once.
 
+use ks_protocol::{
+    id::DeviceId,
+    message::{FirmwareStatus, Heartbeat, Request as _},
+};
+
 use super::{
     commands::AckBatch,
-    devices::Pair,
+    devices::{Pair, Sender},
     heartbeats::{Beat, Due},
     logs::{LogBatch, LogsTaken},
     punches::{PunchBatch, PunchesTaken},
@@ -32,16 +37,37 @@ pub enum HotDone {
     Status(StatusTaken),
 }
 
+/// Hot work with its sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HotRequest {
+    pub sender: Sender,
+    pub work: HotWork,
+}
+
 impl HotWork {
-    /// Which device sends it, its replay pair, and when it was received.
-    pub fn pair(&self) -> Pair<'_> {
+    /// The device that sends it.
+    pub fn device_id(&self) -> &DeviceId {
         match self {
-            Self::Beat(beat) => beat.pair(),
-            Self::Acks(AckBatch { device_id, sequence, at, .. })
-            | Self::Punches(PunchBatch { device_id, sequence, at, .. })
-            | Self::Lines(LogBatch { device_id, sequence, at, .. }) => Pair { device_id, sequence: *sequence, at: *at },
-            Self::Status(report) => report.pair(),
+            Self::Beat(Beat { heartbeat: Heartbeat { device_id, .. }, .. })
+            | Self::Acks(AckBatch { device_id, .. })
+            | Self::Punches(PunchBatch { device_id, .. })
+            | Self::Lines(LogBatch { device_id, .. })
+            | Self::Status(StatusReport { status: FirmwareStatus { device_id, .. }, .. }) => device_id,
         }
+    }
+}
+
+impl HotRequest {
+    /// Its replay pair.
+    pub fn pair(&self) -> Pair<'_> {
+        let (sequence, at) = match &self.work {
+            HotWork::Beat(Beat { heartbeat, at }) => (heartbeat.sequence(), *at),
+            HotWork::Acks(AckBatch { sequence, at, .. })
+            | HotWork::Punches(PunchBatch { sequence, at, .. })
+            | HotWork::Lines(LogBatch { sequence, at, .. }) => (*sequence, *at),
+            HotWork::Status(StatusReport { status, at }) => (status.sequence(), *at),
+        };
+        Pair { sender: self.sender, device_id: self.work.device_id(), sequence, at }
     }
 }
 

@@ -224,6 +224,8 @@ pub enum Denied {
     },
     /// The key is not the whitelisted one.
     KeyMismatch,
+    /// The device has another key than the one that verified the request.
+    KeyReplaced,
     /// A token is required.
     OtrtRequired,
     /// The token is unknown, expired or bound to another device or model.

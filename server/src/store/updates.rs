@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ks_protocol::{
-    id::{DeviceId, ReleaseId, Sequence},
+    id::{DeviceId, ReleaseId},
     message::FirmwareStatus,
     time::UnixMs,
 };
 
-use super::{StoreError, devices::Pair, releases::ReleaseState, rollouts::Target};
+use super::{StoreError, releases::ReleaseState, rollouts::Target};
 use crate::rollout::{
     policy::Policy,
     status::Status,
@@ -49,15 +49,22 @@ pub struct Offering {
     pub at: UnixMs,
 }
 
-/// Silence of a site, by those of its devices that can tell.
+/// Devices that were seen recently, and how many of them are silent now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Silence {
+    pub devices: u32,
+    pub silent: u32,
+}
+
+/// Silence of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSilence {
     pub site: String,
-    /// Devices there that can tell and were seen recently.
-    pub devices: u32,
-    /// How many of these are silent now.
-    pub silent: u32,
-    /// Registered devices of the site that were seen within a longer time, whatever they can tell.
+    /// By the devices there that have nothing of the release.
+    pub unaffected: Silence,
+    /// By these and those with the release that are [`UpdateState::Confirmed`].
+    pub with_confirmed: Silence,
+    /// Registered devices of the site that were seen within a longer time, whatever they have of the release.
     pub known: u32,
     /// How many of these are heard now.
     pub heard: u32,
@@ -66,9 +73,9 @@ pub struct SiteSilence {
 /// The times that a site's silence is judged by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SilenceTimes {
-    /// Devices that can tell were seen since then.
+    /// Devices whose silence counts were seen since then.
     pub since: UnixMs,
-    /// Devices of the site that are known, whatever they can tell, were seen since then.
+    /// Devices of the site that are known were seen since then.
     pub known_since: UnixMs,
     /// Devices that were not seen since then are silent.
     pub silent_before: UnixMs,
@@ -135,14 +142,6 @@ pub struct StatusReport {
     pub at: UnixMs,
 }
 
-impl StatusReport {
-    /// Which device sends it, and its replay pair.
-    pub fn pair(&self) -> Pair<'_> {
-        let FirmwareStatus { device_id, boot_epoch, seq, .. } = &self.status;
-        Pair { device_id, sequence: Sequence { boot_epoch: *boot_epoch, seq: *seq }, at: self.at }
-    }
-}
-
 /// The rows of the updates of rollouts' devices. The decisions are in [`crate::rules::updates`].
 pub trait UpdateRows {
     /// Those of these devices that are in an open rollout, in the order of their rows.
@@ -162,14 +161,9 @@ pub trait UpdateRows {
     /// How many updates are in one of these states, by site.
     fn updates_by_site(&mut self, rollout: i64, states: &[UpdateState]) -> Result<BTreeMap<String, u32>, StoreError>;
     /// How silent each site is, judged by those of its registered devices that were seen since `times.since` and whose update in this
-    /// rollout, if they have one, is in one of these states. A device that was never offered the release although its turn has passed
-    /// does not count: it was passed over because it was silent.
-    fn silence(
-        &mut self,
-        rollout: i64,
-        states: &[UpdateState],
-        times: SilenceTimes,
-    ) -> Result<Vec<SiteSilence>, StoreError>;
+    /// rollout, if they have one, has not begun (see [`UpdateState::has_begun`]). A device that was never offered the release although
+    /// its turn has passed does not count: it was passed over because it was silent.
+    fn silence(&mut self, rollout: i64, times: SilenceTimes) -> Result<Vec<SiteSilence>, StoreError>;
     /// Registered devices with a pending update, of the offering's stage or an earlier one, seen since its `heard_since`: those
     /// after `after`, at most `limit`, in the order of their turns.
     fn waiting_updates(

@@ -11,7 +11,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,8 @@ use tokio::{
 
 use super::{
     Damage, Denied, Store, StoreError, StoreReader, Transaction,
-    hot::{Hot, HotDone, HotWork},
+    devices::Sender,
+    hot::{Hot, HotDone, HotRequest},
 };
 use crate::{limit::Overload, metrics::Metrics, rules};
 
@@ -39,7 +40,7 @@ enum Waiting {
 }
 
 struct HotWaiting {
-    work: HotWork,
+    request: HotRequest,
     done: Option<Result<HotDone, Denied>>,
     reply: oneshot::Sender<Answer<Result<HotDone, Denied>>>,
 }
@@ -97,6 +98,7 @@ pub type Query = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 pub struct Writer {
     queue: mpsc::Sender<Waiting>,
     is_failing: Arc<AtomicBool>,
+    cold_writes: Arc<AtomicU64>,
     damage: Damage,
     overload: Arc<Overload>,
 }
@@ -105,6 +107,7 @@ pub struct Writer {
 pub struct WriteQueue {
     queue: mpsc::Receiver<Waiting>,
     is_failing: Arc<AtomicBool>,
+    cold_writes: Arc<AtomicU64>,
     damage: Damage,
 }
 
@@ -120,10 +123,16 @@ pub struct Reader {
 /// A writer and the queue that [`drive_writes`] empties; at most `queue_max` writes wait. None is accepted once `damage` is found.
 pub fn writer(queue_max: usize, damage: &Damage) -> (Writer, WriteQueue) {
     let (sender, receiver) = mpsc::channel(queue_max);
-    let is_failing = Arc::new(AtomicBool::new(false));
-    let overload = Overload::new(Duration::ZERO, queue_max);
-    let writer = Writer { queue: sender, is_failing: Arc::clone(&is_failing), damage: damage.clone(), overload };
-    (writer, WriteQueue { queue: receiver, is_failing, damage: damage.clone() })
+    let (is_failing, cold_writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let overload = Overload::new(Duration::ZERO, 1, queue_max);
+    let writer = Writer {
+        queue: sender,
+        is_failing: Arc::clone(&is_failing),
+        cold_writes: Arc::clone(&cold_writes),
+        damage: damage.clone(),
+        overload,
+    };
+    (writer, WriteQueue { queue: receiver, is_failing, cold_writes, damage: damage.clone() })
 }
 
 /// A reader and the queue that [`drive_reads`] empties; damage that it finds is recorded in `damage`.
@@ -157,13 +166,19 @@ impl Writer {
         self.queue(Waiting::Cold(Box::new(ColdWaiting { write, done: None, reply })), answer).await
     }
 
+    /// Number of ended writes that were not a device's request, failed ones included: only these change what servers follow.
+    pub fn cold_writes(&self) -> u64 {
+        self.cold_writes.load(Ordering::Acquire)
+    }
+
     /// Writes a device's request in a batch with others, and returns its result once it is durable.
     ///
     /// # Errors
     /// The same.
-    pub async fn hot<W: Hot>(&self, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
+    pub async fn hot<W: Hot>(&self, sender: Sender, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        match self.queue(Waiting::Hot(HotWaiting { work: work.into(), done: None, reply }), answer).await? {
+        let request = HotRequest { sender, work: work.into() };
+        match self.queue(Waiting::Hot(HotWaiting { request, done: None, reply }), answer).await? {
             Ok(done) => W::done(done).map(Ok).ok_or(StoreError::Closed),
             Err(denied) => Ok(Err(denied)),
         }
@@ -238,11 +253,12 @@ impl Reader {
 /// Empties the queue into `store` until every [`Writer`] is dropped: writes that wait together are committed together, and each
 /// reply is sent only after its group is durable.
 pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
-    let WriteQueue { mut queue, is_failing, damage } = from;
+    let WriteQueue { mut queue, is_failing, cold_writes, damage } = from;
     let mut group: Vec<Waiting> = Vec::with_capacity(group_max);
     while queue.recv_many(&mut group, group_max).await > 0 {
         metrics.commit_group_size.observe(group.len() as f64);
         metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        let cold = group.iter().filter(|waiting| matches!(waiting, Waiting::Cold(_))).count();
         // Writes that waited when the damage was found are refused too.
         let begun = Instant::now();
         let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
@@ -261,6 +277,7 @@ pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: us
                 group.drain(..).for_each(|waiting| waiting.reply(committed.clone(), took));
             }
         }
+        cold_writes.fetch_add(cold as u64, Ordering::Release);
     }
     if damage.check().is_err() {
         store.leave_files();
@@ -286,7 +303,7 @@ fn commit(store: &mut impl Store, group: &mut [Waiting], metrics: &Metrics) -> R
 fn run(mut group: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
     loop {
         let hot = group.iter().map_while(|waiting| match waiting {
-            Waiting::Hot(hot) => Some(&hot.work),
+            Waiting::Hot(hot) => Some(&hot.request),
             Waiting::Cold(_) => None,
         });
         let (batch, rest) = group.split_at_mut(rules::hot::batch_len(hot));
@@ -308,8 +325,8 @@ fn run_batch(batch: &mut [Waiting], transaction: &mut dyn Transaction) -> Result
     }
     let mut hot: Vec<&mut HotWaiting> =
         batch.iter_mut().filter_map(|waiting| if let Waiting::Hot(hot) = waiting { Some(hot) } else { None }).collect();
-    let works: Vec<&HotWork> = hot.iter().map(|hot| &hot.work).collect();
-    let done = rules::hot::record(transaction, &works)?;
+    let requests: Vec<&HotRequest> = hot.iter().map(|hot| &hot.request).collect();
+    let done = rules::hot::record(transaction, &requests)?;
     hot.iter_mut().zip(done).for_each(|(hot, done)| hot.done = Some(done));
     Ok(())
 }
@@ -413,8 +430,11 @@ mod tests {
         let (writer, writes) = writer(8, &Damage::default());
         let metrics = Arc::new(Metrics::default());
         let all = async {
-            let (first, second, third) =
-                tokio::join!(writer.hot(beat("KS-1", 2)), writer.write(|_| Ok(())), writer.hot(beat("KS-2", 2)));
+            let (first, second, third) = tokio::join!(
+                writer.hot(of("KS-1"), beat("KS-1", 2)),
+                writer.write(|_| Ok(())),
+                writer.hot(of("KS-2"), beat("KS-2", 2))
+            );
             let is_ok = |beat: Result<Result<Due, Denied>, StoreError>| beat.map(|beat| beat.is_ok());
             drop(writer);
             vec![is_ok(first), second.map(|()| true), is_ok(third)]
@@ -433,6 +453,11 @@ mod tests {
         (folder, store, reader)
     }
 
+    /// One of these two devices with its first key; their rows are their numbers.
+    fn of(device_id: &str) -> Sender {
+        Sender { row: device_id.trim_start_matches("KS-").parse().unwrap(), key_no: 1 }
+    }
+
     fn beat(device_id: &str, seq: u64) -> Beat {
         Beat { heartbeat: testing::sample_beat(device_id, (1, seq)), at: testing::AT }
     }
@@ -445,12 +470,12 @@ mod tests {
         let one = Selector { device_ids: Some(vec!["KS-1".parse().unwrap()]), ..Selector::default() };
         let all = async {
             let results = tokio::join!(
-                writer.hot(beat("KS-1", 2)),
-                writer.hot(beat("KS-2", 2)),
+                writer.hot(of("KS-1"), beat("KS-1", 2)),
+                writer.hot(of("KS-2"), beat("KS-2", 2)),
                 writer.write(move |store| rules::devices::revoke(store, &one, "stolen", &testing::by())),
-                writer.hot(beat("KS-2", 3)),
-                writer.hot(beat("KS-1", 3)),
-                writer.hot(beat("KS-2", 4)),
+                writer.hot(of("KS-2"), beat("KS-2", 3)),
+                writer.hot(of("KS-1"), beat("KS-1", 3)),
+                writer.hot(of("KS-2"), beat("KS-2", 4)),
             );
             drop(writer);
             results
@@ -477,7 +502,11 @@ mod tests {
             Err::<(), _>(StoreError::Database("a constraint".to_owned()))
         };
         let all = async {
-            let results = tokio::join!(writer.hot(beat("KS-1", 2)), writer.write(refused), writer.hot(beat("KS-1", 3)));
+            let results = tokio::join!(
+                writer.hot(of("KS-1"), beat("KS-1", 2)),
+                writer.write(refused),
+                writer.hot(of("KS-1"), beat("KS-1", 3))
+            );
             drop(writer);
             results
         };
@@ -503,7 +532,7 @@ mod tests {
                     rules::devices::revoke(store, &one, "stolen", &testing::by())?;
                     if is_first.swap(false, Ordering::Relaxed) { Ok(()) } else { Err(refused()) }
                 }),
-                writer.hot(beat("KS-1", 2)),
+                writer.hot(of("KS-1"), beat("KS-1", 2)),
                 writer.write(move |_| Err::<(), _>(refused())),
             );
             drop(writer);

@@ -16,13 +16,15 @@ use crate::{
             chain::{GENESIS, line_hash},
         },
         commands::{AckBatch, CommandFilter, CommandReads},
-        devices::{DeviceEdit, DeviceReads, Registration, Selector},
+        devices::{DeviceEdit, DeviceReads, Registration, Selector, Sender},
         writer,
     },
 };
 
 const AT: UnixMs = UnixMs(1_800_000_000_000);
 /// Three chunks, the last one not full.
+/// The first device, with its first key.
+const FIRST: Sender = Sender { row: 1, key_no: 1 };
 const DEVICES: usize = 2 * CHUNK_DEVICES + 50;
 
 struct Clock;
@@ -279,7 +281,7 @@ async fn heartbeats_during(
         while !is_over.get() {
             seq += 1;
             let (device_id, sequence) = (device(0).device_id, Sequence::new(boot_epoch, seq));
-            writer.hot(AckBatch { device_id, sequence, acks: Vec::new(), at: AT }).await.unwrap().unwrap();
+            writer.hot(FIRST, AckBatch { device_id, sequence, acks: Vec::new(), at: AT }).await.unwrap().unwrap();
             between += usize::from((1..DEVICES).contains(&progress().await));
         }
         between

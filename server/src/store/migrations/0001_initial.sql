@@ -30,13 +30,15 @@ CREATE TABLE device_keys (
 ) STRICT, WITHOUT ROWID;
 
 -- What changes with every request, kept narrow so that a group of commits touches few pages. `rollout` is the open rollout in
--- which the device has been offered a release, none for most: that is all that a heartbeat looks at.
+-- which the device has been offered a release, none for most: that is all that a heartbeat looks at. `key_no` counts its keys: a
+-- request that was verified with an earlier one is refused.
 -- status: 0 whitelisted, 1 registered, 2 revoked. The pair (boot_epoch, seq) only ever grows.
 CREATE TABLE device_states (
     device           INTEGER PRIMARY KEY REFERENCES devices (id),
     status           INTEGER NOT NULL DEFAULT 0 CHECK (status IN (0, 1, 2)),
     boot_epoch       INTEGER NOT NULL DEFAULT 0,
     seq              INTEGER NOT NULL DEFAULT 0,
+    key_no           INTEGER NOT NULL DEFAULT 1,
     last_seen_at     INTEGER,
     last_heartbeat   INTEGER,
     open_commands    INTEGER NOT NULL DEFAULT 0,

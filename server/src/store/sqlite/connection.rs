@@ -31,7 +31,7 @@ pub(super) fn configure(connection: &Connection, synchronous: Synchronous) -> ru
 pub(super) fn vfs(locking: Locking) -> &'static CStr {
     match locking {
         Locking::Shared => c"unix",
-        Locking::Exclusive => c"unix-excl",
+        Locking::Exclusive | Locking::Private => c"unix-excl",
     }
 }
 

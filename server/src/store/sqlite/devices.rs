@@ -24,13 +24,13 @@ use crate::store::{
 impl DeviceRows for Writes<'_> {
     fn states(&mut self, device_ids: &[&DeviceId]) -> Result<Vec<Option<DeviceState>>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT d.id, s.status, s.boot_epoch, s.seq FROM devices d JOIN device_states s ON s.device = d.id
+            "SELECT d.id, s.status, s.boot_epoch, s.seq, s.key_no FROM devices d JOIN device_states s ON s.device = d.id
              WHERE d.device_id = ?1",
         )?;
         let mut find = |device_id: &&DeviceId| {
             let state = statement.query_row([device_id.as_str()], |row| {
                 let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
-                Ok(DeviceState { row: row.get(0)?, status: status_of(row.get(1)?), kept })
+                Ok(DeviceState { row: row.get(0)?, key_no: row.get(4)?, status: status_of(row.get(1)?), kept })
             });
             Ok(state.optional()?)
         };
@@ -47,7 +47,7 @@ impl DeviceRows for Writes<'_> {
         filter.and("d.id > ?", after);
         filter.of_devices(which)?;
         let sql = format!(
-            "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq
+            "SELECT d.device_id, d.id, s.status, s.boot_epoch, s.seq, s.key_no
              FROM devices d JOIN device_states s ON s.device = d.id {} ORDER BY d.id LIMIT {}",
             filter.clause(),
             rows(limit)
@@ -55,7 +55,10 @@ impl DeviceRows for Writes<'_> {
         let mut statement = self.0.prepare_cached(&sql)?;
         let found = statement.query_map(filter.values().as_slice(), |row| {
             let kept = Sequence::new(row.get(3)?, unsigned(row.get(4)?));
-            Ok((parsed(row, 0)?, DeviceState { row: row.get(1)?, status: status_of(row.get(2)?), kept }))
+            Ok((
+                parsed(row, 0)?,
+                DeviceState { row: row.get(1)?, key_no: row.get(5)?, status: status_of(row.get(2)?), kept },
+            ))
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
@@ -63,12 +66,12 @@ impl DeviceRows for Writes<'_> {
     fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError> {
         let mut statement = self.0.prepare_cached(
             "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
-             WHERE device = (SELECT id FROM devices WHERE device_id = ?1) AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
+             WHERE device = ?1 AND key_no = ?5 AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
              RETURNING device",
         )?;
-        let mut take = |Pair { device_id, sequence, at }: &Pair<'_>| {
+        let mut take = |Pair { sender, sequence, at, .. }: &Pair<'_>| {
             let (boot_epoch, seq) = (sequence.boot_epoch, integer(sequence.seq.get()));
-            let parameters = params![device_id.as_str(), boot_epoch, seq, integer(at.0)];
+            let parameters = params![sender.row, boot_epoch, seq, integer(at.0), sender.key_no];
             Ok(statement.query_row(parameters, |row| row.get(0)).optional()?)
         };
         pairs.iter().map(&mut take).collect()
@@ -76,13 +79,13 @@ impl DeviceRows for Writes<'_> {
 
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRow>, StoreError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT d.id, s.status, s.boot_epoch, s.seq, d.public_key, d.model, d.site, d.version, d.registered_at
+            "SELECT d.id, s.status, s.boot_epoch, s.seq, d.public_key, d.model, d.site, d.version, d.registered_at, s.key_no
              FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1",
         )?;
         let found = statement.query_row([device_id.as_str()], |row| {
             let kept = Sequence::new(row.get(2)?, unsigned(row.get(3)?));
             Ok(DeviceRow {
-                state: DeviceState { row: row.get(0)?, status: status_of(row.get(1)?), kept },
+                state: DeviceState { row: row.get(0)?, key_no: row.get(9)?, status: status_of(row.get(1)?), kept },
                 public_key: PublicKey(row.get(4)?),
                 model: row.get(5)?,
                 site: row.get(6)?,
@@ -198,6 +201,7 @@ impl DeviceRows for Writes<'_> {
         self.0
             .prepare_cached("UPDATE devices SET public_key = ?2 WHERE id = ?1")?
             .execute(params![row, key.0.as_slice()])?;
+        self.0.prepare_cached("UPDATE device_states SET key_no = key_no + 1 WHERE device = ?1")?.execute([row])?;
         Ok(())
     }
 
@@ -372,7 +376,8 @@ fn device(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
     })
 }
 
-const AUTH_RECORD: &str = "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0
+const AUTH_RECORD: &str =
+    "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0, s.key_no
     FROM devices d JOIN device_states s ON s.device = d.id";
 
 fn auth_record(row: &Row<'_>) -> rusqlite::Result<AuthRecord> {
@@ -383,6 +388,7 @@ fn auth_record(row: &Row<'_>) -> rusqlite::Result<AuthRecord> {
         status: status_of(row.get(3)?),
         sequence: Sequence::new(row.get(4)?, unsigned(row.get(5)?)),
         is_awaited: row.get(6)?,
+        key_no: row.get(7)?,
     })
 }
 
@@ -416,12 +422,12 @@ impl DeviceReads for SqliteReader {
 
     fn changes(&mut self, after: i64, limit: usize) -> Result<Vec<DeviceChange>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0, c.id
+            "SELECT d.id, d.device_id, d.public_key, s.status, s.boot_epoch, s.seq, s.open_commands > 0, s.key_no, c.id
              FROM device_changes c JOIN devices d ON d.id = c.device JOIN device_states s ON s.device = d.id
              WHERE c.id > ?1 ORDER BY c.id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
-            Ok(DeviceChange { number: row.get(7)?, auth: auth_record(row)? })
+            Ok(DeviceChange { number: row.get(8)?, auth: auth_record(row)? })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }

@@ -13,15 +13,15 @@ use super::{
 };
 use crate::store::{
     Span,
+    devices::Sender,
     heartbeats::{Beat, BeatTaken, FirmwareRecord, HeartbeatReads, HeartbeatRecord, HeartbeatRows, LastHeartbeat},
 };
 
-/// The check of a heartbeat: the device as it was before, if the pair is greater. Not one statement with the change and RETURNING,
+/// The check of a heartbeat: the device as it was before, if it has the sender's key and the pair is greater. Not one statement with the change and RETURNING,
 /// which would open a temporary table and a journal of its own each time.
-const ACCEPTED: &str = "SELECT s.device, s.open_commands > 0, s.keyset_version, s.release_counter, s.firmware_version,
-        s.rollout IS NOT NULL
-    FROM devices d JOIN device_states s ON s.device = d.id
-    WHERE d.device_id = ?1 AND s.status = 1 AND (s.boot_epoch, s.seq) < (?2, ?3)";
+const ACCEPTED: &str =
+    "SELECT device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL
+    FROM device_states WHERE device = ?1 AND key_no = ?2 AND status = 1 AND (boot_epoch, seq) < (?3, ?4)";
 
 const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
     WHERE device = ?1";
@@ -47,16 +47,16 @@ fn last_row(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 impl HeartbeatRows for Writes<'_> {
-    fn take_beats(&mut self, beats: &[&Beat]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
+    fn take_beats(&mut self, beats: &[(Sender, &Beat)]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
         // The rows that the heartbeats will have are the next ones: no other program writes.
         let mut row = last_row(&self.0)?;
         let mut accepted = self.0.prepare_cached(ACCEPTED)?;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
         let mut insert = self.0.prepare_cached(INSERT_BEAT)?;
         let mut taken = Vec::with_capacity(beats.len());
-        for Beat { heartbeat: beat, at } in beats {
+        for (Sender { row: device, key_no }, Beat { heartbeat: beat, at }) in beats {
             let seq = integer(beat.seq.get());
-            let known = accepted.query_row(params![beat.device_id.as_str(), beat.boot_epoch, seq], beat_taken);
+            let known = accepted.query_row(params![device, key_no, beat.boot_epoch, seq], beat_taken);
             let known = known.optional()?;
             if let Some(known) = &known {
                 row += 1;

@@ -6,13 +6,16 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use ks_protocol::text::counted;
 
 use super::wal::{index_of, log_of};
 use crate::{config::Locking, store::StoreError};
+
+/// Checks of a private database until one looks at the files again.
+const PRIVATE_CHECKS: u64 = 256;
 
 /// Device and inode: the identity of a file.
 type Identity = (u64, u64);
@@ -27,6 +30,10 @@ pub(super) struct Place {
     log: Option<(PathBuf, Identity)>,
     /// None where SQLite keeps it in memory.
     index: Option<(PathBuf, Identity)>,
+    is_private: bool,
+    checks: AtomicU64,
+    /// The log's length in bytes when a check last looked.
+    log_bytes: AtomicU64,
 }
 
 impl Place {
@@ -41,10 +48,18 @@ impl Place {
         }
         let index = match locking {
             Locking::Shared => if_there(index_of(path))?,
-            Locking::Exclusive => None, // an existing one was left by another program
+            Locking::Exclusive | Locking::Private => None, // an existing one was left by another program
         };
         let log = if_there(log_of(path))?;
-        Ok(Self { database: (path.to_owned(), before), database_bytes: AtomicU64::new(found.len()), log, index })
+        Ok(Self {
+            database: (path.to_owned(), before),
+            database_bytes: AtomicU64::new(found.len()),
+            log,
+            index,
+            is_private: locking == Locking::Private,
+            checks: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+        })
     }
 
     /// The same for a database opened for writing, which must have a log.
@@ -67,13 +82,17 @@ impl Place {
         std::fs::metadata(path).map(|found| identity(&found))
     }
 
-    /// Checks that all files are in place; returns the length of the write-ahead log in bytes. Three system calls.
+    /// Checks that all files are in place; returns the length of the write-ahead log in bytes. Three system calls, most
+    /// of which a private database is spared.
     ///
     /// # Errors
     /// [`StoreError::Misplaced`], with what happened to which file.
     pub(super) fn check(&self) -> Result<u64, StoreError> {
+        if self.is_private && !self.checks.fetch_add(1, Relaxed).is_multiple_of(PRIVATE_CHECKS) {
+            return Ok(self.log_bytes.load(Relaxed));
+        }
         let bytes = check_file(&self.database)?;
-        let before = self.database_bytes.fetch_max(bytes, Ordering::Relaxed);
+        let before = self.database_bytes.fetch_max(bytes, Relaxed);
         if bytes < before {
             let path = self.database.0.display();
             return Err(StoreError::Misplaced(format!(
@@ -82,7 +101,9 @@ impl Place {
             )));
         }
         self.index.as_ref().map_or(Ok(0), check_file)?;
-        self.log.as_ref().map_or(Ok(0), check_file)
+        let log_bytes = self.log.as_ref().map_or(Ok(0), check_file)?;
+        self.log_bytes.store(log_bytes, Relaxed);
+        Ok(log_bytes)
     }
 
     /// Free bytes on the database's disk; none if unknown.

@@ -84,6 +84,7 @@ mod tests {
 
     /// Statements prepared for a batch.
     fn prepared(store: &mut SqliteStore, batch: &[HotWork]) -> usize {
+        let batch = commit(store, |store| testing::requests(store, batch));
         PREPARED.set(0);
         commit(store, |store| rules::hot::record(store, &batch.iter().collect::<Vec<_>>()));
         PREPARED.get()
@@ -97,7 +98,8 @@ mod tests {
         let mut reader = SqliteReader::open(&path, Locking::Shared).unwrap();
         let kinds = testing::hot::works_of_each_kind(&mut store, &mut reader, 40);
         for works in &kinds {
-            assert_eq!(rules::hot::batch_len(works), works.len(), "one batch");
+            let requests = commit(&mut store, |store| testing::requests(store, works));
+            assert_eq!(rules::hot::batch_len(&requests), works.len(), "one batch");
             let (one, others) = works.split_at(1);
             let alone = prepared(&mut store, one);
             assert_eq!(prepared(&mut store, others), alone, "{:?}", one[0]);

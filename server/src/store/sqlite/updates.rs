@@ -19,7 +19,7 @@ use crate::{
         releases::ReleaseState,
         rollouts::Target,
         updates::{
-            Member, Notable, Offering, OpenUpdate, SilenceTimes, SiteSilence, Turn, UpdateFilter, UpdateReads,
+            Member, Notable, Offering, OpenUpdate, Silence, SilenceTimes, SiteSilence, Turn, UpdateFilter, UpdateReads,
             UpdateRecord, UpdateRows, Waiting,
         },
     },
@@ -175,33 +175,37 @@ impl UpdateRows for Writes<'_> {
     fn silence(
         &mut self,
         rollout: i64,
-        states: &[UpdateState],
         SilenceTimes { since, known_since, silent_before }: SilenceTimes,
     ) -> Result<Vec<SiteSilence>, StoreError> {
+        let unaffected = UpdateState::all_that(|state| !state.has_begun());
+        let with_confirmed = [&unaffected[..], &[UpdateState::Confirmed]].concat();
         let sql = format!(
             "WITH reached (enters_bp, bucket, device) AS (
                 SELECT enters_bp, bucket, device FROM updates WHERE rollout = ?1 AND offered_at IS NOT NULL
                 ORDER BY enters_bp DESC, bucket DESC, device DESC LIMIT 1),
              registered AS (
-                SELECT d.site, s.last_seen_at, s.last_seen_at >= ?2 AND (u.state IS NULL OR u.state IN ({})
-                    AND (u.offered_at IS NOT NULL OR r.device IS NULL
-                        OR (u.enters_bp, u.bucket, u.device) > (r.enters_bp, r.bucket, r.device))) AS can_tell
+                SELECT d.site, s.last_seen_at, u.state IS NULL OR u.state IN ({}) AS is_unaffected,
+                    s.last_seen_at >= ?2 AND (u.state IS NULL OR u.state IN ({})
+                        AND (u.offered_at IS NOT NULL OR r.device IS NULL
+                            OR (u.enters_bp, u.bucket, u.device) > (r.enters_bp, r.bucket, r.device))) AS can_tell
                 FROM devices d JOIN device_states s ON s.device = d.id LEFT JOIN reached r
                     LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
                 WHERE s.status = 1 AND s.last_seen_at IS NOT NULL)
-             SELECT site, sum(can_tell), sum(can_tell AND last_seen_at < ?3), sum(last_seen_at >= ?4), sum(last_seen_at >= ?3)
+             SELECT site, sum(can_tell AND is_unaffected), sum(can_tell AND is_unaffected AND last_seen_at < ?3),
+                sum(can_tell), sum(can_tell AND last_seen_at < ?3), sum(last_seen_at >= ?4), sum(last_seen_at >= ?3)
              FROM registered GROUP BY site",
-            words(states)
+            words(&unaffected),
+            words(&with_confirmed)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
         let times = [since, silent_before, known_since].map(|at| integer(at.0));
         let found = statement.query_map(params![rollout, times[0], times[1], times[2]], |row| {
             Ok(SiteSilence {
                 site: row.get(0)?,
-                devices: count_of(row, 1)?,
-                silent: count_of(row, 2)?,
-                known: count_of(row, 3)?,
-                heard: count_of(row, 4)?,
+                unaffected: Silence { devices: count_of(row, 1)?, silent: count_of(row, 2)? },
+                with_confirmed: Silence { devices: count_of(row, 3)?, silent: count_of(row, 4)? },
+                known: count_of(row, 5)?,
+                heard: count_of(row, 6)?,
             })
         })?;
         Ok(found.collect::<Result<_, _>>()?)

@@ -9,7 +9,8 @@ use ks_protocol::{
 };
 
 use super::{
-    AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, record, registration, two_devices,
+    AT, NOTHING_DUE, beat, by, commands::order_for, commit, id, named, new_device, record, registration, sample_beat,
+    two_devices,
 };
 use crate::{
     command::CommandState,
@@ -17,11 +18,13 @@ use crate::{
     store::{
         Actor, Denied, Store, StoreReader,
         audit::AuditFilter,
-        commands::CommandFilter,
+        commands::{AckBatch, CommandFilter},
         devices::{
             DeviceEdit, DeviceStatus, EditRefused, ImportProblem, Imported, KeyRotation, NewDevice, NewOtrts, Part,
-            Registration, Revoked, Selector,
+            Registration, Revoked, Selector, Sender,
         },
+        heartbeats::Beat,
+        hot::{HotRequest, HotWork},
     },
 };
 
@@ -315,6 +318,40 @@ pub fn a_rotated_key_replaces_the_old_one_for_good(store: &mut impl Store, reade
     assert_eq!(rotate(store, 5, 5, 5), Ok(()), "a retry after a lost answer succeeds");
     assert_eq!(rotate(store, 5, 1, 6), Err(Denied::KeyInUse), "its own old key");
     assert_eq!(import(store, &[new_device("KS-3", 1)]).unwrap_err()[0].field, "public_key");
+}
+
+/// Guarantee: a request that was verified with a key is refused once the device has another one, whichever way it got it, even by a
+/// server that still holds the old one in memory.
+pub fn a_replaced_key_writes_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let mut sender = || {
+        let auth = reader.auth_record(&id("KS-1")).unwrap().unwrap();
+        Sender { row: auth.row, key_no: auth.key_no }
+    };
+    let beat_of = |seq| HotWork::Beat(Beat { heartbeat: sample_beat("KS-1", (1, seq)), at: AT });
+    let acks_of = |seq| {
+        let (device_id, sequence) = (id("KS-1"), Sequence::new(1, seq));
+        HotWork::Acks(AckBatch { device_id, sequence, acks: Vec::new(), at: AT })
+    };
+    let refused = |store: &mut _, sender, work: HotWork| {
+        let request = HotRequest { sender, work };
+        commit(store, |store| rules::hot::record(store, &[&request])).pop().unwrap().err()
+    };
+    let first = sender();
+    assert_eq!(rotate(store, 1, 5, 2), Ok(()));
+    let second = sender();
+    let replaced = Some(Denied::KeyReplaced);
+    assert_eq!(refused(store, first, beat_of(3)), replaced);
+    assert_eq!(refused(store, first, acks_of(3)), replaced);
+    assert_eq!(refused(store, first, beat_of(2)), Some(Denied::Stale { kept: Sequence::new(1, 2) }));
+    assert_eq!(refused(store, second, beat_of(3)), None);
+    assert_eq!(refused(store, second, acks_of(4)), None);
+    revoke(store, &named(&["KS-1"]));
+    let new = public(9);
+    commit(store, |store| rules::devices::reprovision(store, &id("KS-1"), &new, "found", &by())).unwrap();
+    register(store, &registration("KS-1", 9, 1), AT).unwrap();
+    assert_eq!(refused(store, second, beat_of(5)), replaced);
+    assert_eq!(refused(store, sender(), beat_of(5)), None);
 }
 
 /// Guarantee: re-provisioning requires a key that was never used, and resets the device.

@@ -11,7 +11,7 @@ use ks_protocol::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{AT, by, commands::queue, commit, id, named, rollout_setup, sample_beat};
+use super::{AT, by, commands::queue, commit, id, named, requests, rollout_setup, sample_beat};
 use crate::{
     rules,
     store::{
@@ -291,6 +291,7 @@ pub fn a_batch_equals_its_requests_one_at_a_time(store: &mut impl Store, reader:
         let first = 20 + round * WORKS;
         let works = together.works(round, first);
         let batched = commit(store, |store| {
+            let works = requests(store, &works)?;
             let (mut results, mut left) = (Vec::new(), works.as_slice());
             while !left.is_empty() {
                 let (batch, rest) = left.split_at(rules::hot::batch_len(left));
@@ -300,6 +301,7 @@ pub fn a_batch_equals_its_requests_one_at_a_time(store: &mut impl Store, reader:
             Ok(results)
         });
         let works = alone.works(round, first);
+        let works = commit(store, |store| requests(store, &works));
         let one_by_one: Vec<_> =
             works.iter().flat_map(|work| commit(store, |store| rules::hot::record(store, &[work]))).collect();
         let results = alone.named(one_by_one);

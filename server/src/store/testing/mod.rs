@@ -34,9 +34,9 @@ use ks_protocol::{
 use super::{
     Actor, Denied, Store, StoreError, Transaction,
     commands::AckBatch,
-    devices::{NewDevice, Part, Registration, Selector},
+    devices::{NewDevice, Part, Registration, Selector, Sender},
     heartbeats::{Beat, Due},
-    hot::Hot,
+    hot::{Hot, HotRequest, HotWork},
 };
 use crate::{command::CommandState, rules};
 
@@ -62,7 +62,7 @@ macro_rules! conformance {
                 reprovisioning_ends_a_devices_otrts,
                 a_revoked_otrt_is_refused,
                 otrt_lifetime_holds_under_wrong_clocks,
-                a_rotated_key_replaces_the_old_one_for_good, a_revoked_device_comes_back_with_a_new_key_only,
+                a_rotated_key_replaces_the_old_one_for_good, a_replaced_key_writes_nothing, a_revoked_device_comes_back_with_a_new_key_only,
                 expired_otrts_are_deleted, concurrent_edits_are_refused, changes_are_followed_in_order,
             );
             $crate::conformance!(@each $open; commands:
@@ -184,9 +184,18 @@ pub fn sample_beat(device_id: &str, pair: (u32, u64)) -> Heartbeat {
     }
 }
 
+/// Hot work of devices with their current keys; of unknown devices with a row that none has.
+pub fn requests(store: &mut dyn Transaction, works: &[HotWork]) -> Result<Vec<HotRequest>, StoreError> {
+    let device_ids: Vec<&DeviceId> = works.iter().map(HotWork::device_id).collect();
+    let senders = store.states(&device_ids)?.into_iter();
+    let senders = senders.map(|state| state.map_or(Sender { row: 0, key_no: 1 }, |state| state.sender()));
+    Ok(senders.zip(works).map(|(sender, work)| HotRequest { sender, work: work.clone() }).collect())
+}
+
 /// Runs one piece of hot work in a transaction.
 pub fn hot<W: Hot>(store: &mut dyn Transaction, work: W) -> Result<Result<W::Done, Denied>, StoreError> {
-    let done = rules::hot::record(store, &[&work.into()])?.pop().expect("one result");
+    let requests = requests(store, &[work.into()])?;
+    let done = rules::hot::record(store, &requests.iter().collect::<Vec<_>>())?.pop().expect("one result");
     Ok(done.map(|done| W::done(done).expect("a result of the same kind")))
 }
 

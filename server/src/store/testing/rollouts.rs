@@ -29,7 +29,7 @@ use crate::{
         devices::Selector,
         releases::ReleaseState,
         rollouts::RolloutRefused,
-        updates::{Offering, SilenceTimes, UpdateFilter},
+        updates::{Offering, Silence, SilenceTimes, SiteSilence, UpdateFilter},
     },
 };
 
@@ -166,7 +166,8 @@ fn counts_as_listed(reader: &mut impl StoreReader, rollout: i64) {
     assert_eq!(counted.collect::<BTreeMap<_, _>>(), listed);
 }
 
-/// Guarantee: a site's silence is judged by its devices that were seen recently and have not begun to update.
+/// Guarantee: a site's silence is judged by its devices that were seen recently and have not begun to update, and with these by those
+/// that are confirmed.
 pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut impl StoreReader) {
     more_devices(store, &[("KS-1", 1, "n"), ("KS-2", 2, "n"), ("KS-3", 3, "n"), ("KS-4", 4, "n")]);
     active(store, "fw-2", 2);
@@ -174,19 +175,18 @@ pub fn a_site_is_judged_by_its_bystanders(store: &mut impl Store, reader: &mut i
     let rollout = stored(reader, "r1").row;
     put(store, reader, rollout, &[("KS-1", UpdateState::Installing)]);
     send_beat(store, &old("KS-3", (1, 3)), minutes(10));
-    let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _, since| {
-        let silence = commit(store, |store| {
-            store.silence(rollout, &bystanders, SilenceTimes { since, known_since: AT, silent_before: minutes(5) })
-        });
-        silence.into_iter().map(|site| (site.site, site.devices, site.silent)).collect::<Vec<_>>()
+        let times = SilenceTimes { since, known_since: AT, silent_before: minutes(5) };
+        let silence = commit(store, |store| store.silence(rollout, times));
+        silence.into_iter().map(|site| (site.site, site.unaffected, site.with_confirmed)).collect::<Vec<_>>()
     };
-    assert_eq!(
-        silence(store, AT),
-        [("n".to_owned(), 3, 2)],
-        "KS-2 waits, KS-4 is in no rollout; KS-1 may be rebooting"
-    );
-    assert_eq!(silence(store, minutes(1)), [("n".to_owned(), 1, 0)], "devices absent before do not count");
+    let north = |unaffected, with_confirmed| [("n".to_owned(), unaffected, with_confirmed)];
+    let three = Silence { devices: 3, silent: 2 };
+    assert_eq!(silence(store, AT), north(three, three), "KS-2 waits, KS-4 is in no rollout; KS-1 may be rebooting");
+    let one = Silence { devices: 1, silent: 0 };
+    assert_eq!(silence(store, minutes(1)), north(one, one), "devices absent before do not count");
+    put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed)]);
+    assert_eq!(silence(store, AT), north(three, Silence { devices: 4, silent: 3 }), "KS-1 has been silent since");
 }
 
 /// Guarantee: a device that was passed over because it was silent says nothing about its site. How many of all devices of a site are
@@ -197,15 +197,14 @@ pub fn a_device_that_was_passed_over_is_no_bystander(store: &mut impl Store, rea
     let devices = [("KS-1", 0, 1), ("KS-2", 0, 2), ("KS-3", 0, 3), ("KS-4", 1, 4), ("KS-5", 1, 5)];
     create(store, &new_rollout(reader, "r1", "fw-2", &devices)).unwrap();
     let rollout = stored(reader, "r1").row;
-    let bystanders = UpdateState::all_that(|state| !state.has_begun());
     let silence = |store: &mut _| {
-        let silence = commit(store, |store| {
-            store.silence(rollout, &bystanders, SilenceTimes { since: AT, known_since: AT, silent_before: minutes(5) })
-        });
-        silence
-            .into_iter()
-            .map(|site| (site.site, [site.devices, site.silent, site.known, site.heard]))
-            .collect::<Vec<_>>()
+        let times = SilenceTimes { since: AT, known_since: AT, silent_before: minutes(5) };
+        let silence = commit(store, |store| store.silence(rollout, times));
+        let figures = |site: SiteSilence| {
+            let Silence { devices, silent } = site.unaffected;
+            (site.site, [devices, silent, site.known, site.heard])
+        };
+        silence.into_iter().map(figures).collect::<Vec<_>>()
     };
     let south = ("s".to_owned(), [1, 1, 1, 0]);
     assert_eq!(silence(store), [("n".to_owned(), [4, 4, 4, 0]), south.clone()], "no turn has come yet");

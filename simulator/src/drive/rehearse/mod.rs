@@ -14,7 +14,7 @@ use std::{
 use actix::System;
 use ks_protocol::modelled;
 use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
-use ks_server::config::Config;
+use ks_server::config::{Config, Locking};
 
 use server::VirtualServer;
 
@@ -171,8 +171,12 @@ fn config(plan: &Plan, database: &Path) -> Result<Config, Failure> {
     for (name, value) in [("STORE_SYNCHRONOUS", "off"), ("STORE_LOCKING", "exclusive")] {
         settings.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
-    Config::from_map(&settings)
-        .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+    let mut config = Config::from_map(&settings)
+        .map_err(|wrong| Failure::Server(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    if config.sqlite.locking == Locking::Exclusive {
+        config.sqlite.locking = Locking::Private; // the folder is new, and this process's own
+    }
+    Ok(config)
 }
 
 /// Addresses of a virtual network: the fleet shares one where it has neighbors behind the same NAT.
@@ -207,6 +211,7 @@ async fn play(
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
     let prefixes = SitePrefixes { ipv4: config.site_prefixes.ipv4, ipv6: config.site_prefixes.ipv6 };
     let witness = Arc::new(Witness::at_the_start(prefixes));
+    witness.oracle().heartbeats_every(config.heartbeat_interval);
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));
     server.start().await.map_err(Failure::Server)?;

@@ -42,7 +42,7 @@ pub(super) fn check(app: &App, class: Class, now_us: u64) -> Result<(), Refusal>
     Err(Refusal::wait(RefusalCode::Overloaded, again_us(app, class)).saying(match class {
         Class::Logs => "the server is overloaded: log lines and downloads wait",
         Class::Heartbeats => "the server is overloaded: heartbeats wait",
-        Class::First => "the server is overloaded",
+        Class::First => "the server is overloaded: all requests wait",
     }))
 }
 

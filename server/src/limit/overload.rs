@@ -20,10 +20,13 @@ use crate::clock::micros;
 
 /// How long the smallest wait is sought, in microseconds.
 const WINDOW_US: u64 = 100_000;
-/// While none of the writes in progress is answered for longer, the store is stalled, in microseconds.
+/// While none of the writes in progress is answered for longer, and for longer than three commits took, the store is stalled, in
+/// microseconds.
 const STALLED_US: u64 = 1_000_000;
 /// The limit is never lower.
 const LIMIT_MIN: usize = 16;
+/// Nor lower than so many groups of one commit: that under way, and the next. With fewer the store would idle.
+const GROUPS_MIN: usize = 2;
 /// While writes wait no longer than is tolerated, the limit grows by this part of itself in each window.
 const GROWTH: usize = 32;
 
@@ -67,6 +70,7 @@ impl Class {
 pub struct Overload {
     /// The longest standing wait that is tolerated, in microseconds; 0: nothing is refused.
     target_us: u64,
+    limit_min: usize,
     limit_max: usize,
     limit: AtomicUsize,
     in_progress: AtomicUsize,
@@ -91,10 +95,14 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// Nothing is refused until writes wait longer than `target`; if it is 0, nothing ever is. The limit grows up to `limit_max`.
-    pub fn new(target: Duration, limit_max: usize) -> Arc<Self> {
+    /// Nothing is refused until writes wait longer than `target`; if it is 0, nothing ever is. A commit takes up to `group_max` writes. The
+    /// limit grows up to `limit_max`.
+    pub fn new(target: Duration, group_max: usize, limit_max: usize) -> Arc<Self> {
+        let limit_min = group_max.saturating_mul(GROUPS_MIN).max(LIMIT_MIN);
+        let limit_max = limit_max.max(limit_min);
         Arc::new(Self {
             target_us: micros(target),
+            limit_min,
             limit_max,
             limit: AtomicUsize::new(limit_max),
             in_progress: AtomicUsize::new(0),
@@ -176,18 +184,20 @@ impl Overload {
         if self.is_moving.swap(false, Ordering::Relaxed) || now == 0 {
             *moved_us = now_us;
         }
+        let commit_us = self.commit_us.load(Ordering::Relaxed);
+        let stalled_us = commit_us.saturating_mul(3).max(STALLED_US);
         let window = Window {
             wait_us: least_us
                 .or_else(|| (now == 0).then_some(0))
-                .or_else(|| Some(now_us.saturating_sub(*moved_us)).filter(|still_us| *still_us > STALLED_US)),
-            commit_us: self.commit_us.load(Ordering::Relaxed),
+                .or_else(|| Some(now_us.saturating_sub(*moved_us)).filter(|still_us| *still_us > stalled_us)),
+            commit_us,
             now,
             most: self.most.swap(now, Ordering::Relaxed),
         };
         let Some(wait_us) = window.wait_us else { return };
         self.delay_us.store(wait_us, Ordering::Relaxed);
         let before = self.limit();
-        let next = window.next_limit(before, self.target_us).clamp(LIMIT_MIN, self.limit_max.max(LIMIT_MIN));
+        let next = window.next_limit(before, self.target_us).clamp(self.limit_min, self.limit_max);
         self.limit.store(next, Ordering::Relaxed);
         if next < before {
             self.changes.fetch_add(1, Ordering::Relaxed);

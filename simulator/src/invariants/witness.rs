@@ -127,6 +127,7 @@ impl Witness {
 
     /// An operator's order reaches the server.
     pub fn ordered(&self, order: &str, request: &[u8]) {
+        self.commands_ordered(order);
         if order == "devices/revoke" {
             for device_id in revoked_in(request) {
                 self.oracle().revoked(&device_id, false);
@@ -150,8 +151,19 @@ impl Witness {
         }
     }
 
+    /// Commands are ordered by operators, and by rollouts that are halted.
+    fn commands_ordered(&self, order: &str) {
+        let at_us = self.at_us(Instant::now());
+        if order == "commands" {
+            self.oracle().commands_ordered(at_us);
+        } else if order.starts_with("rollouts") {
+            self.oracle().rollout_begins(at_us);
+        }
+    }
+
     /// An operator's order was executed: what it changes for limits.
     fn executed(&self, order: &str, request: &[u8]) {
+        self.commands_ordered(order);
         match order {
             "devices/import" => {
                 // The names are the second column of the simulator's own inventories.

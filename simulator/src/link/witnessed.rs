@@ -158,7 +158,9 @@ impl Link for WitnessedLink {
         Some(Box::pin(async move {
             let answer = handed.await?;
             pending.answered(match &answer.0 {
-                signature::Reply::Answer(_) => Answer::Accepted(Stored::ROW),
+                signature::Reply::Answer(next) => {
+                    Answer::Accepted(Stored::Beat { has_commands: !next.commands.as_slice().is_empty() })
+                }
                 signature::Reply::Refused(refusal) => Answer::Refused(Refused::of(refusal)),
             });
             if let signature::Reply::Answer(next) = &answer.0 {

@@ -83,13 +83,13 @@ fn simulate(overload: &Arc<Overload>, offered: &Offered, (group_max, commit_us):
 fn at_twice_what_the_store_can_take_what_is_first_is_served_and_all_that_is_served_soon() {
     // Ten commits of 100 writes a second, while 2,000 requests come.
     let offered = Offered { logs: 100, heartbeats: 1_500, first: 400 };
-    let mut outcome = simulate(&Overload::new(TARGET, 8_192), &offered, (100, 100_000));
+    let mut outcome = simulate(&Overload::new(TARGET, 100, 8_192), &offered, (100, 100_000));
     assert_eq!((outcome.refused_percent(Class::Logs), outcome.refused[index(Class::First)]), (100, 0));
     // 1,000 a second are served: 400, and 600 of 1,500 heartbeats.
     assert!((59..=61).contains(&outcome.refused_percent(Class::Heartbeats)), "{:?}", outcome.refused);
     assert!((49_000..=51_000).contains(&outcome.served()), "{}", outcome.served());
     assert!(outcome.p99_us() <= 550_000, "{} µs: two commits, and up to 3.5 times the target", outcome.p99_us());
-    let mut full = simulate(&Overload::new(Duration::ZERO, 8_192), &offered, (100, 100_000));
+    let mut full = simulate(&Overload::new(Duration::ZERO, 100, 8_192), &offered, (100, 100_000));
     assert_eq!(full.refused, [0; CLASSES]);
     assert!(full.p99_us() > 25_000_000, "a queue that fills");
 }
@@ -101,7 +101,7 @@ fn however_much_is_offered_the_store_is_used_and_waits_are_bounded() {
     {
         let (group_max, commit_us) = store;
         let offered = Offered { logs: 0, heartbeats, first: 20 };
-        let mut outcome = simulate(&Overload::new(TARGET, 8_192), &offered, store);
+        let mut outcome = simulate(&Overload::new(TARGET, group_max, 8_192), &offered, store);
         let possible = u64::try_from(group_max).unwrap() * 50_000_000 / commit_us;
         assert!(outcome.served() * 100 >= possible * 95, "{heartbeats}: {} of {possible}", outcome.served());
         assert_eq!(outcome.refused[index(Class::First)], 0, "{heartbeats}");
@@ -112,16 +112,36 @@ fn however_much_is_offered_the_store_is_used_and_waits_are_bounded() {
 
 #[test]
 fn slow_commits_alone_are_no_overload() {
-    for commit_us in [1_000, 30_000, 700_000] {
-        let offered = Offered { logs: 20, heartbeats: 150, first: 20 };
-        let outcome = simulate(&Overload::new(TARGET, 8_192), &offered, (256, commit_us));
+    for (commit_us, heartbeats) in [(1_000, 190), (30_000, 190), (1_000_000, 190), (1_200_000, 190), (2_000_000, 100)] {
+        let offered = Offered { logs: 0, heartbeats, first: 20 };
+        let outcome = simulate(&Overload::new(TARGET, 256, 8_192), &offered, (256, commit_us));
         assert_eq!(outcome.refused, [0; CLASSES], "a commit of {commit_us} µs takes all that wait");
     }
 }
 
 #[test]
+fn a_burst_of_what_is_first_is_served_by_a_store_with_few_and_long_commits() {
+    // A shift begins: 200 punches at once every few seconds, and hardly a heartbeat.
+    let overload = Overload::new(TARGET, 256, 8_192);
+    let mut waiting = Vec::new();
+    for now_us in (0..30_000_000_u64).step_by(100_000) {
+        if now_us.is_multiple_of(3_000_000) {
+            for write in std::mem::take(&mut waiting) {
+                let write: InProgress = write;
+                write.answered(Duration::from_secs(3), Duration::from_secs(3));
+            }
+            for _ in 0..200 {
+                assert!(overload.admits(Class::First, now_us), "{now_us}");
+                waiting.push(overload.begin());
+            }
+        }
+        assert!(overload.admits(Class::Heartbeats, now_us), "{now_us}");
+    }
+}
+
+#[test]
 fn after_an_overload_the_limit_grows_back() {
-    let overload = Overload::new(TARGET, 8_192);
+    let overload = Overload::new(TARGET, 100, 8_192);
     simulate(&overload, &Offered { logs: 0, heartbeats: 3_000, first: 0 }, (100, 100_000));
     assert!(overload.limit() < 600, "{}", overload.limit());
     let grown = (1..=200_u64).find(|window| {
@@ -133,7 +153,7 @@ fn after_an_overload_the_limit_grows_back() {
 
 #[test]
 fn a_store_that_stalls_is_noticed_although_nothing_is_answered() {
-    let overload = Overload::new(TARGET, 8_192);
+    let overload = Overload::new(TARGET, 8, 8_192);
     let mut waiting = Vec::new();
     for now_us in (0..5_000_000).step_by(10_000) {
         if overload.admits(Class::Heartbeats, now_us) {

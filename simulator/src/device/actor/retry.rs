@@ -12,6 +12,9 @@ use crate::{
     scenario::{HeartbeatInterval, Retry},
 };
 
+/// The shortest pause before another attempt, so that time goes on whatever is asked for.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+
 /// A time before which the server asked not to be asked again.
 #[derive(Debug)]
 pub(super) struct AskedWait {
@@ -63,7 +66,9 @@ impl Device {
         let now = Instant::now();
         // Beats are sent together at whole steps, but never before the server said so.
         let asked = asked.filter(|_| self.retry() != Retry::Ignore).unwrap_or_default().min(wait);
-        let until = self.shard.timer.beat_at(now + wait).max(now + asked);
+        let stepped = Some(self.shard.timer.beat_at(now + wait)).filter(|stepped| *stepped > now);
+        // A pause of less than a step is kept: at the nearest step it would be none.
+        let until = stepped.unwrap_or(now + wait.max(RETRY_MIN)).max(now + asked);
         let skipped = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
         self.shard.measure(|measured| measured.due -= skipped);
         self.held_until = Some(until);

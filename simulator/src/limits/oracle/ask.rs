@@ -114,7 +114,10 @@ impl Oracle {
             if !limit.is_on() {
                 continue;
             }
-            let state = self.spend_or_look(*name, ticket, &limit);
+            let state = match name {
+                LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit),
+                _ => self.spend_or_look(*name, ticket, &limit),
+            };
             if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
                 ticket.counted = state;
             }
@@ -145,13 +148,15 @@ impl Oracle {
             _ => {}
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };
-        let owes = &mut device.owes;
+        let (owes, pending) = (&mut device.owes, device.pending);
         match name {
             LimitName::DeviceRequests => owes.requests.spend(limit, now_us),
             LimitName::DeviceKeyChanges => owes.key_changes.spend(limit, now_us),
-            LimitName::DeviceStoredBytes => owes.stored_bytes.state(limit, now_us),
-            LimitName::DeviceLogBytes => owes.log_bytes.state(limit, now_us),
-            _ => owes.punches.state(limit, now_us),
+            LimitName::DeviceStoredBytes => {
+                owes.stored_bytes.perhaps(pending.bytes, limit, now_us).state(limit, now_us)
+            }
+            LimitName::DeviceLogBytes => owes.log_bytes.perhaps(pending.lines, limit, now_us).state(limit, now_us),
+            _ => owes.punches.perhaps(pending.punches, limit, now_us).state(limit, now_us),
         }
     }
 
@@ -170,10 +175,12 @@ impl Oracle {
 fn asked_for(endpoint: Endpoint) -> &'static [LimitName] {
     use LimitName as L;
     match endpoint {
-        Endpoint::Logs => &[L::DeviceRequests, L::DeviceStoredBytes, L::DeviceLogBytes],
-        Endpoint::Attendance => &[L::DeviceRequests, L::DeviceStoredBytes, L::DevicePunches],
-        Endpoint::RotateKey => &[L::DeviceRequests, L::DeviceStoredBytes, L::DeviceKeyChanges],
-        Endpoint::Register => &[L::DeviceRequests, L::DeviceStoredBytes, L::AddressRegistrations, L::Registrations],
-        _ => &[L::DeviceRequests, L::DeviceStoredBytes],
+        Endpoint::Logs => &[L::DeviceRequests, L::DeviceStoredBytes, L::AllRequests, L::DeviceLogBytes],
+        Endpoint::Attendance => &[L::DeviceRequests, L::DeviceStoredBytes, L::AllRequests, L::DevicePunches],
+        Endpoint::RotateKey => &[L::DeviceRequests, L::DeviceStoredBytes, L::AllRequests, L::DeviceKeyChanges],
+        Endpoint::Register => {
+            &[L::DeviceRequests, L::DeviceStoredBytes, L::AllRequests, L::AddressRegistrations, L::Registrations]
+        }
+        _ => &[L::DeviceRequests, L::DeviceStoredBytes, L::AllRequests],
     }
 }

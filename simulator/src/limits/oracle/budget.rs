@@ -24,6 +24,11 @@ impl Limit {
         Self { value, changed_us: 0, granted_by_then: 0 }
     }
 
+    /// The same with other values, which grant the same.
+    pub(super) fn with(self, value: Value) -> Self {
+        Self { value, ..self }
+    }
+
     /// Other values are in force from now on.
     pub(super) fn change(&mut self, value: Value, now_us: u64) {
         (self.granted_by_then, self.changed_us, self.value) = (self.granted(now_us), now_us, value);
@@ -104,6 +109,14 @@ impl Budget {
     pub(super) fn charge(&mut self, count: u64, limit: &Limit, now_us: u64) {
         self.perhaps_charge(count, limit, now_us);
         self.least = owed_after(self.least, count, limit, now_us);
+    }
+
+    /// It, if so much may have been charged that nobody knows of.
+    pub(super) fn perhaps(mut self, count: u64, limit: &Limit, now_us: u64) -> Self {
+        if count > 0 {
+            self.perhaps_charge(count, limit, now_us);
+        }
+        self
     }
 
     /// Charges what may have been done.

@@ -2,7 +2,10 @@
 
 use ks_protocol::id::Sequence;
 
-use super::budget::Budget;
+use super::{
+    budget::{Budget, Limit},
+    ceiling::Awaited,
+};
 
 /// How far beyond the last pair a device's next one is, in requests since a boot and in boots.
 const SEQ_AHEAD_MAX: u64 = 1_024;
@@ -53,8 +56,10 @@ pub(super) struct Device {
     pub(super) next_line_no: u64,
     /// A request with log lines was cut off: which are stored is not known.
     pub(super) are_lines_unsure: bool,
-    /// A request was cut off while the server went on: what it was charged is not known until the next start.
-    pub(super) is_unsure: bool,
+    /// What requests that were cut off while the server went on may be charged yet, at most. A later one that is stored ends that: they
+    /// were in the queue before it.
+    pub(super) pending: Charges,
+    pub(super) awaited: Awaited,
     pub(super) owes: Owed,
 }
 
@@ -69,12 +74,46 @@ pub(super) struct Owed {
     pub(super) pair_failures: Budget,
 }
 
+/// What a request is charged for what it has stored, by limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Charges {
+    pub(super) bytes: u64,
+    /// Bytes of log lines.
+    pub(super) lines: u64,
+    pub(super) punches: u64,
+}
+
+impl Charges {
+    pub(super) fn add(&mut self, Self { bytes, lines, punches }: Self) {
+        self.bytes += bytes;
+        self.lines += lines;
+        self.punches += punches;
+    }
+}
+
 impl Device {
     /// The server has started again: it has forgotten the budgets, and knows the pairs that are stored.
-    pub(super) fn server_started(&mut self) {
+    pub(super) fn server_started(&mut self, awaited: Awaited) {
+        self.awaited = awaited;
         self.kept = self.stored;
         self.owes = Owed::default();
-        self.is_unsure = false;
+        self.pending = Charges::default();
+    }
+
+    /// It has stored a later request: what was pending was charged by now, or never.
+    pub(super) fn settle(&mut self, [of_bytes, of_lines, of_punches]: [Limit; 3], now_us: u64) {
+        let Charges { bytes, lines, punches } = std::mem::take(&mut self.pending);
+        let owes = &mut self.owes;
+        let budgets = [
+            (&mut owes.stored_bytes, bytes, of_bytes),
+            (&mut owes.log_bytes, lines, of_lines),
+            (&mut owes.punches, punches, of_punches),
+        ];
+        for (budget, count, limit) in budgets {
+            if limit.is_on() && count > 0 {
+                budget.perhaps_charge(count, &limit, now_us);
+            }
+        }
     }
 
     /// Whether a pair is one of the device's next: a sign of the device itself. None if the oracle can't know.

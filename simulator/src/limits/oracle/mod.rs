@@ -7,6 +7,7 @@
 
 mod ask;
 mod budget;
+mod ceiling;
 mod device;
 mod matrix;
 mod request;
@@ -22,6 +23,7 @@ use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
 use ask::{Asked, Prediction};
 use budget::{Budget, Limit, State};
+use ceiling::Ceiling;
 use device::Device;
 use subjects::Table;
 
@@ -82,6 +84,7 @@ pub struct Oracle {
     expensive_failures: Budget,
     new_device_failures: Budget,
     registrations: Budget,
+    ceiling: Ceiling,
     names: BTreeMap<String, usize>,
     devices: Vec<(String, Device)>,
     matrix: Matrix,
@@ -102,6 +105,7 @@ impl Oracle {
             expensive_failures: Budget::default(),
             new_device_failures: Budget::default(),
             registrations: Budget::default(),
+            ceiling: Ceiling::default(),
             names: BTreeMap::new(),
             devices: Vec::new(),
             matrix: Matrix::default(),
@@ -117,7 +121,9 @@ impl Oracle {
         self.limits = LimitName::ALL.iter().map(|name| Limit::from_start(self.values.get(*name))).collect();
         (self.address_failures, self.site_failures, self.address_registrations) = Default::default();
         (self.expensive_failures, self.new_device_failures, self.registrations) = Default::default();
-        self.devices.iter_mut().for_each(|(_, device)| device.server_started());
+        self.ceiling.server_started();
+        let awaited = self.awaited_unheard();
+        self.devices.iter_mut().for_each(|(_, device)| device.server_started(awaited));
     }
 
     /// These values are in force, since the server's start and after the next ones: before the first request.

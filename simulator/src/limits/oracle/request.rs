@@ -12,12 +12,15 @@ use ks_protocol::{
     signature::{SIG_DEV, SIG_SERV},
 };
 
-use super::values::LimitName;
+use super::{device::Charges, values::LimitName};
 
 /// What a row that is stored counts, for the limit of stored bytes.
 const ROW_BYTES: u64 = 128;
 /// What a log line counts in addition to its message.
 const LINE_BYTES: u64 = 64;
+
+/// How the message of a refusal by the limit on writes in progress begins.
+const OVERLOAD: &str = "the server is overloaded: ";
 
 /// An endpoint whose requests are signed by devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,24 +104,37 @@ pub struct Sent<'a> {
     pub wire: Option<&'a [u8]>,
     /// The device that it names, and its pair, as far as a quick look shows; a malformed document may show them too.
     pub named: Option<(&'a str, Sequence)>,
+    /// The heartbeat, if it was handed over as a value.
+    pub beat: Option<&'a Heartbeat>,
 }
 
 impl<'a> Sent<'a> {
     /// A request with this document.
     pub fn of(endpoint: Endpoint, wire: &'a [u8]) -> Self {
         let named = std::str::from_utf8(wire).ok().and_then(named_in);
-        Self { endpoint, wire: Some(wire), named }
+        Self { endpoint, wire: Some(wire), named, beat: None }
     }
 
     /// A heartbeat that was handed over as a value.
     pub fn value(beat: &'a Heartbeat) -> Self {
-        Self { endpoint: Endpoint::Heartbeat, wire: None, named: Some((beat.device_id.as_str(), beat.sequence())) }
+        let named = Some((beat.device_id.as_str(), beat.sequence()));
+        Self { endpoint: Endpoint::Heartbeat, wire: None, named, beat: Some(beat) }
     }
 
     /// Whether its body is larger than the endpoint accepts: it is refused before any limit is asked.
     pub fn is_too_large(&self) -> bool {
         let bytes_max = self.endpoint.body_bytes_max();
         self.endpoint != Endpoint::Artifact && self.wire.is_some_and(|wire| wire.len() > bytes_max)
+    }
+
+    /// Whether it is a heartbeat with ACKs.
+    pub fn has_acks(&self) -> bool {
+        let has_acks = |beat: &Heartbeat| !beat.acks.as_slice().is_empty();
+        let in_wire = || {
+            let signed = document::split(self.wire?, SIG_DEV).ok()?;
+            document::decode::<Heartbeat>(signed.body).ok()
+        };
+        self.beat.map_or_else(|| in_wire().is_some_and(|beat| has_acks(&beat)), has_acks)
     }
 
     /// Whether the whole document is valid.
@@ -157,6 +173,8 @@ pub struct Refused {
     pub retry_after_s: Option<u64>,
     /// The limit that its message names.
     pub limit: Option<LimitName>,
+    /// Its message is that of the limit on writes in progress.
+    pub is_overload: bool,
     /// The last pair of the device, with STALE_SEQUENCE.
     pub kept: Option<Sequence>,
 }
@@ -175,6 +193,7 @@ impl Refused {
             code: refusal.code,
             retry_after_s: refusal.retry_after_s,
             limit: LimitName::said_by(&refusal.message),
+            is_overload: refusal.code == RefusalCode::Overloaded && refusal.message.starts_with(OVERLOAD),
             kept: kept.map(|(boot_epoch, seq)| Sequence { boot_epoch, seq }),
         }
     }
@@ -188,6 +207,8 @@ pub enum Stored {
     Nothing,
     /// So many rows of equal cost.
     Rows(u64),
+    /// A heartbeat.
+    Beat { has_commands: bool },
     /// New punches.
     Punches(u64),
     /// Log lines: the number after the last that the server has now.
@@ -195,9 +216,6 @@ pub enum Stored {
 }
 
 impl Stored {
-    /// One row.
-    pub const ROW: Self = Self::Rows(1);
-
     /// What a request has stored, by its answer.
     pub fn by(sent: &Sent<'_>, answer: &[u8]) -> Self {
         match sent.endpoint {
@@ -214,13 +232,43 @@ impl Stored {
                 let stored: Option<LogsStored> = answered(answer);
                 Self::Lines { next_line_no: stored.map_or(0, |stored| stored.next_line_no.get()) }
             }
-            _ => Self::ROW,
+            Endpoint::Heartbeat => {
+                let answer = std::str::from_utf8(answer).unwrap_or_default();
+                let commands = answer.lines().find_map(|line| line.strip_prefix("commands["));
+                Self::Beat { has_commands: commands.is_some_and(|count| !count.starts_with("0]")) }
+            }
+            _ => Self::Rows(1),
         }
     }
 
     /// The bytes of `rows` stored rows.
     pub(super) fn bytes_of(rows: u64) -> u64 {
         rows * ROW_BYTES
+    }
+}
+
+impl Charges {
+    /// The most that a request is charged for what it stores: as if all of it were new.
+    pub(super) fn most_of(sent: &Sent<'_>) -> Self {
+        let rows = |rows: usize| Stored::bytes_of(count(rows));
+        let body = || Some(document::split(sent.wire?, SIG_DEV).ok()?.body);
+        match sent.endpoint {
+            Endpoint::Artifact => Self::default(),
+            Endpoint::CommandAck => {
+                let acks = body().and_then(|body| document::decode::<CommandAck>(body).ok());
+                Self { bytes: rows(acks.map_or(0, |ack| ack.acks.as_slice().len())), ..Self::default() }
+            }
+            Endpoint::Attendance => {
+                let punches = body().and_then(|body| document::decode::<Attendance>(body).ok());
+                let punches = punches.map_or(0, |attendance| attendance.punches.as_slice().len());
+                Self { bytes: rows(punches), punches: count(punches), ..Self::default() }
+            }
+            Endpoint::Logs => {
+                let bytes = new_line_bytes(sent, 0).unwrap_or(0);
+                Self { bytes, lines: bytes, ..Self::default() }
+            }
+            _ => Self { bytes: rows(1), ..Self::default() },
+        }
     }
 }
 

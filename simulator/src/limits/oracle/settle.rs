@@ -6,6 +6,7 @@ use super::{
     Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Stored, Ticket, Wrong,
     ask::{Asked, Prediction, Refusal},
     budget::State,
+    device::Charges,
     request::new_line_bytes,
 };
 
@@ -78,11 +79,13 @@ impl Oracle {
                     | C::StaleSequence
             )
         );
+        // Before the device's limits are asked, and charged to no budget.
+        let is_overload = matches!(answer, Answer::Refused(Refused { is_overload: true, .. }));
         let is_disk = code == Some(C::Overloaded) && retry_after_s.is_some_and(|wait_s| wait_s >= NEARLY_FULL_S);
         if ticket.in_handler.is_none() && is_of_admission {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
             self.failed(&ticket, answer);
-        } else if is_disk {
+        } else if is_disk || is_overload {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
         } else {
             let prediction = self.handlers_prediction(&mut ticket, sent, true);
@@ -110,9 +113,6 @@ impl Oracle {
         (limit, comparison): (Option<LimitName>, Comparison),
         what: &str,
     ) {
-        if ticket.device.and_then(|place| self.device(place)).is_some_and(|device| device.is_unsure) {
-            return self.matrix.count(limit, Comparison::Undecidable);
-        }
         self.matrix.count(limit, comparison);
         if self.wrong.len() < DESCRIBED_MAX {
             let who = sent.named.map_or("a request without a name", |(device_id, _)| device_id);
@@ -202,6 +202,13 @@ impl Oracle {
 
     fn accepted(&mut self, ticket: &Ticket, at_us: u64, sent: &Sent<'_>, stored: Stored) {
         let answered_us = self.now_us(at_us);
+        let limits = [LimitName::DeviceStoredBytes, LimitName::DeviceLogBytes, LimitName::DevicePunches];
+        let limits = limits.map(|name| self.limit(name));
+        let awaited = if let Stored::Beat { has_commands } = stored {
+            Some(self.awaited_after(at_us, has_commands))
+        } else {
+            None
+        };
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         device.kept.at_least(ticket.pair);
         if sent.endpoint == Endpoint::Artifact {
@@ -209,19 +216,28 @@ impl Oracle {
         }
         device.stored.at_least(ticket.pair);
         (device.has_stored, device.may_have_stored) = (true, false);
+        device.settle(limits, answered_us);
+        device.awaited = awaited.unwrap_or(device.awaited);
         if sent.endpoint == Endpoint::RotateKey {
             device.kept = device.stored; // it is loaded again
         }
         let rows = Stored::bytes_of;
         let (bytes, lines, punches, now_us) = match stored {
             Stored::Nothing => return,
+            Stored::Beat { .. } => (rows(1), 0, 0, answered_us),
             Stored::Rows(count) if sent.endpoint == Endpoint::RotateKey => (rows(count), 0, 0, ticket.now_us),
             Stored::Rows(count) => (rows(count), 0, 0, answered_us),
             Stored::Punches(count) => (rows(count), 0, count, ticket.now_us),
             Stored::Lines { next_line_no } => {
-                let bytes = new_line_bytes(sent, device.next_line_no).unwrap_or(0);
-                device.next_line_no = device.next_line_no.max(next_line_no);
-                device.is_unsure |= std::mem::take(&mut device.are_lines_unsure);
+                let known = device.next_line_no;
+                device.next_line_no = known.max(next_line_no);
+                if std::mem::take(&mut device.are_lines_unsure) {
+                    // Some of them may have come with the one that was cut off.
+                    device.pending.add(Charges::most_of(sent));
+                    device.settle(limits, answered_us);
+                    return;
+                }
+                let bytes = new_line_bytes(sent, known).unwrap_or(0);
                 (bytes, bytes, 0, ticket.now_us)
             }
         };
@@ -271,11 +287,19 @@ impl Oracle {
         if ticket.in_handler.is_none() {
             return;
         }
-        let life = self.life;
+        let (life, awaited) = (self.life, self.awaited_unheard());
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         device.may_have_stored |= !device.has_stored;
         device.are_lines_unsure |= sent.endpoint == Endpoint::Logs;
-        device.is_unsure |= ticket.life == life;
+        if ticket.life == life {
+            device.pending.add(Charges::most_of(sent));
+            if sent.endpoint == Endpoint::Heartbeat {
+                device.awaited = awaited;
+            }
+            if sent.endpoint == Endpoint::RotateKey {
+                device.kept.least = device.kept.least.min(device.stored.least); // it may be loaded again
+            }
+        }
     }
 }
 

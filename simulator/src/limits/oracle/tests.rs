@@ -24,14 +24,20 @@ fn oracle(limits: &[(LimitName, u64, u64)]) -> Oracle {
     oracle
 }
 
-const OK: Answer = Answer::Accepted(Stored::ROW);
+const OK: Answer = Answer::Accepted(Stored::Beat { has_commands: false });
 
 fn refused(code: C) -> Answer {
-    Answer::Refused(Refused { code, retry_after_s: None, limit: None, kept: None })
+    Answer::Refused(Refused { code, retry_after_s: None, limit: None, is_overload: false, kept: None })
 }
 
 fn limited(by: LimitName, retry_after_s: u64) -> Answer {
-    Answer::Refused(Refused { code: C::RateLimited, retry_after_s: Some(retry_after_s), limit: Some(by), kept: None })
+    Answer::Refused(Refused {
+        code: C::RateLimited,
+        retry_after_s: Some(retry_after_s),
+        limit: Some(by),
+        is_overload: false,
+        kept: None,
+    })
 }
 
 fn origin(last: u8) -> Origin {
@@ -45,7 +51,7 @@ fn ask(oracle: &mut Oracle, at_us: u64, device_id: &str, seq: u64, answer: Answe
 
 fn ask_from(oracle: &mut Oracle, from: u8, at_us: u64, device_id: &str, seq: u64, answer: Answer) {
     let named = Some((device_id, Sequence::new(1, seq)));
-    let sent = Sent { endpoint: Endpoint::Heartbeat, wire: None, named };
+    let sent = Sent { endpoint: Endpoint::Heartbeat, wire: None, named, beat: None };
     let ticket = oracle.arrived(at_us, origin(from), &sent, None);
     oracle.answered(ticket, at_us, &sent, answer);
 }
@@ -161,12 +167,54 @@ fn stored_bytes_are_charged_when_they_are_stored() {
     assert_eq!((counts(&oracle), oracle.wrong()), ([8, 1, 0, 0, 0], &[][..]));
 }
 
+/// A heartbeat of KS-1 that was given up while the server worked on it.
+fn give_up(oracle: &mut Oracle, seq: u64) {
+    let named = Some(("KS-1", Sequence::new(1, seq)));
+    let sent = Sent { endpoint: Endpoint::Heartbeat, wire: None, named, beat: None };
+    let mut ticket = oracle.arrived(0, origin(1), &sent, None);
+    oracle.waits(&mut ticket, &sent);
+    oracle.lost(&ticket, &sent);
+}
+
+/// What a request that was given up has spent is known, whatever became of it.
+#[test]
+fn a_device_is_judged_after_a_request_of_it_was_given_up() {
+    let by = LimitName::DeviceRequests;
+    let mut oracle = self::oracle(&[(by, 60, 2)]);
+    give_up(&mut oracle, 11);
+    ask(&mut oracle, 0, "KS-1", 12, OK);
+    ask(&mut oracle, 0, "KS-1", 13, limited(by, 1));
+    assert_eq!(counts(&oracle), [1, 1, 0, 0, 0]);
+    ask(&mut oracle, 0, "KS-1", 13, OK);
+    assert_eq!(counts(&oracle), [1, 1, 0, 1, 0]);
+}
+
+/// Whether it was stored is not known: eight rows of 128 bytes fit, and of eight one may not be there.
+#[test]
+fn what_a_request_that_was_given_up_has_stored_makes_only_the_last_row_undecidable() {
+    let by = LimitName::DeviceStoredBytes;
+    let mut oracle = self::oracle(&[(by, 1, 1_024)]);
+    give_up(&mut oracle, 11);
+    (12..19).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
+    assert_eq!(counts(&oracle), [7, 0, 0, 0, 0]);
+    ask(&mut oracle, 0, "KS-1", 19, limited(by, 60));
+    ask(&mut oracle, 0, "KS-1", 19, OK);
+    assert_eq!(counts(&oracle), [7, 0, 0, 0, 2]);
+    ask(&mut oracle, 0, "KS-1", 20, limited(by, 60));
+    assert_eq!(counts(&oracle), [7, 0, 0, 0, 3], "perhaps the one at 19 was charged");
+}
+
 /// A request whose answer a crash cut off may be stored: until the device is heard again, that pair alone is unsure.
 #[test]
 fn a_pair_that_a_crash_cut_off_is_unsure_only_where_it_matters() {
     let by = LimitName::AddressFailures;
     let mut oracle = self::oracle(&[(by, 60, 1)]);
-    let sent = |seq| Sent { endpoint: Endpoint::Heartbeat, wire: None, named: Some(("KS-1", Sequence::new(1, seq))) };
+    let sent = |seq| Sent {
+        endpoint: Endpoint::Heartbeat,
+        wire: None,
+        named: Some(("KS-1", Sequence::new(1, seq))),
+        beat: None,
+    };
     let mut ticket = oracle.arrived(0, origin(1), &sent(11), None);
     oracle.waits(&mut ticket, &sent(11));
     oracle.lost(&ticket, &sent(11));
@@ -184,7 +232,8 @@ fn registrations_are_spent_together_or_not_at_all() {
     let (of_address, of_all) = (LimitName::AddressRegistrations, LimitName::Registrations);
     let mut oracle = self::oracle(&[(of_address, 60, 2), (of_all, 1, 1)]);
     let mut register = |at_us, answer| {
-        let sent = Sent { endpoint: Endpoint::Register, wire: None, named: Some(("KS-1", Sequence::new(1, 11))) };
+        let sent =
+            Sent { endpoint: Endpoint::Register, wire: None, named: Some(("KS-1", Sequence::new(1, 11))), beat: None };
         let ticket = oracle.arrived(at_us, origin(1), &sent, None);
         oracle.answered(ticket, at_us, &sent, answer);
         counts(&oracle)
@@ -194,4 +243,66 @@ fn registrations_are_spent_together_or_not_at_all() {
         register(0, limited(of_all, 60));
     }
     assert_eq!(register(60 * S, OK), [2, 3, 0, 0, 0]);
+}
+
+/// Ten of 60 a minute for all devices, of which log lines leave five and heartbeats two; what is refused waits at least a minute,
+/// half an interval of 20 s, or 2 s.
+#[test]
+fn the_ceiling_leaves_a_part_to_higher_classes() {
+    let by = LimitName::AllRequests;
+    let mut oracle = self::oracle(&[(by, 60, 10)]);
+    oracle.heartbeats_every(std::time::Duration::from_secs(20));
+    let mut seq = 10;
+    let mut send = |oracle: &mut Oracle, endpoint, count: u32, answer| {
+        for _ in 0..count {
+            seq += 1;
+            let sent = Sent { endpoint, wire: None, named: Some(("KS-1", Sequence::new(1, seq))), beat: None };
+            let ticket = oracle.arrived(0, origin(1), &sent, None);
+            oracle.answered(ticket, 0, &sent, answer);
+        }
+        counts(oracle)
+    };
+    use Endpoint::{Attendance, Heartbeat, Logs};
+    assert_eq!(send(&mut oracle, Logs, 5, OK), [5, 0, 0, 0, 0]);
+    assert_eq!(send(&mut oracle, Logs, 1, limited(by, 60)), [5, 1, 0, 0, 0]);
+    assert_eq!(send(&mut oracle, Heartbeat, 3, OK), [8, 1, 0, 0, 0]);
+    assert_eq!(send(&mut oracle, Heartbeat, 1, limited(by, 10)), [8, 2, 0, 0, 0]);
+    assert_eq!(send(&mut oracle, Heartbeat, 1, limited(by, 2)), [8, 2, 1, 0, 0], "too short");
+    assert_eq!(send(&mut oracle, Attendance, 1, OK), [9, 2, 1, 0, 0]);
+    oracle.commands_ordered(0);
+    assert_eq!(send(&mut oracle, Heartbeat, 1, OK), [9, 2, 1, 0, 1], "a command may wait for it");
+    assert_eq!(send(&mut oracle, Attendance, 1, limited(by, 2)), [9, 2, 1, 0, 2], "it may have been the last one");
+    assert_eq!(send(&mut oracle, Attendance, 1, OK), [9, 2, 1, 0, 3]);
+}
+
+/// The limit on writes in progress refuses before a device's own limits are asked, a full queue after them.
+#[test]
+fn a_refusal_by_the_limit_on_writes_in_progress_is_charged_to_no_budget() {
+    let overloaded = |is_overload| {
+        Answer::Refused(Refused { code: C::Overloaded, retry_after_s: Some(5), limit: None, is_overload, kept: None })
+    };
+    let mut oracle = self::oracle(&[(LimitName::DeviceRequests, 60, 1)]);
+    (0..3).for_each(|_| ask(&mut oracle, 0, "KS-1", 11, overloaded(true)));
+    ask(&mut oracle, 0, "KS-1", 11, overloaded(false));
+    ask(&mut oracle, 0, "KS-1", 12, limited(LimitName::DeviceRequests, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([4, 1, 0, 0, 0], &[][..]));
+}
+
+/// Two of ten are left to what is first. A device is first while commands wait for it: from two seconds after they were ordered that is
+/// known from its own heartbeats.
+#[test]
+fn the_ceiling_knows_which_devices_commands_wait_for() {
+    let by = LimitName::AllRequests;
+    let mut oracle = self::oracle(&[(by, 60, 10)]);
+    oracle.commands_ordered(0);
+    ask(&mut oracle, S, "KS-1", 11, OK); // too soon: it may not know yet
+    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::Unsure);
+    ask(&mut oracle, 60 * S, "KS-1", 12, Answer::Accepted(Stored::Beat { has_commands: true }));
+    (13..22)
+        .for_each(|seq| ask(&mut oracle, 60 * S, "KS-1", seq, Answer::Accepted(Stored::Beat { has_commands: true })));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([11, 0, 0, 0, 0], &[][..]));
+    ask(&mut oracle, 120 * S, "KS-1", 22, OK);
+    (23..30).for_each(|seq| ask(&mut oracle, 120 * S, "KS-1", seq, OK));
+    ask(&mut oracle, 120 * S, "KS-1", 30, limited(by, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([19, 1, 0, 0, 0], &[][..]), "eight, and none waits any more");
 }

@@ -32,6 +32,7 @@ limit_names! {
     DevicePairFailures = "device_pair_failures", "";
     NewDeviceFailures = "new_device_failures", "";
     DeviceRequests = "device_requests", "too many requests by this device";
+    AllRequests = "all_requests", "too many requests of all devices";
     DeviceStoredBytes = "device_stored_bytes", "daily limit of stored bytes of this device reached";
     DeviceLogBytes = "device_log_bytes", "daily log limit of this device reached";
     DevicePunches = "device_punches", "daily punch limit of this device reached";

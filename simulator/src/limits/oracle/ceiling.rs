@@ -1,0 +1,159 @@
+//! The ceiling on the requests of all devices, as docs/rate-limits.md specifies it: one budget, of which lower classes leave a part.
+
+use std::time::Duration;
+
+use super::{
+    Endpoint, Oracle, Sent, Ticket,
+    budget::{Budget, Limit, State},
+    values::Value,
+};
+
+/// Servers know of a command at the latest so long after it was ordered, in microseconds.
+const FOLLOWED_US: u64 = 2_000_000;
+
+/// Who is served first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Logs,
+    Heartbeats,
+    First,
+}
+
+/// Whether commands wait for a device, as far as the server knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Awaited {
+    #[default]
+    No,
+    Yes,
+    Unsure,
+}
+
+/// What all devices owe together, and what a refusal by it depends on.
+#[derive(Debug, Default)]
+pub(super) struct Ceiling {
+    pub(super) owes: Budget,
+    /// When an operator ordered commands last, in microseconds since the start of the run.
+    ordered_us: Option<u64>,
+    /// There is a rollout, which may order commands at any time.
+    has_rollout: bool,
+    heartbeat_interval: Duration,
+}
+
+impl Ceiling {
+    /// The server has started again.
+    pub(super) fn server_started(&mut self) {
+        self.owes = Budget::default();
+    }
+}
+
+impl Oracle {
+    /// The interval of heartbeats, on which the wait of a refused one depends.
+    pub fn heartbeats_every(&mut self, interval: Duration) {
+        self.ceiling.heartbeat_interval = interval;
+    }
+
+    /// The server works on an operator's order of commands, or has done so: it may be for any device.
+    pub fn commands_ordered(&mut self, at_us: u64) {
+        self.ceiling.ordered_us = Some(at_us);
+        self.devices.iter_mut().for_each(|(_, device)| device.awaited = Awaited::Unsure);
+    }
+
+    /// A rollout begins, and may order commands at any time.
+    pub fn rollout_begins(&mut self, at_us: u64) {
+        self.ceiling.has_rollout = true;
+        self.commands_ordered(at_us);
+    }
+
+    /// What the server knows of a device's commands after the answer to a heartbeat.
+    pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> Awaited {
+        let Ceiling { ordered_us, has_rollout, .. } = self.ceiling;
+        let is_followed = ordered_us.is_none_or(|ordered_us| at_us >= ordered_us + FOLLOWED_US);
+        match has_commands {
+            _ if has_rollout || !is_followed => Awaited::Unsure,
+            true => Awaited::Yes,
+            false => Awaited::No,
+        }
+    }
+
+    /// What it knows of any device's commands when nothing was heard of it: after a start, or an answer that got lost.
+    pub(super) fn awaited_unheard(&self) -> Awaited {
+        if self.ceiling.ordered_us.is_some() { Awaited::Unsure } else { Awaited::No }
+    }
+
+    /// Spends one request of all devices.
+    pub(super) fn spend_of_all(&mut self, ticket: &Ticket, sent: &Sent<'_>, limit: &Limit) -> State {
+        let now_us = ticket.now_us;
+        let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
+        let at_once = |class: Class| self.ceiling.owes.state(&of(class), now_us) == State::Left;
+        // The lowest class is asked first: what it may do, the others may too, and nobody has to look into the document.
+        if at_once(Class::Logs) {
+            return self.ceiling.owes.spend(limit, now_us);
+        }
+        let classes = self.classes(ticket, sent);
+        let interval = self.ceiling.heartbeat_interval;
+        let states = classes.iter().map(|class| {
+            let again_us = again_us(*class, interval);
+            match self.ceiling.owes.state(&of(*class), now_us) {
+                State::UsedUp { least_us, most_us } => {
+                    State::UsedUp { least_us: least_us.max(again_us), most_us: most_us.max(again_us) }
+                }
+                State::Unsure { most_us } => State::Unsure { most_us: most_us.max(again_us) },
+                State::Left => State::Left,
+            }
+        });
+        let state = states.reduce(either).unwrap_or(State::Left);
+        match state {
+            State::Left => self.ceiling.owes.charge(1, limit, now_us),
+            State::Unsure { .. } => self.ceiling.owes.perhaps_charge(1, limit, now_us),
+            State::UsedUp { .. } => {}
+        }
+        state
+    }
+
+    /// The classes that a request may be of: two, where commands may wait for the device.
+    fn classes(&self, ticket: &Ticket, sent: &Sent<'_>) -> &'static [Class] {
+        let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device);
+        match (sent.endpoint, device.map_or(Awaited::No, |device| device.awaited)) {
+            (Endpoint::Logs | Endpoint::Artifact, _) => &[Class::Logs],
+            (Endpoint::Heartbeat, Awaited::No) if !sent.has_acks() => &[Class::Heartbeats],
+            (Endpoint::Heartbeat, Awaited::Unsure) if !sent.has_acks() => &[Class::Heartbeats, Class::First],
+            _ => &[Class::First],
+        }
+    }
+}
+
+/// The part of the burst that a class may use.
+fn burst_of(class: Class, burst: u64) -> u64 {
+    let left = match class {
+        Class::Logs => burst / 2,
+        Class::Heartbeats => burst / 5,
+        Class::First => 0,
+    };
+    (burst - left).max(1)
+}
+
+/// The shortest wait of a refusal, in microseconds.
+fn again_us(class: Class, heartbeat_interval: Duration) -> u64 {
+    let half_us = u64::try_from(heartbeat_interval.as_micros() / 2).unwrap_or(u64::MAX);
+    match class {
+        Class::Logs => 60_000_000,
+        Class::Heartbeats => half_us.clamp(1_000_000, 60_000_000),
+        Class::First => 2_000_000,
+    }
+}
+
+/// One or the other, and nobody knows which.
+fn either(one: State, other: State) -> State {
+    match (one, other) {
+        (State::Left, State::Left) => State::Left,
+        (State::UsedUp { least_us, most_us }, State::UsedUp { least_us: least, most_us: most }) => {
+            State::UsedUp { least_us: least_us.min(least), most_us: most_us.max(most) }
+        }
+        (State::UsedUp { most_us, .. } | State::Unsure { most_us }, State::Left)
+        | (State::Left, State::UsedUp { most_us, .. } | State::Unsure { most_us }) => State::Unsure { most_us },
+        (State::UsedUp { most_us, .. } | State::Unsure { most_us }, State::Unsure { most_us: most })
+        | (State::Unsure { most_us }, State::UsedUp { most_us: most, .. }) => {
+            State::Unsure { most_us: most_us.max(most) }
+        }
+    }
+}

@@ -67,38 +67,45 @@ const ONCE_FAILED: &str = "scenarios/once-failed";
 /// For how long random scenarios are explored, in minutes.
 const EXPLORED_MIN: &str = "2";
 
-/// Builds, runs the suite and the regression scenarios, then explores from a new seed. Continues after a failure and lists all.
+/// Builds, then runs the suite, the regression scenarios and an exploration. Continues after a failure and lists all.
 ///
 /// The development profile, in which the tests are built anyway: cryptography and the store are optimised in it too, so that a
 /// second build of everything would take longer than it saves, and overflows are checked.
 pub(crate) fn run() -> Result<(), Failed> {
     shell::build()?;
-    let once_failed = once_failed()?;
-    // Load runs mostly wait, and their verdict does not depend on speed: the others run at the same time.
-    let (loads, rehearsals, explored) = std::thread::scope(|scope| {
+    beside_loads(rehearsals)
+}
+
+/// Runs the load runs of the suite beside other work: they mostly wait, and their verdict does not depend on speed.
+pub(crate) fn beside_loads(other: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+    let (loads, other) = std::thread::scope(|scope| {
         let loads = scope.spawn(loads);
-        let rehearsals = rehearsals(&once_failed);
-        let explored = shell::run(FLEET, &["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]);
-        (loads.join(), rehearsals, explored)
+        let other = other();
+        (loads.join(), other)
     });
-    let mut done = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
-    done.extend(rehearsals);
-    let passed = done.iter().filter(|done| done.is_ok()).count();
-    say(&format!("{passed} of {} scenarios passed", done.len()));
-    done.push(explored);
-    all_of(done)
+    let (_steps, loads) = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
+    all_of([loads, other])
 }
 
 /// The load runs, one after the other; the output of each is printed when it has ended.
-fn loads() -> Vec<Result<(), Failed>> {
+fn loads() -> (Steps, Result<(), Failed>) {
     let mut steps = Steps::default();
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
     let loads = SUITE.iter().filter(|(how, _)| *how == How::Load);
-    loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect()
+    let done: Vec<_> = loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect();
+    (steps, all_passed("load runs", done))
 }
 
-/// The rehearsals of the suite, each with its determinism check, and the regression scenarios.
-fn rehearsals(once_failed: &[String]) -> Vec<Result<(), Failed>> {
+/// Says how many passed; fails if not all did.
+fn all_passed(what: &str, done: Vec<Result<(), Failed>>) -> Result<(), Failed> {
+    let passed = done.iter().filter(|done| done.is_ok()).count();
+    say(&format!("{passed} of {} {what} passed", done.len()));
+    all_of(done)
+}
+
+/// The rehearsals of the suite, each with its determinism check, the regression scenarios, and exploration.
+pub(crate) fn rehearsals() -> Result<(), Failed> {
+    let once_failed = once_failed()?;
     let elsewhere = Elsewhere::on_this_machine();
     let mut steps = Steps::default();
     let twice = |(how, scenario): &(How, &str)| {
@@ -108,7 +115,9 @@ fn rehearsals(once_failed: &[String]) -> Vec<Result<(), Failed>> {
     let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != How::Load).map(twice).collect();
     let again = |scenario: &str| shell::run(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
     done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
-    done
+    let rehearsed = all_passed("rehearsals", done);
+    let explored = || shell::run(FLEET, &["explore", "--minutes", EXPLORED_MIN, "--out", "target/explored"]);
+    all_of([rehearsed, steps.run("exploring", explored)])
 }
 
 fn once_failed() -> Result<Vec<String>, Failed> {

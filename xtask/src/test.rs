@@ -21,14 +21,17 @@ pub(crate) fn run() -> Result<(), Failed> {
     let mut steps = Steps::default();
     // If it does not compile, nothing else can pass.
     steps.run("build", shell::build)?;
-    all_of([
-        steps.run("unit, property and end-to-end tests", || {
-            cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
-        }),
-        steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
-        steps.run("the Python of the protocol's appendix", appendix::run),
-        steps.run("images in S3", s3::run),
-        steps.run("fuzz the admin API", fuzz::run),
-        steps.run("scenarios", scenarios::run),
-    ])
+    let others = || {
+        all_of([
+            steps.run("unit, property and end-to-end tests", || {
+                cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
+            }),
+            steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
+            steps.run("the Python of the protocol's appendix", appendix::run),
+            steps.run("images in S3", s3::run),
+            steps.run("fuzz the admin API", fuzz::run),
+            steps.run("rehearsals", scenarios::rehearsals),
+        ])
+    };
+    scenarios::beside_loads(others)
 }

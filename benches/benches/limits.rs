@@ -47,7 +47,7 @@ static HEAP: &StatsAlloc<Heap> = &INSTRUMENTED_SYSTEM;
 /// Requests of one round.
 const REQUESTS: u32 = 20_000;
 /// Between two requests, in microseconds.
-const GAP_US: u64 = 100;
+const GAP_US: u64 = 1_000;
 /// Between two rounds, so that no budget is used up, in microseconds.
 const PAUSE_US: u64 = 120_000_000;
 /// Subjects that a table remembers.

@@ -49,6 +49,7 @@ const SUITE: &[(How, &str)] = &[
     (How::Rehearsal, "scenarios/victim-named.toml"),
     (How::Rehearsal, "scenarios/mad-device.toml"),
     (How::Rehearsal, "scenarios/limits-at-work.toml"),
+    (How::Rehearsal, "scenarios/limits-of-devices.toml"),
     (How::Rehearsal, "scenarios/botnet.toml"),
     (How::Rehearsal, "scenarios/slow-leak.toml"),
     (How::Rehearsal, "scenarios/window-edges.toml"),

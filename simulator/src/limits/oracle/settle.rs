@@ -110,7 +110,8 @@ impl Oracle {
         (limit, comparison): (Option<LimitName>, Comparison),
         what: &str,
     ) {
-        if ticket.device.and_then(|place| self.device(place)).is_some_and(|device| device.is_unsure) {
+        let of_device = ticket.device.and_then(|place| self.device(place)).is_some_and(|device| device.is_unsure);
+        if ticket.is_unsure || of_device {
             return self.matrix.count(limit, Comparison::Undecidable);
         }
         self.matrix.count(limit, comparison);

@@ -46,6 +46,7 @@ const SUITE: &[(How, &str)] = &[
     (How::Rehearsal, "scenarios/behind-one-nat.toml"),
     (How::Rehearsal, "scenarios/reconnect-storm-in-step.toml"),
     (How::Rehearsal, "scenarios/reconnect-storm-with-jitter.toml"),
+    (How::Modelled, "scenarios/reconnect-storm-10000.toml"),
     (How::Rehearsal, "scenarios/victim-named.toml"),
     (How::Rehearsal, "scenarios/mad-device.toml"),
     (How::Rehearsal, "scenarios/limits-at-work.toml"),

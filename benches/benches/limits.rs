@@ -179,7 +179,8 @@ fn passes(app: &App, beat: &Heartbeat, address: IpAddr, now_us: u64) {
 /// Nanoseconds of a request while another thread does the same.
 fn on_two_threads(app: &App, devices: u64, now_us: u64) -> f64 {
     let run = |number: u64| {
-        let mut requests = Requests { now_us, ..Requests::of_thread(devices, number) };
+        // Each has devices of its own: their clocks differ.
+        let mut requests = Requests { now_us, step: 2, first: number % 2, ..Requests::of_thread(devices / 2, number) };
         let cost = measured(REQUESTS, || requests.round(|beat, address, now_us| passes(app, beat, address, now_us)));
         cost.median_us * 1e3
     };
@@ -204,6 +205,9 @@ fn put_all(app: &App, mode: Option<Mode>, now_us: u64) {
 struct Requests {
     rng: rand_chacha::ChaCha8Rng,
     devices: u64,
+    /// Of all devices, it has every second one, or all.
+    step: u64,
+    first: u64,
     now_us: u64,
 }
 
@@ -213,14 +217,14 @@ impl Requests {
     }
 
     fn of_thread(devices: u64, number: u64) -> Self {
-        Self { rng: seed::stream(1, "requests", &number.to_string()), devices, now_us: PAUSE_US }
+        Self { rng: seed::stream(1, "requests", &number.to_string()), devices, step: 1, first: 0, now_us: PAUSE_US }
     }
 
     /// Makes the requests of a round, and the time that `act` takes with all of them.
     fn round(&mut self, mut act: impl FnMut(&Heartbeat, IpAddr, u64)) -> std::time::Duration {
         let mut requests = Vec::new();
         for _ in 0..REQUESTS {
-            let beat = heartbeat(name(seed::below(&mut self.rng, self.devices)));
+            let beat = heartbeat(name(seed::below(&mut self.rng, self.devices) * self.step + self.first));
             let drawn = self.rng.next_u32();
             let address = if drawn & 1 == 0 { failing(drawn >> 16) } else { IpAddr::from(drawn.to_be_bytes()) };
             requests.push((beat, address));

@@ -53,7 +53,7 @@ fn near(value: &Value, expected: f64, within: f64) {
 fn each_limit_has_refused_what_the_oracle_says() {
     for (scenario, limits, never_fired) in [
         ("limits-at-work", 6, "all_requests, device_log_bytes,"),
-        ("limits-of-devices", 7, "all_requests, device_requests,"),
+        ("limits-of-devices", 7, "all_requests, device_requests, site_failures,"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{scenario}.toml"));

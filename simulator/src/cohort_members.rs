@@ -12,7 +12,9 @@ use crate::{
 /// file, then the rest are drawn by shares. Devices that no cohort takes have the number of cohorts.
 pub(crate) fn assign(plan: &Plan, devices: &mut [DeviceSpec]) {
     let cohorts = &plan.fleet.cohorts;
-    devices.iter_mut().for_each(|device| device.cohort = cohorts.len());
+    for device in devices.iter_mut() {
+        device.cohort = cohorts.len();
+    }
     for (number, cohort) in cohorts.iter().enumerate() {
         let CohortSize::Count(count) = cohort.size else { continue };
         let free = devices.iter_mut().filter(|device| device.cohort == cohorts.len() && admits(plan, cohort, device));
@@ -68,7 +70,9 @@ mod tests {
         let devices = fleet::devices(&plan).unwrap();
         assert_eq!(devices, fleet::devices(&plan).unwrap(), "the same members each time");
         let mut sizes = vec![0; plan.fleet.cohorts.len() + 1];
-        devices.iter().for_each(|device| sizes[device.cohort] += 1);
+        for device in &devices {
+            sizes[device.cohort] += 1;
+        }
         sizes
     }
 

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
     churn::Agenda,
+    cohort_members,
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, device_key},
@@ -21,9 +22,7 @@ use crate::{
     measure::Measurements,
     operator::{Operator, OperatorError},
     resources,
-    scenario::{
-        Addresses, Adversary as AdversaryPart, AdversaryKind, Cohort, Connections, FleetAddresses, Otrt, Plan, Share,
-    },
+    scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, FleetAddresses, Otrt, Plan, Share},
     seed,
     shard::Shard,
     ticks::Ticks,
@@ -52,38 +51,19 @@ pub struct DeviceSpec {
 
 /// The devices of a plan. The same plan and seed give the same devices.
 pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidId> {
-    let count = plan.fleet.devices;
-    (0..count)
+    let (count, no_cohort) = (plan.fleet.devices, plan.fleet.cohorts.len());
+    let mut devices = (0..count)
         .map(|number| {
             let device_id: DeviceId = format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()?;
             let mut rng = seed::stream(plan.seed, device_id.as_str(), "place");
             let model = draw(&mut rng, &plan.fleet.models);
             let site = draw(&mut rng, &plan.fleet.sites);
             let starts_after = plan.ramp * number / count;
-            let cohort = cohort(plan, &device_id, model, site);
-            Ok(DeviceSpec { number, device_id, model, site, cohort, starts_after })
+            Ok(DeviceSpec { number, device_id, model, site, cohort: no_cohort, starts_after })
         })
-        .collect()
-}
-
-/// The cohort of a device, drawn from those that it can belong to.
-fn cohort(plan: &Plan, device_id: &DeviceId, model: usize, site: usize) -> usize {
-    let name = |shares: &[Share], index: usize| shares.get(index).map(|share| share.name.clone()).unwrap_or_default();
-    let (model, site) = (name(&plan.fleet.models, model), name(&plan.fleet.sites, site));
-    let cohorts = &plan.fleet.cohorts;
-    let admits = |(_, cohort): &(usize, &Cohort)| cohort.admits(&model, &site);
-    let total: u64 = cohorts.iter().enumerate().filter(admits).map(|(_, cohort)| u64::from(cohort.share)).sum();
-    if total == 0 {
-        return cohorts.len();
-    }
-    let mut drawn = seed::below(&mut seed::stream(plan.seed, device_id.as_str(), "cohort"), total);
-    for (number, cohort) in cohorts.iter().enumerate().filter(admits) {
-        if drawn < u64::from(cohort.share) {
-            return number;
-        }
-        drawn -= u64::from(cohort.share);
-    }
-    cohorts.len()
+        .collect::<Result<Vec<_>, _>>()?;
+    cohort_members::assign(plan, &mut devices);
+    Ok(devices)
 }
 
 /// By site, whether an adversary has the address of its devices; empty if none has.

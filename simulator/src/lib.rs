@@ -11,6 +11,7 @@ pub mod adversary;
 pub mod advise;
 pub mod churn;
 pub mod cli;
+mod cohort_members;
 pub mod conductor;
 pub mod console;
 pub mod device;

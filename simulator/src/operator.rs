@@ -1,5 +1,7 @@
 //! Operators and the factory: clients of the admin API, over their own link. There is no other access to a server.
 
+mod limits;
+
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::Bytes;
@@ -11,7 +13,6 @@ use ks_protocol::{
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
-use ks_reports::run_folder::LimitCount;
 use ks_server::{
     admin::{heartbeats::HeartbeatPage, page::Page},
     rollout::{policy::Policy, update::UpdateState},
@@ -25,6 +26,8 @@ use crate::{
     pages::Cursors,
     rollout_order::RolloutOrder,
 };
+
+pub use limits::{ObservedLimit, ObservedLimits};
 
 /// Timeouts for answers of the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,73 +206,6 @@ pub enum OperatorError {
     },
 }
 
-/// A limit as `GET /api/limits` shows it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ObservedLimit {
-    pub name: String,
-    pub per_min: Option<u32>,
-    pub per_day: Option<u32>,
-    pub burst: Option<u32>,
-    pub mode: String,
-    /// `default`, `settings` or `applied`.
-    pub source: String,
-    checked: u64,
-    refused: Fired,
-    would_refuse: Fired,
-}
-
-#[cfg(test)]
-impl ObservedLimit {
-    /// A limit that is enforced and has never fired.
-    pub(crate) fn declared(per_min: u32, burst: u32) -> Self {
-        Self {
-            name: "a limit".to_owned(),
-            per_min: Some(per_min),
-            per_day: None,
-            burst: Some(burst),
-            mode: "enforce".to_owned(),
-            source: "settings".to_owned(),
-            checked: 0,
-            refused: Fired { total: 0 },
-            would_refuse: Fired { total: 0 },
-        }
-    }
-}
-
-/// How often a limit has fired since the server started.
-#[derive(Debug, Clone, Deserialize)]
-struct Fired {
-    total: u64,
-}
-
-/// What `GET /api/limits` shows.
-#[derive(Debug, Default, Deserialize)]
-pub struct ObservedLimits {
-    pub limits: Vec<ObservedLimit>,
-    pub overload: ObservedOverload,
-    /// Bytes that the limits take.
-    pub memory_bytes: u64,
-}
-
-/// The limit on writes in progress.
-#[derive(Debug, Default, Deserialize)]
-pub struct ObservedOverload {
-    /// Most writes in progress since the server started.
-    pub in_progress_max: u64,
-}
-
-impl From<&ObservedLimit> for LimitCount {
-    fn from(of: &ObservedLimit) -> Self {
-        Self {
-            name: of.name.clone(),
-            mode: of.mode.clone(),
-            checked: of.checked,
-            refused: of.refused.total,
-            would_refuse: of.would_refuse.total,
-        }
-    }
-}
-
 /// An operator with the admin token.
 pub struct Operator {
     link: Rc<dyn Link>,
@@ -302,6 +238,10 @@ impl Operator {
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        if method == Method::PUT {
+            // Nobody else changes anything during a run.
+            request.headers_mut().insert(header::IF_MATCH, header::HeaderValue::from_static("*"));
+        }
         let waited = if method == Method::GET { self.timeouts.question } else { self.timeouts.order };
         let answer = tokio::time::timeout(waited, self.link.call(request)).await;
         let code = LinkError::TimedOut.code();
@@ -505,13 +445,6 @@ impl Operator {
     /// Passes every punch that the server has to `each`, oldest first.
     pub async fn punches(&self, each: impl FnMut(&StoredPunch)) -> Result<(), OperatorError> {
         self.for_each_item("/api/attendance", each).await
-    }
-
-    /// The limits in force, and what each has decided.
-    pub async fn limits(&self) -> Result<ObservedLimits, OperatorError> {
-        let path = "/api/limits".to_owned();
-        let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })
     }
 
     /// Reads a list page by page.

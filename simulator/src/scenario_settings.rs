@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ks_protocol::refusal::RefusalCode;
 use ks_server::{
-    config::{Config, SETTINGS},
+    config::{Config, LimitsDocument, LimitsFault, SETTINGS},
     failure::StartError,
 };
 
@@ -60,6 +60,16 @@ impl ServerSettings for ScenarioSettings {
             _ => None,
         });
         named.collect()
+    }
+
+    fn wrong_limits(&self, settings: &BTreeMap<String, String>, limits: &str) -> Vec<String> {
+        let mut settings = settings.clone();
+        settings.insert("DATABASE_URL".to_owned(), "ks.sqlite".to_owned());
+        // Settings that are wrong are reported where they are.
+        let Ok(config) = Config::from_map(&settings) else { return Vec::new() };
+        let checked = LimitsDocument::check(limits, &config.limits, config.heartbeat_interval);
+        let faults = checked.err().unwrap_or_default();
+        faults.into_iter().map(|LimitsFault { what, help, .. }| format!("{what}; {help}")).collect()
     }
 
     fn answer_codes(&self) -> Vec<&'static str> {

@@ -8,6 +8,9 @@ const TWELVE_THOUSAND: &str = "scenarios/twelve-thousand-terminals.toml";
 const STORM: &str = "scenarios/download-storm.toml";
 
 const FLOODS: &str = "scenarios/floods.toml";
+const FAST_FLOODS: &str = "scenarios/fast-floods.toml";
+const OVERLOAD: &str = "scenarios/overload-over-sockets.toml";
+const RECONNECT: &str = "scenarios/reconnect-storm.toml";
 
 /// Runs the benchmarks, then the scenarios that measure.
 pub(crate) fn run() -> Result<(), Failed> {
@@ -25,6 +28,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     cargo(&["run", "--profile", "dist", "--", "run", "scenarios/steady.toml", "--out", "reports/bench/steady"])?;
     storm()?;
     floods()?;
+    limits_over_sockets()?;
     let plain = TWO_DAYS.to_owned();
     let each_minute =
         variant("two-days-each-minute", TWO_DAYS, "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
@@ -49,6 +53,34 @@ pub(crate) fn floods() -> Result<(), Failed> {
     let out = "reports/bench/floods";
     let run = cargo(&["run", "--profile", "dist", "--", "run", FLOODS, "--out", out]);
     all_of([run, cargo(&["run", "--profile", "dist", "--package", "ks-benches", "--example", "floods", out])])
+}
+
+/// What limits cost, and what they are for.
+pub(crate) fn limits() -> Result<(), Failed> {
+    cargo(&["bench", "--profile", "dist", "--package", "ks-benches", "--bench", "limits"])?;
+    limits_over_sockets()
+}
+
+/// Floods as fast as the machine can send them, more writes than the disk can take with and without the limit on them, and 10,000
+/// devices that reconnect at the same time: four minutes.
+fn limits_over_sockets() -> Result<(), Failed> {
+    cargo(&["build", "--profile", "dist", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
+    let run = |scenario: &str, name: &str, flags: &[&str]| {
+        let out = format!("reports/bench/{name}");
+        cargo(&[&["run", "--profile", "dist", "--", "run", scenario, "--out", &out], flags].concat())
+    };
+    let out = "reports/bench/fast-floods";
+    let floods = run(FAST_FLOODS, "fast-floods", &[]);
+    let table = cargo(&["run", "--profile", "dist", "--package", "ks-benches", "--example", "floods", out]);
+    let unlimited = variant("overload-unlimited", OVERLOAD, "OVERLOAD_TARGET_MS = 100", "OVERLOAD_TARGET_MS = 0")?;
+    let slower = variant("reconnect", RECONNECT, "heartbeat_interval = \"1s\"", "heartbeat_interval = \"5s\"")?;
+    all_of([
+        floods,
+        table,
+        run(OVERLOAD, "overload", &[]),
+        run(&unlimited, "overload-unlimited", &[]),
+        run(&slower, "reconnect-10000", &["--devices", "10000"]),
+    ])
 }
 
 /// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.

@@ -29,7 +29,7 @@ cargo xtask COMMAND
   s3           test firmware images in an S3-compatible store that it starts; needs Python 3
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
-  bench        measure every published number again, into reports/bench/; `bench floods` runs the flood scenarios only
+  bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part
   vectors      regenerate protocol/vectors/
   documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),
         ["bench", "floods"] => bench::floods(),
+        ["bench", "limits"] => bench::limits(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-fleet", "--example", "documents"]),
         [] | ["help" | "--help" | "-h"] => {

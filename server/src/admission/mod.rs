@@ -10,7 +10,12 @@
 mod body;
 mod exhausted;
 mod expected_pair;
+#[cfg(feature = "testing")]
+mod measured;
 mod overloaded;
+
+#[cfg(feature = "testing")]
+pub use measured::limits_alone;
 
 use std::{net::IpAddr, sync::Arc};
 

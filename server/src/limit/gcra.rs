@@ -29,7 +29,7 @@ impl Rate {
 
     /// What it has granted at a moment, if it has never changed.
     pub fn meter(self, now_us: u64) -> Meter {
-        Meter { rate: self, granted: self.granted_in(now_us) }
+        Meter { rate: self, granted: self.granted_in(now_us), at_us: now_us }
     }
 }
 
@@ -39,6 +39,8 @@ pub struct Meter {
     pub(super) rate: Rate,
     /// Units granted since the clock started, at each of the rates that there were.
     pub(super) granted: u64,
+    /// The moment, in microseconds.
+    pub(super) at_us: u64,
 }
 
 /// One subject's budget: what the limit will have granted when the next request is due in theory.

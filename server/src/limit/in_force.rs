@@ -125,7 +125,7 @@ impl InForce {
 
     fn meter(&self, now_us: u64) -> Meter {
         let granted_since = self.rate.granted_in(now_us.saturating_sub(self.since_us));
-        Meter { rate: self.rate, granted: self.granted_before.saturating_add(granted_since) }
+        Meter { rate: self.rate, granted: self.granted_before.saturating_add(granted_since), at_us: now_us }
     }
 }
 

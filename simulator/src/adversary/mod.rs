@@ -10,6 +10,7 @@ mod cloned_key;
 mod faulty_device;
 mod forger;
 mod link_pool;
+mod pair_guesser;
 mod replayer;
 mod sockets;
 mod tamperer;
@@ -112,9 +113,11 @@ impl Adversary {
         ctx.run_later(next.saturating_duration_since(Instant::now()), move |adversary, ctx| {
             adversary.attempt(next, ctx);
         });
-        match self.part.kind {
-            AdversaryKind::HalfRequest | AdversaryKind::SlowBody => self.hold(ctx),
-            _ => self.request(ctx),
+        for _ in 0..self.part.at_once {
+            match self.part.kind {
+                AdversaryKind::HalfRequest | AdversaryKind::SlowBody => self.hold(ctx),
+                _ => self.request(ctx),
+            }
         }
     }
 
@@ -171,6 +174,7 @@ impl Adversary {
             (_, AdversaryKind::Replayer) => replayer::wire(rng, shard),
             (_, AdversaryKind::ClonedKey) => cloned_key::wire(knowledge, rng, shard),
             (_, AdversaryKind::Tamperer) => tamperer::wire(rng, shard),
+            (_, AdversaryKind::PairGuesser) => pair_guesser::wire(knowledge, rng, shard),
             _ => None, // these kinds make no requests
         };
         wire.map(|wire| Sending::Wire(Heartbeat::PATH, wire))

@@ -12,7 +12,6 @@ use ks_protocol::{
     message::{AckState, LogLevel, Network, Trust},
     refusal::{RefusalCode, RefusalDocument},
     signature::{OpenError, Reply, open_response},
-    text::counted,
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
@@ -224,9 +223,11 @@ impl Machine {
     }
 
     pub fn punch(&mut self, count: u32, now: UnixMs) {
+        let waited = self.punches.waiting();
         self.punches.make(count, &self.device_id, now);
-        let line = format!("{} made, {} not sent yet", counted(count, "punch"), self.punches.waiting());
-        self.log.note(LogLevel::Info, &line, now);
+        for waiting in waited + 1..=self.punches.waiting() {
+            self.log.note(LogLevel::Info, &format!("{waiting} punches not sent yet"), now);
+        }
     }
 
     /// Takes out the number of punches made and the confirmed numbers.

@@ -360,6 +360,17 @@ impl Generated {
                         self.random.of(&["announce", "activate", "retire"])
                     )
                 }
+                14 if self.random.in_100(50) => {
+                    // None that contradicts the settings, whatever they are.
+                    let limits = self.random.of(&[
+                        "",
+                        "[timeline.limits.device_requests]\nper_min = 60\nburst = 5",
+                        "[timeline.limits.address_failures]\nmode = \"shadow\"",
+                        "[timeline.limits.expensive_failures]\nmode = \"off\"",
+                        "[timeline.limits.device_punches]\nper_day = 1440",
+                    ]);
+                    format!("\"apply_limits\"\nmay_fail = true\n{limits}")
+                }
                 _ => format!(
                     "\"restart_server\"\nfor = \"{}s\"\nmoment = \"{}\"",
                     self.random.of(&[0, 1, 60, 600]),

@@ -21,8 +21,12 @@ use tokio::time::Instant;
 use super::{DownloadRequest, Invariant, REPORTED_MAX, Violation};
 use crate::{
     limits::oracle::{Answer, Oracle, Origin, Sent, SitePrefixes, Ticket, Values},
+    operator::ObservedLimits,
     pairs::Pairs,
 };
+
+/// The order that applies other limits.
+const LIMITS: &str = "limits";
 
 /// Observes the exchanges of a rehearsal's server.
 pub struct Witness {
@@ -128,10 +132,26 @@ impl Witness {
     /// An operator's order reaches the server.
     pub fn ordered(&self, order: &str, request: &[u8]) {
         self.commands_ordered(order);
+        if order == LIMITS {
+            self.oracle().changing(true);
+        }
         if order == "devices/revoke" {
             for device_id in revoked_in(request) {
                 self.oracle().revoked(&device_id, false);
             }
+        }
+    }
+
+    /// The server has answered an operator's order, with this status.
+    pub fn order_answered(&self, order: &str, status: u16, answer: &[u8]) {
+        if order != LIMITS {
+            return;
+        }
+        match ObservedLimits::read(answer) {
+            Ok(now) if status == 200 => {
+                self.oracle().changed(self.at_us(Instant::now()), Values::observed(&now.limits));
+            }
+            _ => self.oracle().changing(false),
         }
     }
 

@@ -132,13 +132,17 @@ impl Link for WitnessedLink {
         Box::pin(async move {
             let Ok(sent) = sent.collect().await;
             let sent = sent.to_bytes();
-            if let Some(order) = path.strip_prefix("/api/").filter(|_| is_order) {
+            let order = path.strip_prefix("/api/").filter(|_| is_order);
+            if let Some(order) = order {
                 self.witness.ordered(order, &sent);
             }
             let answer = match endpoint {
                 Some(endpoint) => self.limited(request, endpoint, &sent).await?,
                 None => self.link.call(request).await?,
             };
+            if let Some(order) = order {
+                self.witness.order_answered(order, answer.status, &answer.body);
+            }
             if let (Some(asked), 200 | 206) = (&asked, answer.status) {
                 self.witness.download(asked, answer.status == 206, &answer.body);
             } else if answer.status == 200 {

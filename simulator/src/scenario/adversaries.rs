@@ -13,6 +13,8 @@ pub struct Adversary {
     pub victims: Option<u32>,
     /// Time between two attempts of one of them, at least 1 ms.
     pub interval: Duration,
+    /// How many attempts it makes then, at least 1.
+    pub at_once: u16,
     pub from: Duration,
     /// No attempt from here on; after `from`, at most the run's duration.
     pub until: Duration,
@@ -42,6 +44,8 @@ pub enum AdversaryKind {
     ClonedKey,
     /// Changes an honest request in transit.
     Tamperer,
+    /// Signs with a key that is not the device's, with a pair that the device could send next.
+    PairGuesser,
     /// A registered device that sends far more than it may.
     FaultyDevice,
     /// Opens connections and sends half a head on each.
@@ -53,12 +57,13 @@ pub enum AdversaryKind {
 }
 
 impl AdversaryKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Forger,
         Self::Replayer,
         Self::UnknownDevice,
         Self::ClonedKey,
         Self::Tamperer,
+        Self::PairGuesser,
         Self::FaultyDevice,
         Self::HalfRequest,
         Self::SlowBody,
@@ -78,12 +83,12 @@ impl AdversaryKind {
 
     /// Whether it sends in the name of honest devices that it chooses.
     pub fn names_victims(self) -> bool {
-        matches!(self, Self::Forger | Self::ClonedKey)
+        matches!(self, Self::Forger | Self::ClonedKey | Self::PairGuesser)
     }
 
-    /// Whether it repeats what it has captured.
+    /// Whether it uses what it has captured.
     pub fn needs_captured(self) -> bool {
-        matches!(self, Self::Replayer | Self::Tamperer)
+        matches!(self, Self::Replayer | Self::Tamperer | Self::PairGuesser)
     }
 
     /// The name, as in a scenario.
@@ -94,6 +99,7 @@ impl AdversaryKind {
             Self::UnknownDevice => "unknown_device",
             Self::ClonedKey => "cloned_key",
             Self::Tamperer => "tamperer",
+            Self::PairGuesser => "pair_guesser",
             Self::FaultyDevice => "faulty_device",
             Self::HalfRequest => "half_request",
             Self::SlowBody => "slow_body",

@@ -8,8 +8,7 @@ use ks_protocol::duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cohort {
     pub name: String,
-    /// Its weight among the cohorts that a device can belong to, at least 1.
-    pub share: u32,
+    pub size: CohortSize,
     pub retry: Retry,
     /// Only devices of this model belong to it.
     pub only_model: Option<String>,
@@ -23,6 +22,15 @@ impl Cohort {
         self.only_model.as_ref().is_none_or(|only| only == model)
             && self.only_site.as_ref().is_none_or(|only| only == site)
     }
+}
+
+/// How many devices a cohort has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CohortSize {
+    /// By this weight, at least 1, among the cohorts with a weight that a device can belong to.
+    Share(u32),
+    /// So many; all that can belong to it, if they are fewer.
+    Count(u32),
 }
 
 /// When a device tries again after a refusal that says `retry_after_s`.

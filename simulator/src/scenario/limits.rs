@@ -95,6 +95,8 @@ pub(crate) const SHARE: RangeInclusive<i64> = 1..=1_000_000;
 pub(crate) const ADVERSARY_COUNT: RangeInclusive<i64> = 1..=10_000;
 /// Addresses of all attackers of one `[[adversary]]` together.
 pub(crate) const ADVERSARY_ADDRESSES: RangeInclusive<i64> = 1..=10_000;
+/// Attempts of one adversary at the same time: as many as it may have in flight.
+pub(crate) const ATTEMPTS_AT_ONCE: RangeInclusive<i64> = 1..=64;
 /// The largest bound of an expectation: whole numbers are exact up to here.
 pub(crate) const BOUND_MAX: f64 = 9_007_199_254_740_992.0;
 /// Heartbeats per second that a fleet may offer.

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 pub use adversaries::{Addresses, Adversary, AdversaryKind};
 pub use churn::{Churn, ChurnKind, When};
-pub use cohorts::{Cohort, Retry};
+pub use cohorts::{Cohort, CohortSize, Retry};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};
 pub use faults::{Fault, Scope};
@@ -64,6 +64,11 @@ pub trait ServerSettings {
 
     /// Each invalid setting: its name, what is wrong and what was expected. `given` has known names only.
     fn wrong(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)>;
+
+    /// What is wrong with a limits file, for a server with these settings: its line, what it is and what to do.
+    fn wrong_limits(&self, _settings: &BTreeMap<String, String>, _limits: &str) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The ERR1 codes that the server can answer, so that `codes.<CODE>` with another is an error.
     /// Empty if unknown: every code is accepted.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::check::{ID_PREFIX_EXPECTED, is_id_prefix, offered_too_much};
+use super::cohorts::CohortSize;
 use super::expectation::During;
 use super::limits;
 use super::plan::{Mode, Plan};
@@ -107,6 +108,14 @@ fn check_devices(plan: &Plan, wrong: &mut Vec<String>) {
     }
     if let Some(sentence) = offered_too_much(devices, plan.fleet.heartbeat_interval) {
         wrong.push(format!("{sentence}, expected at most {}", grouped(limits::OFFERED_PER_S_MAX)));
+    }
+    let counts = plan.fleet.cohorts.iter().filter_map(|cohort| match cohort.size {
+        CohortSize::Count(count) => Some(count),
+        CohortSize::Share(_) => None,
+    });
+    let needed = counts.fold(0, u32::saturating_add);
+    if needed > devices {
+        wrong.push(format!("the cohorts need {}, the fleet has {}", counted(needed, "device"), grouped(devices)));
     }
     let mut revoked: u32 = 0;
     for step in &plan.timeline {

@@ -1,6 +1,7 @@
 //! Timeline steps of a run, both operators' actions and faults: one file for each kind of step, with its keys, checks, effect, and
 //! the end of its fault; and one list of them.
 
+mod apply_limits;
 mod delay;
 mod disk_errors;
 mod disk_full;
@@ -144,6 +145,7 @@ steps! {
     start_rollout::StartRollout,
     order_rollout::OrderRollout,
     revoke_release::RevokeRelease,
+    apply_limits::ApplyLimits,
     loss::Loss,
     delay::Delay,
     duplicate::Duplicate,

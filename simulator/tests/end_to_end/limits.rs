@@ -47,29 +47,69 @@ fn near(value: &Value, expected: f64, within: f64) {
     assert!((value - expected).abs() < within, "{value}, not {expected}");
 }
 
-/// Goal: the server's own counters, which the report and `limits.<NAME>.refused` show, are those of the model that shares no code with it.
+/// Goal: the server's own counters, which the report and `limits.<NAME>.refused` show, are those of the model that shares no code with it;
+/// also after an operator has changed limits during the run.
 #[test]
 fn each_limit_has_refused_what_the_oracle_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/limits-at-work.toml");
-    let args = ["rehearse", scenario.to_str().unwrap(), "--signatures", "modelled", "--quiet", "--out", "run"];
-    let run = fleet_in(folder.path(), &args);
-    assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
-    let summary = summary_in(&folder.path().join("run"));
-    let counted: BTreeMap<&str, u64> = summary["limits"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|limit| (limit["name"].as_str().unwrap(), limit["refused"].as_u64().unwrap()))
-        .filter(|(_, refused)| *refused > 0)
-        .collect();
-    let predicted = summary["limit_verdicts"]["by_limit"].as_object().unwrap();
-    let predicted: BTreeMap<&str, u64> =
-        predicted.iter().map(|(name, counts)| (name.as_str(), counts["rightly_refused"].as_u64().unwrap())).collect();
-    assert_eq!(counted, predicted);
-    assert_eq!(counted.len(), 6, "{counted:?}");
-    let page = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
-    assert!(page.contains("Limits that never fired: all_requests, device_log_bytes,"), "and which never fired");
+    for (scenario, limits, never_fired) in [
+        ("limits-at-work", 6, "all_requests, device_log_bytes,"),
+        ("limits-of-devices", 7, "all_requests, device_requests, site_failures,"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{scenario}.toml"));
+        let args = ["rehearse", path.to_str().unwrap(), "--signatures", "modelled", "--quiet", "--out", "run"];
+        let run = fleet_in(folder.path(), &args);
+        assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
+        let summary = summary_in(&folder.path().join("run"));
+        let counted: BTreeMap<&str, u64> = summary["limits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|limit| (limit["name"].as_str().unwrap(), limit["refused"].as_u64().unwrap()))
+            .filter(|(_, refused)| *refused > 0)
+            .collect();
+        let predicted = summary["limit_verdicts"]["by_limit"].as_object().unwrap();
+        let refused = |counts: &Value| counts["rightly_refused"].as_u64().unwrap();
+        let predicted: BTreeMap<&str, u64> =
+            predicted.iter().map(|(name, counts)| (name.as_str(), refused(counts))).collect();
+        assert_eq!(counted, predicted, "{scenario}");
+        assert_eq!(counted.len(), limits, "{counted:?}");
+        let page = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+        assert!(page.contains(&format!("Limits that never fired: {never_fired}")), "and which never fired");
+    }
+}
+
+/// Limits that no scenario of the suite makes refuse, and why.
+const NOT_IN_THE_SUITE: [(&str, &str); 6] = [
+    (
+        "all_requests",
+        "of classes of requests, which the oracle leaves out; server/src/limit/ceiling.rs and server/tests test it",
+    ),
+    ("token_calls", "of the admin API, which a run calls with one token; server/tests/end_to_end/limits.rs tests it"),
+    ("address_wrong_tokens", "of the admin API; server/tests/end_to_end/access.rs tests it"),
+    ("address_logins", "of people; server/src/limit/throttle.rs and server/tests/end_to_end/access.rs test it"),
+    ("user_logins", "the same"),
+    ("login_attempts", "the same"),
+];
+
+/// Goal: each limit of the server's table refuses in a scenario of the suite that says so, or is listed with the reason why not.
+/// Method: the text of the scenarios that `cargo xtask scenarios` runs.
+#[test]
+fn every_limit_refuses_in_a_scenario_of_the_suite() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let suite = std::fs::read_to_string(root.join("xtask/src/scenarios.rs")).unwrap();
+    let files = suite.lines().filter_map(|line| {
+        let (_, path) = line.trim().strip_prefix("(How::")?.split_once('"')?;
+        Some(path.split_once('"')?.0.to_owned())
+    });
+    let texts: Vec<String> = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap()).collect();
+    assert!(texts.len() > 30, "the suite was found");
+    for spec in ks_server::limit::TABLE {
+        let expected = format!("metric = \"limits.{}.refused\"\nmin = 1\n", spec.name);
+        let is_in_suite = texts.iter().any(|text| text.contains(&expected));
+        let is_listed = NOT_IN_THE_SUITE.iter().any(|(name, _)| *name == spec.name);
+        assert!(is_in_suite != is_listed, "{}: in the suite {is_in_suite}, listed {is_listed}", spec.name);
+    }
 }
 
 /// Goal: each figure that people decide by is what the event log of the same rehearsal says. Method: the winner's settings in the scenario

@@ -61,6 +61,8 @@ pub struct Ticket {
     in_handler: Option<Prediction>,
     /// Whether the limit of log lines or of punches had something left.
     counted: State,
+    /// It arrived while other values were being applied.
+    is_unsure: bool,
 }
 
 impl Ticket {
@@ -75,6 +77,8 @@ impl Ticket {
 pub struct Oracle {
     values: Values,
     limits: Vec<Limit>,
+    /// Other values are being applied: those, or the ones before, are in force.
+    is_changing: bool,
     /// When the server last started, in microseconds since the start of the run.
     started_us: u64,
     life: u32,
@@ -97,6 +101,7 @@ impl Oracle {
         let mut oracle = Self {
             values,
             limits: Vec::new(),
+            is_changing: false,
             started_us: 0,
             life: 0,
             address_failures: Table::default(),
@@ -132,6 +137,11 @@ impl Oracle {
         self.values = values;
     }
 
+    /// An operator's order of other values has reached the server, or it was refused.
+    pub fn changing(&mut self, is_changing: bool) {
+        self.is_changing = is_changing;
+    }
+
     /// These values are in force from now on.
     pub fn changed(&mut self, at_us: u64, values: Values) {
         let now_us = self.now_us(at_us);
@@ -140,7 +150,7 @@ impl Oracle {
                 limit.change(values.get(*name), now_us);
             }
         }
-        self.values = values;
+        (self.values, self.is_changing) = (values, false);
     }
 
     /// The server knows this device from now on.
@@ -173,6 +183,7 @@ impl Oracle {
             before: Asked::Nothing,
             in_handler: None,
             counted: State::Left,
+            is_unsure: self.is_changing,
         };
         if !sent.is_too_large() {
             ticket.before = self.ask_failures(&ticket, sent);

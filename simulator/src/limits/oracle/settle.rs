@@ -113,6 +113,9 @@ impl Oracle {
         (limit, comparison): (Option<LimitName>, Comparison),
         what: &str,
     ) {
+        if ticket.is_unsure {
+            return self.matrix.count(limit, Comparison::Undecidable);
+        }
         self.matrix.count(limit, comparison);
         if self.wrong.len() < DESCRIBED_MAX {
             let who = sent.named.map_or("a request without a name", |(device_id, _)| device_id);

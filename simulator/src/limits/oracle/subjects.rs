@@ -6,6 +6,8 @@ use super::budget::{Budget, Limit, State};
 
 /// Subjects that a table remembers.
 const REMEMBERED_MAX: usize = 65_536;
+/// How often a full table forgets budgets that are whole, in microseconds.
+const FORGETS_EVERY_US: u64 = 1_000_000;
 
 /// Lengths of the prefixes that the addresses of one site share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,22 +51,30 @@ fn masked(address: IpAddr, length: u8) -> IpAddr {
 
 /// Budgets by address or network.
 #[derive(Debug, Default)]
-pub(super) struct Table(BTreeMap<IpAddr, Budget>);
+pub(super) struct Table {
+    budgets: BTreeMap<IpAddr, Budget>,
+    /// When a full table forgot whole budgets last.
+    forgot_us: Option<u64>,
+}
 
 impl Table {
     pub(super) fn state(&self, of: IpAddr, limit: &Limit, now_us: u64) -> State {
-        self.0.get(&of).map_or(State::Left, |budget| budget.state(limit, now_us))
+        self.budgets.get(&of).map_or(State::Left, |budget| budget.state(limit, now_us))
     }
 
     /// The budget of a subject; none if there is no room for it.
     pub(super) fn budget(&mut self, of: IpAddr, limit: &Limit, now_us: u64) -> Option<&mut Budget> {
-        if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&of) {
-            self.0.retain(|_, budget| !budget.is_whole(limit, now_us));
-            if self.0.len() >= REMEMBERED_MAX {
+        let is_full = |budgets: &BTreeMap<_, _>| budgets.len() >= REMEMBERED_MAX;
+        if is_full(&self.budgets) && !self.budgets.contains_key(&of) {
+            if self.forgot_us.is_none_or(|forgot_us| now_us >= forgot_us + FORGETS_EVERY_US) {
+                self.forgot_us = Some(now_us);
+                self.budgets.retain(|_, budget| !budget.is_whole(limit, now_us));
+            }
+            if is_full(&self.budgets) {
                 return None;
             }
         }
-        Some(self.0.entry(of).or_default())
+        Some(self.budgets.entry(of).or_default())
     }
 }
 

@@ -306,3 +306,23 @@ fn the_ceiling_knows_which_devices_commands_wait_for() {
     ask(&mut oracle, 120 * S, "KS-1", 30, limited(by, 1));
     assert_eq!((counts(&oracle), oracle.wrong()), ([19, 1, 0, 0, 0], &[][..]), "eight, and none waits any more");
 }
+
+/// Goal: while an operator's change is under way nobody can say which values decide; afterwards the new ones do.
+#[test]
+fn a_request_during_a_change_is_undecidable_only_where_it_differs() {
+    let mut oracle = oracle(&[(LimitName::DeviceRequests, 60, 1)]);
+    let mut values = Values::all_off();
+    values.set(LimitName::DeviceRequests, limit(60, 2, Mode::Enforce));
+    ask(&mut oracle, 0, "KS-1", 11, OK);
+    oracle.changing(true);
+    ask(&mut oracle, 0, "KS-1", 12, OK);
+    assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
+    oracle.changed(0, values);
+    ask(&mut oracle, 1_000_000, "KS-1", 13, OK);
+    assert_eq!(counts(&oracle), [2, 0, 0, 0, 1], "two at once now");
+    oracle.changing(true);
+    oracle.changing(false);
+    ask(&mut oracle, 1_000_000, "KS-1", 14, OK);
+    ask(&mut oracle, 1_000_000, "KS-1", 15, OK);
+    assert_eq!(counts(&oracle), [3, 0, 0, 1, 1], "a refused order changes nothing");
+}

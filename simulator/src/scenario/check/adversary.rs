@@ -28,7 +28,8 @@ pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Pr
         .filter_map(|raw| {
             let at = raw.at;
             let adversary = check_one(raw, known, problems)?;
-            attempts_per_s += f64::from(adversary.count) / adversary.interval.as_secs_f64();
+            let at_once = f64::from(adversary.count) * f64::from(adversary.at_once);
+            attempts_per_s += at_once / adversary.interval.as_secs_f64();
             check_rate(attempts_per_s, at, problems).then_some(adversary)
         })
         .collect();
@@ -48,6 +49,7 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     let victims = check_victims(raw.victims, kind, known, problems);
     let interval = or_default(raw.interval, limits::ATTACK_INTERVAL_DEFAULT, raw.at);
     let interval = duration_in("interval", interval, &limits::ATTACK_INTERVAL, problems);
+    let at_once = integer_in::<u16>("at_once", or_default(raw.at_once, 1, raw.at), &limits::ATTEMPTS_AT_ONCE, problems);
     let from = or_default(raw.from, Duration::ZERO, raw.at);
     let until = match known.duration {
         Some(end) => or_default(raw.until, end, raw.at),
@@ -55,8 +57,9 @@ fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> O
     };
     let window = check_window(from, until, known, problems);
     let (from, until) = window?;
-    let (count, interval) = (count?.value, interval?.value);
-    Some(Adversary { kind: kind?, count, addresses: addresses?, victims: victims.ok()?, interval, from, until })
+    let (count, interval, at_once) = (count?.value, interval?.value, at_once?.value);
+    let (kind, addresses, victims) = (kind?, addresses?, victims.ok()?);
+    Some(Adversary { kind, count, addresses, victims, interval, at_once, from, until })
 }
 
 /// Limits the attempts of all of them together to the heartbeat rate that a fleet may have.

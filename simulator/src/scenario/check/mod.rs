@@ -51,6 +51,8 @@ pub(crate) struct Known<'a> {
     /// The rollouts that steps start, in the order of the file, with the places of the steps.
     pub(crate) rollouts: Vec<At<RolloutId>>,
     pub(crate) settings: &'a dyn ServerSettings,
+    /// The valid ones of `[server]`.
+    pub(crate) server: BTreeMap<String, String>,
 }
 
 /// The plan, if it is valid; otherwise all problems are in `problems`.
@@ -84,12 +86,14 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         policies: Vec::new(),
         rollouts: Vec::new(),
         settings,
+        server: BTreeMap::new(),
     };
     let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
     let cohorts = cohorts.and_then(|raw| cohorts::check(raw, &known, problems));
     let firmware = raw.firmware.and_then(|raw| firmware::check(raw, &mut known, problems));
     let policies = raw.policies.and_then(|raw| firmware::check_policies(raw, &mut known, problems));
     let server = check_settings(raw.server, settings, problems);
+    known.server = server.clone().unwrap_or_default();
     let adversaries = raw.adversaries.and_then(|raw| adversary::check(raw, &known, problems));
     let timeline = raw.timeline.and_then(|raw| timeline::check(raw, &mut known, problems));
     let phases = match (ramp, known.duration, &timeline) {

@@ -120,7 +120,7 @@ pub(super) static NAMED: [Named; 50] = [
         "victims.refused",
         "requests",
         Known::OfWholeRun,
-        "requests of honest devices in whose name a `forger` or a `cloned_key` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
+        "requests of honest devices in whose name a `forger`, a `cloned_key` or a `pair_guesser` sends that were refused with `RATE_LIMITED` or `OVERLOADED`; no sample if none of them was answered",
     ),
     named(
         Metric::LimitsFalselyRefused,

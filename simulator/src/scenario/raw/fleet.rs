@@ -38,7 +38,7 @@ pub(in crate::scenario) const CHURN: Section = Section {
 
 /// The keys of `[[fleet.cohort]]`.
 pub(in crate::scenario) const COHORT: Section =
-    Section { title: "[[fleet.cohort]]", keys: &["name", "share", "retry", "only_model", "only_site"] };
+    Section { title: "[[fleet.cohort]]", keys: &["name", "share", "count", "retry", "only_model", "only_site"] };
 
 /// The keys of `[[fleet.model]]`.
 pub(in crate::scenario) const MODEL: Section = Section { title: "[[fleet.model]]", keys: &["name", "share"] };
@@ -77,6 +77,7 @@ pub(in crate::scenario) struct RawCohort {
     pub(in crate::scenario) at: Place,
     pub(in crate::scenario) name: Field<String>,
     pub(in crate::scenario) share: Field<i64>,
+    pub(in crate::scenario) count: Field<i64>,
     pub(in crate::scenario) retry: Field<String>,
     pub(in crate::scenario) only_model: Field<String>,
     pub(in crate::scenario) only_site: Field<String>,
@@ -142,6 +143,7 @@ impl RawCohort {
             at: table.at,
             name: table.text("name", problems),
             share: table.integer("share", problems),
+            count: table.integer("count", problems),
             retry: table.text("retry", problems),
             only_model: table.text("only_model", problems),
             only_site: table.text("only_site", problems),

@@ -8,8 +8,10 @@ use crate::scenario::reader::{At, Field, Reader, Section};
 use crate::scenario::source::Place;
 use crate::timeline::{Check, KINDS, Kind};
 
-pub(in crate::scenario) const ADVERSARY: Section =
-    Section { title: "[[adversary]]", keys: &["kind", "count", "addresses", "victims", "interval", "from", "until"] };
+pub(in crate::scenario) const ADVERSARY: Section = Section {
+    title: "[[adversary]]",
+    keys: &["kind", "count", "addresses", "victims", "interval", "at_once", "from", "until"],
+};
 
 /// The keys of `[[expect]]`.
 pub(in crate::scenario) const EXPECT: Section = Section {
@@ -25,6 +27,7 @@ pub(in crate::scenario) struct RawAdversary {
     pub(in crate::scenario) addresses: Field<Result<i64, String>>,
     pub(in crate::scenario) victims: Field<i64>,
     pub(in crate::scenario) interval: Field<Duration>,
+    pub(in crate::scenario) at_once: Field<i64>,
     pub(in crate::scenario) from: Field<Duration>,
     pub(in crate::scenario) until: Field<Duration>,
 }
@@ -65,6 +68,7 @@ impl RawAdversary {
             addresses: table.text_or_integer("addresses", problems),
             victims: table.integer("victims", problems),
             interval: table.duration("interval", problems),
+            at_once: table.integer("at_once", problems),
             from: table.duration("from", problems),
             until: table.duration("until", problems),
         }

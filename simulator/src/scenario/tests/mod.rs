@@ -75,7 +75,13 @@ impl ServerSettings for Permissive {
             spec.numbers().map(|number| number.setting).chain([spec.mode_setting]).collect::<Vec<_>>()
         });
         limits
-            .chain(["ARTIFACT_BYTES_PER_S_MAX", "ARTIFACT_DOWNLOADS_MAX", "COMMIT_GROUP_MAX", "CONNECTIONS_MAX"])
+            .chain([
+                "ARTIFACT_BYTES_PER_S_MAX",
+                "ARTIFACT_DOWNLOADS_MAX",
+                "COMMIT_GROUP_MAX",
+                "CONNECTIONS_MAX",
+                "OVERLOAD_TARGET_MS",
+            ])
             .collect()
     }
 

@@ -75,8 +75,16 @@ fn every_key_is_read() {
     assert_eq!(plan.fleet.models.len(), 2);
     assert_eq!(plan.server.get("PORT").map(String::as_str), Some("3000"));
     let (kind, addresses) = (AdversaryKind::Forger, Addresses::Own);
-    let forger =
-        Adversary { kind, count: 5, addresses, victims: None, interval: s(1), from: s(0), until: plan.duration };
+    let forger = Adversary {
+        kind,
+        count: 5,
+        addresses,
+        victims: None,
+        interval: s(1),
+        at_once: 1,
+        from: s(0),
+        until: plan.duration,
+    };
     assert_eq!(plan.adversaries, [forger]);
 }
 

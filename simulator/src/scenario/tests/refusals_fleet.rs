@@ -192,7 +192,7 @@ fn problems_in_adversaries_are_reported() {
 const IN_ADVERSARIES: &str = r#"
 - "forger"
 + "forgery"
-17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `faulty_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
+17:8: `kind` is `forgery`; expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `pair_guesser`, `faulty_device`, `half_request`, `slow_body` or `big_body`; did you mean `"forger"`?
 
 - kind = "forger"
 16:1: [[adversary]] has no `kind`; expected `kind = "forger"`
@@ -245,6 +245,16 @@ const IN_ADVERSARIES: &str = r#"
 
 - count = 5
 + count = 5
++ at_once = 65
+19:11: `at_once` is too large: 65; expected 1 to 64
+
+- count = 5
++ count = 10000
++ at_once = 64
+16:1: the adversaries up to this one make 640,000 attempts a second; expected at most 200,000 of all together
+
+- count = 5
++ count = 5
 + from = "30s"
 19:8: `from` is 30s, not before the end of the run; expected `from` less than 30s
 
@@ -270,8 +280,26 @@ fn socket_attacks_are_refused_in_a_rehearsal() {
     for kind in ["half_request", "slow_body", "big_body"] {
         let text =
             changed("\"forger\"", &format!("\"{kind}\"")).replace("duration =", "mode = \"rehearse\"\nduration =");
-        let expected = "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer` or `faulty_device`";
+        let expected = "expected `forger`, `replayer`, `unknown_device`, `cloned_key`, `tamperer`, `pair_guesser` or `faulty_device`";
         assert_eq!(refusals(&text), [format!("18:8: `{kind}` attacks sockets, and a rehearsal has none; {expected}")]);
         assert!(checked(&text.replace("\"rehearse\"", "\"load\"")).is_ok());
+    }
+}
+
+#[test]
+fn problems_in_cohorts_are_reported() {
+    let cohort = |keys: &str| {
+        let cohort = format!("[[fleet.cohort]]\nname = \"a\"\nretry = \"obey\"\n{keys}\n\n[server]");
+        refusals(&changed("[server]", &cohort))
+    };
+    for (keys, expected) in [
+        ("share = 1\ncount = 5", "17:9: a [[fleet.cohort]] has both `share` and `count`; expected one of the two"),
+        ("count = 0", "16:9: `count` is too small: 0; expected 1 to 1,000,000"),
+        (
+            "count = 101",
+            "16:9: the cohorts up to `a` need 101 devices, the fleet has 100; expected at most as many as the fleet has, in total",
+        ),
+    ] {
+        assert_eq!(cohort(keys), [expected], "{keys}");
     }
 }

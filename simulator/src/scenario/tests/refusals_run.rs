@@ -17,15 +17,15 @@ const IN_STEPS: &str = r#"
 20:1: [[timeline]] has no `at`; expected `at = "10s"`
 
 - do = "phase"
-20:1: this step does not say what to `do`; expected `do` = `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`
+20:1: this step does not say what to `do`; expected `do` = `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `apply_limits`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`
 
 - "phase"
 + "pause"
-22:6: unknown step `pause`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`
+22:6: unknown step `pause`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `apply_limits`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`
 
 - "phase"
 + "restart"
-22:6: unknown step `restart`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`; did you mean `"restart_server"`?
+22:6: unknown step `restart`; expected `revoke`, `outage`, `send_command`, `punch`, `rotate_server_key`, `revoke_server_key`, `start_rollout`, `order_rollout`, `revoke_release`, `apply_limits`, `loss`, `delay`, `duplicate`, `disk_full`, `disk_errors`, `disk_slow`, `restart_server` or `phase`; did you mean `"restart_server"`?
 
 - "phase"
 + 7

@@ -218,7 +218,7 @@ fn outcome(
         Ok(Some(RefusalCode::Overloaded)) => Ok(Outcome::OtherLimit("writes in progress")),
         Ok(Some(RefusalCode::RateLimited)) => {
             let signed = document::split(&answer.body, SIG_SERV);
-            // Not what a device makes of it, which bounds the wait of some refusals.
+            // As the server sent it: a device bounds the wait of a refusal that may be replayed.
             let refusal = signed.and_then(|signed| document::decode::<RefusalDocument>(signed.body));
             let refusal = refusal.map_err(|error| format!("a refusal is no document: {error}"))?;
             let by = LIMITS_BY_MESSAGE.iter().find(|(message, _)| *message == refusal.message);

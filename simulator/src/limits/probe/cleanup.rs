@@ -16,6 +16,8 @@ const PAUSES: [Duration; 6] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+/// The longest time for all of them.
+const TIME_MAX: Duration = Duration::from_secs(20);
 /// What the audit says.
 const REASON: &str = "a probe of rate limits is over";
 
@@ -47,24 +49,43 @@ pub(super) async fn revoke(
     progress: &impl Fn(String),
 ) -> Option<Left> {
     let mut why = String::new();
+    let tried = tokio::time::timeout(TIME_MAX, until_revoked(operator, devices, is_import_known, &mut why, progress));
+    if tried.await.unwrap_or(false) {
+        return None;
+    }
+    let why = if why.is_empty() { format!("no answer within {} s", TIME_MAX.as_secs()) } else { why };
+    Some(Left { devices: devices.to_vec(), why })
+}
+
+/// Whether they are revoked in the end; `why` is the last error.
+async fn until_revoked(
+    operator: &Operator,
+    devices: &[DeviceId],
+    is_import_known: bool,
+    why: &mut String,
+    progress: &impl Fn(String),
+) -> bool {
     for pause in PAUSES {
         tokio::time::sleep(pause).await;
         match operator.revoke_known(devices, REASON).await {
             // An import whose answer was lost may still be on its way.
-            Ok(unknown) if unknown == 0 || is_import_known || pause > Duration::from_secs(1) => return None,
-            Ok(_) => why = "the server does not know them, and may still import them".to_owned(),
+            Ok(unknown) if unknown == 0 || is_import_known || pause > Duration::from_secs(1) => return true,
+            Ok(_) => *why = "the server does not know them, and may still import them".to_owned(),
             Err(error) => {
                 if why.is_empty() {
-                    progress(format!("revoking the devices of the probe, for 15 s at most ({error})"));
+                    progress(format!(
+                        "revoking the devices of the probe, for {} s at most ({error})",
+                        TIME_MAX.as_secs()
+                    ));
                 }
-                why = error.to_string();
+                *why = error.to_string();
                 if matches!(error, OperatorError::Refused { status: 400..=428, .. }) {
-                    break;
+                    return false;
                 }
             }
         }
     }
-    Some(Left { devices: devices.to_vec(), why })
+    false
 }
 
 #[cfg(test)]

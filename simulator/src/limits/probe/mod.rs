@@ -203,6 +203,7 @@ pub async fn probe(
 /// Whether devices of the probe may be in the inventory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Import {
+    /// Or it was refused.
     NotSent,
     /// Without an answer so far.
     Sent,
@@ -246,9 +247,11 @@ impl<'a> Session<'a> {
         progress(format!("whitelisting {} and {}, which are revoked at the end", first.device_id, second.device_id));
         self.import = Import::Sent;
         let imported = self.again(|| self.operator.import(csv.clone())).await;
-        if !matches!(imported, Err(OperatorError::TimedOut { .. } | OperatorError::Unreachable { .. })) {
-            self.import = Import::Answered;
-        }
+        self.import = match &imported {
+            Err(OperatorError::TimedOut { .. } | OperatorError::Unreachable { .. }) => Import::Sent,
+            Err(OperatorError::Refused { status: 400..=499, .. }) => Import::NotSent,
+            _ => Import::Answered,
+        };
         imported?;
         let mut devices = Vec::new();
         for new in [first, second] {

@@ -5,7 +5,6 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
     process::{Command, Output, Stdio},
     sync::Mutex,
     time::{Duration, Instant},

@@ -134,7 +134,7 @@ fn in_words(of: &Probed) -> String {
     };
     let retry = of.measured.retry_after;
     let mut lines = vec![format!("{} (mode {}): {burst}{shape}", of.limit, of.mode)];
-    lines.push(format!("  calls: {}, each time known to {} ms", of.measured.calls, of.measured.answer_ms_max));
+    lines.push(format!("  calls: {}, the slowest answered after {} ms", of.measured.calls, of.measured.answer_ms_max));
     if retry.refusals > 0 {
         let wrong = retry.unsigned + retry.missing + retry.too_short + retry.too_long;
         lines.push(format!("  budget of: {}", of.subject.as_str()));

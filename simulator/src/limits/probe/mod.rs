@@ -129,10 +129,10 @@ enum End {
 }
 
 impl End {
-    fn in_words(&self) -> &str {
+    fn in_words(&self) -> &'static str {
         match self {
             Self::Interrupted => "it was interrupted",
-            Self::Failed { why, .. } => why,
+            Self::Failed { .. } => "it ended with an error",
         }
     }
 }

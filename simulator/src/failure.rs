@@ -69,6 +69,14 @@ pub enum Failure {
     /// The target can't be reached or would not do what a run needs.
     #[error("the target {target} can't be used: {why}")]
     Target { target: String, why: String },
+    /// A probe of limits ended early.
+    #[error("the probe of {target} ended early: {why}")]
+    Probe {
+        target: String,
+        why: String,
+        /// What to do.
+        help: &'static str,
+    },
     /// The open file limit is too low.
     #[error("the run needs {needed} open files, and this machine allows a process {max}")]
     OpenFiles {
@@ -109,7 +117,7 @@ impl Failure {
     pub fn help(&self) -> String {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
-            Self::Impossible { help, .. } => (*help).to_owned(),
+            Self::Impossible { help, .. } | Self::Probe { help, .. } => (*help).to_owned(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
             Self::Policy { .. } => {
                 "check the path; examples are in scenarios/policies/, and `ks-fleet advise` writes policies into its folder".to_owned()
@@ -186,6 +194,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Target { .. }
             | Self::NotOurs { .. }
+            | Self::Probe { .. }
             | Self::Unreachable { .. }
             | Self::TargetFailed { .. }
             | Self::TooSlow { .. }

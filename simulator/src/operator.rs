@@ -303,6 +303,31 @@ impl Operator {
         Ok(tokens)
     }
 
+    /// Creates a one-time token that only this device may use, for so long.
+    pub async fn make_otrt_of(&self, device_id: &DeviceId, ttl: Duration) -> Result<String, OperatorError> {
+        let path = "/api/otrts";
+        let order = json!({ "count": 1, "ttl_s": ttl.as_secs(), "device_id": device_id });
+        let answer = self.post(path, &order).await?;
+        let token = answer.pointer("/tokens/0").and_then(Value::as_str).map(str::to_owned);
+        let none = || OperatorError::Unintelligible { path: path.to_owned(), what: "no token was created".to_owned() };
+        token.ok_or_else(none)
+    }
+
+    /// Revokes those of these devices that are known and not revoked yet; returns how many are unknown.
+    pub async fn revoke_known(&self, device_ids: &[DeviceId], reason: &str) -> Result<usize, OperatorError> {
+        let path = "/api/devices/revoke";
+        let answer = self.post(path, &json!({ "which": { "device_ids": device_ids }, "reason": reason })).await?;
+        let count = |name: &str| answer.get(name).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+        let unknown = answer.get("unknown").and_then(Value::as_array).map(Vec::len);
+        let sum = [count("revoked"), count("already_revoked"), unknown].into_iter().sum::<Option<usize>>();
+        if let (Some(unknown), true) = (unknown, sum == Some(device_ids.len())) {
+            return Ok(unknown);
+        }
+        let answer: String = answer.to_string().chars().take(300).collect();
+        let what = format!("expected what was done with {} devices, the answer is {answer}", device_ids.len());
+        Err(OperatorError::Unintelligible { path: path.to_owned(), what })
+    }
+
     /// Revokes devices; each must be known, and not revoked before.
     pub async fn revoke(&self, device_ids: &[DeviceId]) -> Result<(), OperatorError> {
         let order = |part: &[DeviceId]| json!({ "which": { "device_ids": part }, "reason": WHY });

@@ -124,6 +124,12 @@ impl Machine {
         }
     }
 
+    /// The same device with this private key, which no seed gives.
+    #[must_use]
+    pub fn with_key(self, key: PrivateKey) -> Self {
+        Self { key, ..self }
+    }
+
     pub fn device_id(&self) -> &DeviceId {
         &self.device_id
     }

@@ -24,24 +24,6 @@ pub struct ObservedLimit {
     would_refuse: Fired,
 }
 
-#[cfg(test)]
-impl ObservedLimit {
-    /// A limit that is enforced and has never fired.
-    pub(crate) fn declared(per_min: u32, burst: u32) -> Self {
-        Self {
-            name: "a limit".to_owned(),
-            per_min: Some(per_min),
-            per_day: None,
-            burst: Some(burst),
-            mode: "enforce".to_owned(),
-            source: "settings".to_owned(),
-            checked: 0,
-            refused: Fired { total: 0 },
-            would_refuse: Fired { total: 0 },
-        }
-    }
-}
-
 /// How often a limit has fired since the server started.
 #[derive(Debug, Clone, Deserialize)]
 struct Fired {

@@ -1,110 +1,171 @@
-//! The probe's own devices and addresses, and the calls that they make.
+//! The probe's own devices and addresses, and the calls that they make. Every answer is verified as a device verifies it.
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use ks_protocol::{document, id::DeviceId, refusal::RefusalDocument, signature::SIG_SERV};
-use ks_server::{clock::Clock, limit::Limit};
-
-use super::{
-    Other,
-    record::{Caller, Outcome},
+use ks_protocol::{
+    document,
+    id::DeviceId,
+    key::{PrivateKey, PublicKey},
+    refusal::{RefusalCode, RefusalDocument},
+    signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
 };
+use ks_server::{clock::Clock, limit::Limit};
+use serde::de::IgnoredAny;
+
+use super::record::{By, Caller, Outcome};
 use crate::{
     device::{
         exchange::{Incoming, MessageType, post},
-        machine::{DeviceInit, DeviceState, Machine, device_key},
+        machine::{DeviceInit, DeviceState, Machine, ServerKeys},
     },
-    fleet::INVENTORY_HEADER,
     link::{
         HttpAnswer, Link, Network,
         socket::{SocketNetwork, loopback_address},
     },
-    operator::Operator,
 };
 
 /// The longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Addresses of this machine: the probe's own, one in the same /24, and one elsewhere. 127.77.0.1 and on.
-const OWN: u32 = 0x7f4d_0001;
-const NEIGHBOR: u32 = 0x7f4d_0002;
-const ELSEWHERE: u32 = 0x7f4e_0001;
 /// What no device sends: it fails before anything is asked about a device.
 const NO_DOCUMENT: &str = "probe";
+/// The limits of the server by what their refusals say.
+const LIMITS_BY_MESSAGE: [(&str, Limit); 8] = [
+    ("too many requests by this device", Limit::DeviceRequests),
+    ("too many failed requests from this address", Limit::AddressFailures),
+    ("too many failed requests from this network", Limit::SiteFailures),
+    ("too many failed requests from all addresses", Limit::ExpensiveFailures),
+    ("too many requests of all devices", Limit::AllRequests),
+    ("daily limit of stored bytes of this device reached", Limit::DeviceStoredBytes),
+    ("too many registrations from this address", Limit::AddressRegistrations),
+    ("too many registrations of all devices", Limit::Registrations),
+];
+
+/// Randomness of the operating system, drawn at the edge: what can be seen and what must not be seen are drawn apart, so that nothing
+/// that is seen says anything about a key.
+#[derive(Clone)]
+pub struct Secrets {
+    /// For names and addresses.
+    pub visible: [u8; 32],
+    /// The private keys of the two devices.
+    pub keys: [[u8; 32]; 2],
+}
+
+/// Addresses of this machine that hardly any probe had before, so that their budgets are whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Addresses {
+    own: u32,
+    /// In the same /24.
+    neighbor: u32,
+    elsewhere: u32,
+}
+
+impl Addresses {
+    /// Of 127.64.0.0/10: 4 million.
+    fn drawn(visible: &[u8; 32]) -> Self {
+        let drawn = visible.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let own = 0x7f40_0000 | (drawn & 0x3f_ff7e) | 0x2; // never ends with 0 or 255, nor does a neighbor
+        Self { own, neighbor: own ^ 1, elsewhere: own ^ 0x0020_0000 }
+    }
+}
+
+/// A device to whitelist: its name and its public key.
+pub(super) struct NewDevice {
+    pub(super) device_id: DeviceId,
+    pub(super) public_key: PublicKey,
+    key: PrivateKey,
+}
+
+/// The probe's two devices.
+///
+/// # Errors
+/// Never: the names are valid.
+pub(super) fn devices(secrets: &Secrets) -> Result<[NewDevice; 2], String> {
+    let number = secrets.visible.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let device = |place: usize, key: &[u8; 32]| {
+        let name = format!("PROBE-{number:016x}-{place}");
+        let device_id: DeviceId = name.parse().map_err(|_| format!("{name} is no device ID"))?;
+        let key = PrivateKey::from_seed(key);
+        Ok::<_, String>(NewDevice { device_id, public_key: key.public_key(), key })
+    };
+    let [first, second] = &secrets.keys;
+    Ok([device(1, first)?, device(2, second)?])
+}
 
 /// One device of the probe.
 struct Device {
     machine: Machine,
     link: Rc<dyn Link>,
+    /// Calls that may have been charged to it.
+    calls: u32,
+}
+
+/// Where the server is, and its keys.
+pub(super) struct Server<'a> {
+    pub(super) network: &'a SocketNetwork,
+    pub(super) address: SocketAddr,
+    pub(super) keys: ServerKeys,
+    pub(super) clock: &'a dyn Clock,
 }
 
 /// Everything that calls.
 pub(super) struct Callers<'a> {
-    clock: &'a dyn Clock,
+    server: Server<'a>,
     device: Device,
     other_device: Device,
     /// From the probe's own address, without a device's name.
     own: Rc<dyn Link>,
-    /// None where this machine can't choose its address.
-    neighbor: Option<Rc<dyn Link>>,
-    elsewhere: Option<Rc<dyn Link>>,
+    /// In the same network, and elsewhere; none where this machine can't choose its address.
+    away: Option<(Rc<dyn Link>, Rc<dyn Link>)>,
 }
 
 impl<'a> Callers<'a> {
-    /// Two devices, whitelisted and registered.
+    /// Two whitelisted devices with their one-time tokens; the second one registers.
     ///
     /// # Errors
-    /// A sentence: the server does not answer, or refuses them.
-    pub(super) async fn provisioned(
-        operator: &Operator,
-        (network, target): (&SocketNetwork, SocketAddr),
-        clock: &'a dyn Clock,
-        seed: u64,
+    /// A sentence: the server does not answer, or refuses the registration.
+    pub(super) async fn new(
+        server: Server<'a>,
+        devices: [(NewDevice, String); 2],
+        visible: &[u8; 32],
     ) -> Result<Self, String> {
-        let said = |error: crate::operator::OperatorError| error.to_string();
-        let trust = Rc::new(operator.server_keys(clock.now()).await.map_err(said)?);
-        let mut names = Vec::new();
-        let mut csv = INVENTORY_HEADER.to_owned();
-        for number in 1..=2 {
-            let name = format!("PROBE-{seed:016x}-{number}");
-            let device_id: DeviceId = name.parse().map_err(|_| format!("{name} is no device ID"))?;
-            let key = device_key(seed, &device_id).public_key();
-            csv.push_str(&format!("{name},{name},{key},simulated,probe,probe\n"));
-            names.push(device_id);
-        }
-        operator.import(csv).await.map_err(said)?;
-        let mut tokens = operator.make_otrts(names.len()).await.map_err(said)?.into_iter();
-        let from = |bits: u32| network.link(loopback_address(target, bits));
-        let mut devices = names.into_iter().map(|device_id| Device {
-            machine: Machine::new(DeviceInit {
-                device_id,
-                root_seed: seed,
-                server_keys: Rc::clone(&trust),
+        let addresses = Addresses::drawn(visible);
+        let from = |bits: u32| server.network.link(loopback_address(server.address, bits));
+        let made = |(new, token): (NewDevice, String)| {
+            let init = DeviceInit {
+                device_id: new.device_id,
+                root_seed: 0, // draws the sensor readings
+                server_keys: Rc::clone(&server.keys),
                 model: "probe".into(),
                 firmware_version: "1.0.0".into(),
                 release_counter: 1,
-                otrt: tokens.next().map(Into::into),
-                booted_at: clock.now(),
-            }),
-            link: from(OWN),
-        });
-        let (Some(device), Some(mut other_device)) = (devices.next(), devices.next()) else {
-            return Err("two devices are needed".to_owned());
+                otrt: Some(token.into()),
+                booted_at: server.clock.now(),
+            };
+            Device { machine: Machine::new(init).with_key(new.key), link: from(addresses.own), calls: 0 }
         };
-        other_device.register(clock).await?; // the other one registers with its first call, which counts too
-        let is_local = target.ip().is_loopback();
-        Ok(Self {
-            clock,
-            device,
-            other_device,
-            own: from(OWN),
-            neighbor: is_local.then(|| from(NEIGHBOR)),
-            elsewhere: is_local.then(|| from(ELSEWHERE)),
-        })
+        let [device, mut other_device] = devices.map(made);
+        let own = from(addresses.own);
+        let away = is_chosen(server.address).then(|| (from(addresses.neighbor), from(addresses.elsewhere)));
+        // The first one registers with its first call, which counts too.
+        other_device.send(MessageType::Register, None, &server).await?;
+        if other_device.machine.state() != DeviceState::Registered {
+            return Err("a device of the probe can't register: a limit refused it".to_owned());
+        }
+        Ok(Self { server, device, other_device, own, away })
     }
 
-    /// The names of its devices.
-    pub(super) fn names(&self) -> Vec<DeviceId> {
-        [&self.device, &self.other_device].map(|device| device.machine.device_id().clone()).to_vec()
+    /// The most that the budget of the probe may owe before its first call, in calls.
+    pub(super) fn owed_max(&self, limit: Limit) -> f64 {
+        match limit {
+            Limit::DeviceRequests => f64::from(self.device.calls),
+            _ if self.away.is_some() => 0.0,
+            _ => f64::INFINITY,
+        }
+    }
+
+    /// The same of the budget of the other device.
+    pub(super) fn owed_max_of_other_device(&self) -> f64 {
+        f64::from(self.other_device.calls)
     }
 
     /// What uses up a limit.
@@ -113,51 +174,70 @@ impl<'a> Callers<'a> {
     }
 }
 
-impl Device {
-    async fn register(&mut self, clock: &dyn Clock) -> Result<(), String> {
-        self.send(MessageType::Register, None, clock).await?;
-        if self.machine.state() == DeviceState::Registered {
-            Ok(())
-        } else {
-            Err("a device of the probe can't register".to_owned())
-        }
-    }
+/// Whether this machine can choose the address that the server sees.
+fn is_chosen(target: SocketAddr) -> bool {
+    matches!(target.ip(), std::net::IpAddr::V4(ip) if ip.is_loopback())
+}
 
+impl Device {
     /// Sends a message, from another address if one is given.
     async fn send(
         &mut self,
         kind: MessageType,
         from: Option<&Rc<dyn Link>>,
-        clock: &dyn Clock,
+        server: &Server<'_>,
     ) -> Result<Outcome, String> {
-        let request = kind.exchange().request(&mut self.machine, clock.now());
+        let request = kind.exchange().request(&mut self.machine, server.clock.now());
         let request = request.ok_or_else(|| format!("a device of the probe has no {} to send", kind.as_str()))?;
+        self.calls += 1;
         let answer = answer(&**from.unwrap_or(&self.link), request.http).await?;
         let incoming =
             Incoming { status: answer.status, sig_dev: &request.sig_dev, body: &answer.body, took: Duration::ZERO };
-        // The outcome is what counts: a refusal from something in front of the server has no signature.
-        let _ = kind.exchange().answer(&mut self.machine, &incoming);
-        outcome(&answer, 200)
+        let taken = kind.exchange().answer(&mut self.machine, &incoming).map(|effect| effect.refusal);
+        outcome(&answer, taken.map_err(|error| error.to_string()), None, Limit::DeviceRequests)
     }
 }
 
 async fn answer(link: &dyn Link, request: crate::link::HttpRequest) -> Result<HttpAnswer, String> {
     let answered = tokio::time::timeout(ANSWER_MAX, link.call(request)).await;
     let answered = answered.map_err(|_| format!("no answer within {} s", ANSWER_MAX.as_secs()))?;
-    answered.map_err(|error| format!("no answer: {}", error.code()))
+    answered.map_err(|error| format!("no answer ({})", error.code()))
 }
 
-/// Whether a limit let a call through, which is then answered with this status.
-fn outcome(answer: &HttpAnswer, admitted: u16) -> Result<Outcome, String> {
-    let document =
-        document::split(&answer.body, SIG_SERV).and_then(|signed| document::decode::<RefusalDocument>(signed.body));
-    match answer.status {
-        429 | 503 => Ok(Outcome::Refused { retry_after_s: document.ok().and_then(|refusal| refusal.retry_after_s) }),
-        status if status == admitted => Ok(Outcome::Admitted),
-        status => {
-            let code = document.map_or_else(|_| "without a document".to_owned(), |refusal| refusal.code.to_string());
-            Err(format!("a call was answered with status {status} ({code}), expected {admitted}"))
+/// What a call of `limit` met: `verified` is the refusal in the answer, or why the answer can't be verified; `admitted` the one of a call
+/// that came through.
+fn outcome(
+    answer: &HttpAnswer,
+    verified: Result<Option<RefusalCode>, String>,
+    admitted: Option<RefusalCode>,
+    limit: Limit,
+) -> Result<Outcome, String> {
+    let status = answer.status;
+    match verified {
+        Ok(code) if code == admitted => Ok(Outcome::Admitted),
+        Ok(Some(RefusalCode::Overloaded)) => Ok(Outcome::OtherLimit("writes in progress")),
+        Ok(Some(RefusalCode::RateLimited)) => {
+            let signed = document::split(&answer.body, SIG_SERV);
+            // As the server sent it: a device bounds the wait of a refusal that may be replayed.
+            let refusal = signed.and_then(|signed| document::decode::<RefusalDocument>(signed.body));
+            let refusal = refusal.map_err(|error| format!("a refusal is no document: {error}"))?;
+            let by = LIMITS_BY_MESSAGE.iter().find(|(message, _)| *message == refusal.message);
+            Ok(match by {
+                Some((_, by)) if *by == limit => {
+                    Outcome::Refused { retry_after_s: refusal.retry_after_s, is_signed: true }
+                }
+                Some((_, by)) => Outcome::OtherLimit(by.spec().name),
+                None => Outcome::OtherLimit("unknown"),
+            })
         }
+        Ok(code) => {
+            let code = code.map_or_else(|| "no refusal".to_owned(), |code| code.to_string());
+            Err(format!("a call was answered with status {status}, {code}"))
+        }
+        Err(_) if matches!(status, 429 | 503) => Ok(Outcome::Refused { retry_after_s: None, is_signed: false }),
+        Err(why) => Err(format!(
+            "an answer with status {status} is not one of the protocol, or not signed by the server ({why}): something else answers, or changes answers"
+        )),
     }
 }
 
@@ -169,35 +249,82 @@ pub(super) struct Calls<'c, 'a> {
 
 impl Calls<'_, '_> {
     /// A request that fails, from an address.
-    async fn failing(link: &dyn Link) -> Result<Outcome, String> {
-        outcome(&answer(link, post("/heartbeat", NO_DOCUMENT)).await?, 400)
+    async fn failing(link: &dyn Link, keys: &ServerKeys) -> Result<Outcome, String> {
+        let answer = answer(link, post("/heartbeat", NO_DOCUMENT)).await?;
+        let opened = open_response::<IgnoredAny>(&keys.keys, answer.status, NO_SIG_DEV, &answer.body);
+        let refused = opened.map(|reply| match reply {
+            Reply::Refused(refusal) => Some(refusal.code),
+            Reply::Answer(_) => None,
+        });
+        let malformed = Some(RefusalCode::Malformed);
+        outcome(&answer, refused.map_err(|error| error.to_string()), malformed, Limit::AddressFailures)
     }
 }
 
 impl Caller for Calls<'_, '_> {
-    async fn call(&mut self) -> Result<Outcome, String> {
-        match self.limit {
-            Limit::DeviceRequests => {
-                let device = &mut self.callers.device;
+    async fn call(&mut self, by: By) -> Result<Outcome, String> {
+        let Callers { server, device, other_device, own, away } = &mut *self.callers;
+        let link = match (by, &*away) {
+            (By::Neighbor, Some((neighbor, _))) => Some(neighbor),
+            (By::Elsewhere, Some((_, elsewhere))) => Some(elsewhere),
+            _ => None,
+        };
+        match (by, self.limit) {
+            (By::OtherDevice, _) => other_device.send(MessageType::Heartbeat, None, server).await,
+            (_, Limit::DeviceRequests) => {
                 let is_new = device.machine.state() == DeviceState::New;
                 let kind = if is_new { MessageType::Register } else { MessageType::Heartbeat };
-                device.send(kind, None, self.callers.clock).await
+                device.send(kind, link, server).await
             }
-            _ => Self::failing(&*self.callers.own).await,
+            _ => Self::failing(&**link.unwrap_or(own), &server.keys).await,
         }
     }
 
-    async fn others(&mut self) -> Result<Vec<(Other, bool)>, String> {
-        let Callers { clock, device, other_device, neighbor, elsewhere, .. } = &mut *self.callers;
-        let mut found = vec![(Other::Device, other_device.send(MessageType::Heartbeat, None, *clock).await?)];
-        for (other, link) in [(Other::Neighbor, neighbor), (Other::Elsewhere, elsewhere)] {
-            let Some(link) = link else { continue };
-            let outcome = match self.limit {
-                Limit::DeviceRequests => device.send(MessageType::Heartbeat, Some(link), *clock).await?,
-                _ => Self::failing(&**link).await?,
-            };
-            found.push((other, outcome));
+    fn others(&self) -> Vec<By> {
+        let away: &[By] = match self.limit {
+            _ if self.callers.away.is_none() => &[],
+            Limit::DeviceRequests => &[By::Elsewhere],
+            _ => &[By::Neighbor, By::Elsewhere],
+        };
+        [&[By::OtherDevice], away].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::machine::device_key;
+
+    /// Goal: nobody who sees a device of the probe has its key. Method: what derived it before, and other names for the same keys.
+    #[test]
+    fn a_key_is_not_in_a_name() {
+        let secrets = Secrets { visible: [7; 32], keys: [[1; 32], [2; 32]] };
+        let [first, second] = devices(&secrets).unwrap();
+        let number =
+            first.device_id.as_str().split('-').nth(1).map(|hex| u64::from_str_radix(hex, 16).unwrap()).unwrap();
+        for device in [&first, &second] {
+            assert_ne!(device.public_key, device_key(number, &device.device_id).public_key());
         }
-        Ok(found.into_iter().map(|(other, outcome)| (other, outcome != Outcome::Admitted)).collect())
+        assert_ne!(first.public_key, second.public_key);
+        let [same_key, _] = devices(&Secrets { visible: [8; 32], ..secrets.clone() }).unwrap();
+        let [same_name, _] = devices(&Secrets { keys: [[3; 32], [4; 32]], ..secrets }).unwrap();
+        assert!(same_key.device_id != first.device_id && same_key.public_key == first.public_key);
+        assert!(same_name.device_id == first.device_id && same_name.public_key != first.public_key);
+    }
+
+    #[test]
+    fn addresses_are_of_this_machine_and_apart() {
+        for byte in 0..=255 {
+            let Addresses { own, neighbor, elsewhere } = Addresses::drawn(&[byte; 32]);
+            assert!([own, neighbor, elsewhere].iter().all(|bits| bits >> 24 == 127 && !matches!(bits & 0xff, 0 | 255)));
+            assert!(own != neighbor && own >> 8 == neighbor >> 8 && own >> 16 != elsewhere >> 16);
+        }
+        assert_ne!(Addresses::drawn(&[1; 32]), Addresses::drawn(&[2; 32]));
+    }
+
+    #[test]
+    fn only_loopback_of_ipv4_has_many_addresses() {
+        let chosen = |target: &str| is_chosen(target.parse().unwrap());
+        assert!(chosen("127.0.0.1:80") && !chosen("[::1]:80") && !chosen("10.0.0.1:80"));
     }
 }

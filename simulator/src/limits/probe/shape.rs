@@ -3,13 +3,16 @@
 use ks_server::clock::micros;
 use serde::Serialize;
 
-use super::record::{Attempt, Outcome, SPLIT, groups};
+use super::{
+    fit::Fit,
+    record::{Attempt, By, Outcome, SPLIT, groups, own},
+};
 
 /// How a limit comes back once it is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Shape {
-    /// One at a time and evenly: GCRA, or a token bucket. The rate is between these.
+    /// One at a time and evenly: GCRA, or a token bucket. The rate is between these; infinite, and null in JSON, if nothing bounds it.
     Even { per_min_least: f64, per_min_most: f64 },
     /// All at once, at the end of a window.
     FixedWindow { window_s: f64, count: u64 },
@@ -28,7 +31,10 @@ pub enum Shape {
 /// Whether `retry_after_s` of the refusals was true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct RetryAfter {
+    /// Refusals by this limit, or by something in front of the server.
     pub refusals: u64,
+    /// Refusals that the server has not signed, or that were changed on the way. Devices don't follow them; neither are they counted below.
+    pub unsigned: u64,
     /// Refusals without it.
     pub missing: u64,
     /// Calls were still refused after it.
@@ -43,6 +49,8 @@ pub struct Measured {
     pub calls: u64,
     /// Calls that come through at once, at least and at most; none if that is unknown.
     pub burst: Option<(u64, u64)>,
+    /// The longest time from a call to its answer, in milliseconds: every time is known to so much.
+    pub answer_ms_max: u64,
     pub shape: Shape,
     pub retry_after: RetryAfter,
 }
@@ -53,19 +61,39 @@ const LATE_US: f64 = 30_000.0;
 const SLACK: f64 = 0.05;
 
 impl Measured {
-    /// From every call, in order.
-    pub(super) fn of(attempts: &[Attempt]) -> Self {
-        let shape = shape(attempts);
-        let burst = match shape {
-            Shape::Even { per_min_least, per_min_most } => burst(attempts, per_min_least, per_min_most),
-            Shape::FixedWindow { count, .. } | Shape::SlidingWindow { count, .. } => Some((count, count)),
-            Shape::NothingAgain { .. } | Shape::OnceAgain { .. } => {
-                let before = attempts.iter().take_while(|attempt| attempt.is_admitted()).count();
-                Some((count_of(before), count_of(before)))
+    /// From every call, in order. What the server declares is not looked at, unless it explains the calls: then by which values.
+    pub(super) fn of(attempts: &[Attempt], declared: Option<Fit>) -> Self {
+        let own = own(attempts);
+        let recognized = shape(&own);
+        let has_come_back = groups(&own).iter().map(|(count, _)| count).sum::<u64>() > 1;
+        let (shape, burst) = match declared {
+            Some(Fit { per_min: (per_min_least, per_min_most), burst }) if has_come_back => {
+                (Shape::Even { per_min_least, per_min_most }, Some(burst))
             }
-            Shape::Irregular { .. } | Shape::NeverRefused { .. } => None,
+            Some(fit) => (recognized, own.iter().any(Attempt::is_refused).then_some(fit.burst)),
+            None => (recognized, recognized_burst(&own, recognized)),
         };
-        Self { calls: count_of(attempts.len()), burst, shape, retry_after: retry_after(attempts) }
+        let late_us = attempts.iter().map(|attempt| attempt.answered_us - attempt.sent_us).max();
+        let calls = attempts.iter().filter(|attempt| attempt.by == By::Own).count();
+        Self {
+            calls: count_of(calls),
+            burst,
+            answer_ms_max: late_us.unwrap_or(0).div_ceil(1_000),
+            shape,
+            retry_after: retry_after(attempts),
+        }
+    }
+}
+
+fn recognized_burst(own: &[Attempt], shape: Shape) -> Option<(u64, u64)> {
+    match shape {
+        Shape::Even { per_min_least, per_min_most } => burst(own, per_min_least, per_min_most),
+        Shape::FixedWindow { count, .. } | Shape::SlidingWindow { count, .. } => Some((count, count)),
+        Shape::NothingAgain { .. } | Shape::OnceAgain { .. } => {
+            let before = own.iter().take_while(|attempt| attempt.is_admitted()).count();
+            Some((count_of(before), count_of(before)))
+        }
+        Shape::Irregular { .. } | Shape::NeverRefused { .. } => None,
     }
 }
 
@@ -138,7 +166,8 @@ fn even(attempts: &[Attempt], first_refused: usize) -> Option<Shape> {
     let is_on_time = |(number, (at, _)): (usize, &(u64, u64))| {
         ((at - first) as f64 - interval_us * number as f64).abs() <= tolerated_us
     };
-    if span_us < LATE_US || !came.iter().enumerate().all(is_on_time) {
+    // Where most of the time is delay, nothing is known of the rate.
+    if span_us < LATE_US.max(2.0 * late_us as f64) || !came.iter().enumerate().all(is_on_time) {
         return None;
     }
     let per_min = |span_us: f64| count * 60e6 / span_us.max(1.0);
@@ -176,25 +205,39 @@ fn burst(attempts: &[Attempt], per_min_least: f64, per_min_most: f64) -> Option<
     Some((least as u64, most as u64))
 }
 
+/// Two clocks differ by at most this part of a wait.
+const DRIFT_PER_WAIT: u64 = 1_000;
+
 /// Checks the wait that each refusal asks for against what came later.
 fn retry_after(attempts: &[Attempt]) -> RetryAfter {
     let mut found = RetryAfter::default();
-    for (number, attempt) in attempts.iter().enumerate() {
-        let Outcome::Refused { retry_after_s } = attempt.outcome else { continue };
+    for (number, attempt) in attempts.iter().enumerate().filter(|(_, attempt)| attempt.by == By::Own) {
+        let Outcome::Refused { retry_after_s, is_signed } = attempt.outcome else { continue };
         found.refusals += 1;
+        if !is_signed {
+            found.unsigned += 1;
+            continue;
+        }
         let Some(asked_s) = retry_after_s else {
             found.missing += 1;
             continue;
         };
-        let until_us = attempt.answered_us.saturating_add(asked_s.saturating_mul(1_000_000));
+        let wait_us = asked_s.saturating_mul(1_000_000);
+        let until_us = attempt.answered_us.saturating_add(wait_us).saturating_add(wait_us / DRIFT_PER_WAIT);
         let later = attempts.get(number + 1..).unwrap_or_default();
-        let still_refused = later.iter().take_while(|later| !later.is_admitted());
+        // Until something may have spent what had come back: a call of the probe, also from elsewhere.
+        let still_refused = later.iter().take_while(|later| !may_have_spent(later)).filter(|later| later.by == By::Own);
         found.too_short += u64::from(still_refused.clone().any(|later| later.sent_us >= until_us));
-        if let Some(came) = later.iter().find(|later| later.is_admitted()) {
+        if let Some(came) = later.iter().find(|later| later.by == By::Own && later.is_admitted()) {
             let wait_s = seconds(came.answered_us - attempt.sent_us).ceil();
             let spread_s = (wait_s / 4.0).clamp(1.0, 60.0);
             found.too_long += u64::from(asked_s as f64 > wait_s + spread_s + 1.0);
         }
     }
     found
+}
+
+/// Whether a call may have been charged to the budget of the probe.
+fn may_have_spent(attempt: &Attempt) -> bool {
+    !attempt.is_refused() && attempt.by != By::OtherDevice
 }

@@ -1,16 +1,18 @@
 //! Goal: the probe recognizes limits by what they do, not by who made them.
 //! Method: limiters of the usual kinds, written here, called under a virtual clock in which each call takes a millisecond.
 
+mod delays;
+
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Comparison, Measured, Other, ProbeBounds, Shape, Subject,
-    record::{Caller, Outcome, record},
-    subject_of_address, subject_of_device,
+    Comparison, Measured, ProbeBounds, Shape, Subject,
+    evidence::{Known, subject_of_address, subject_of_device},
+    fit::Gcra,
+    record::{Attempt, By, Caller, Outcome, record},
 };
-use crate::operator::ObservedLimit;
 use ks_server::limit::Limit;
 
 /// A limiter: whether a call at this time, in seconds, is let through, and otherwise how long it must wait.
@@ -92,16 +94,19 @@ struct Probe<L> {
 }
 
 impl<L: Limiter> Caller for Probe<L> {
-    async fn call(&mut self) -> Result<Outcome, String> {
+    async fn call(&mut self, by: By) -> Result<Outcome, String> {
+        if by == By::OtherDevice {
+            return Ok(Outcome::Admitted);
+        }
         tokio::time::sleep(Duration::from_micros(500)).await;
         let wait_s = self.limiter.wait_s(self.started.elapsed().as_secs_f64());
         tokio::time::sleep(Duration::from_micros(500)).await;
-        let refused = |wait_s| Outcome::Refused { retry_after_s: (self.retry_after_s)(wait_s) };
+        let refused = |wait_s| Outcome::Refused { retry_after_s: (self.retry_after_s)(wait_s), is_signed: true };
         Ok(wait_s.map_or(Outcome::Admitted, refused))
     }
 
-    async fn others(&mut self) -> Result<Vec<(Other, bool)>, String> {
-        Ok(vec![(Other::Device, false), (Other::Elsewhere, true)])
+    fn others(&self) -> Vec<By> {
+        vec![By::OtherDevice, By::Elsewhere]
     }
 }
 
@@ -111,34 +116,54 @@ fn rounded_up(wait_s: f64) -> Option<u64> {
     Some(wait_s.ceil().max(1.0) as u64)
 }
 
-/// The limiter is in the middle of its first window when the probe begins.
-async fn measured(limiter: impl Limiter, retry_after_s: fn(f64) -> Option<u64>) -> Measured {
+/// Every call; the limiter is in the middle of its first window when the probe begins.
+async fn calls(limiter: impl Limiter, retry_after_s: fn(f64) -> Option<u64>) -> Vec<Attempt> {
     let started = Instant::now().checked_sub(Duration::from_millis(1_700)).unwrap_or_else(Instant::now);
     let bounds = ProbeBounds { budget: Duration::from_mins(10), calls_max: 5_000 };
-    let recording = record(&mut Probe { limiter, started, retry_after_s }, bounds).await.unwrap();
-    assert!(recording.others.len() == 2 || recording.attempts.iter().all(super::record::Attempt::is_admitted));
-    Measured::of(&recording.attempts)
+    let mut attempts = Vec::new();
+    record(&mut Probe { limiter, started, retry_after_s }, bounds, &mut attempts).await.unwrap();
+    attempts
 }
 
-fn differences(measured: &Measured, per_min: u32, burst: u32) -> Vec<String> {
-    let declared = ObservedLimit::declared(per_min, burst);
-    Comparison::of(measured, (Limit::DeviceRequests, Subject::Device), &declared).differences
+async fn measured(limiter: impl Limiter, retry_after_s: fn(f64) -> Option<u64>) -> Measured {
+    Measured::of(&calls(limiter, retry_after_s).await, None)
+}
+
+fn known(per_min: u32, burst: u32) -> Known {
+    let declared = Gcra { per_min: f64::from(per_min), burst: f64::from(burst) };
+    Known {
+        limit: Limit::DeviceRequests,
+        declared: Some(declared),
+        of_devices: Some(declared),
+        owed_max: 0.0,
+        owed_max_of_other_device: 1.0,
+    }
+}
+
+fn compared(calls: &[Attempt], per_min: u32, burst: u32) -> (Measured, Subject, Comparison) {
+    Comparison::of(calls, &known(per_min, burst), "enforce")
+}
+
+fn differences(calls: &[Attempt], per_min: u32, burst: u32) -> Vec<String> {
+    compared(calls, per_min, burst).2.differences
 }
 
 /// Goal: burst and rate of token buckets are found, fast and slow ones, and agree with what is declared.
 #[tokio::test(start_paused = true)]
 async fn a_token_bucket_is_recognized_with_its_burst_and_rate() {
     for (per_min, burst) in [(120, 30), (120, 1), (60, 120), (1, 5), (6, 2), (1_200, 300), (3_000, 50)] {
-        let measured = measured(token_bucket(f64::from(burst), 60.0 / f64::from(per_min)), rounded_up).await;
-        assert_eq!(differences(&measured, per_min, burst), [""; 0], "{per_min} {burst}: {measured:?}");
+        let calls = calls(token_bucket(f64::from(burst), 60.0 / f64::from(per_min)), rounded_up).await;
+        let (measured, subject, comparison) = compared(&calls, per_min, burst);
+        assert_eq!(comparison, Comparison::default(), "{per_min} {burst}: {measured:?}");
+        assert_eq!(subject, Subject::Device);
         let Shape::Even { per_min_least, per_min_most } = measured.shape else { panic!("{measured:?}") };
-        assert!(per_min_most / per_min_least < 1.6, "{per_min}: {measured:?}");
+        assert!(per_min_most / per_min_least < 1.2, "{per_min}: {measured:?}");
         let (least, most) = measured.burst.unwrap();
         assert!(most - least <= 2, "{burst}: {measured:?}");
         let (half, twice) = (per_min.div_ceil(2), per_min * 2);
-        assert!(per_min == 1 || !differences(&measured, half, burst).is_empty(), "{per_min}: {measured:?}");
-        assert!(!differences(&measured, twice, burst).is_empty(), "{per_min}: {measured:?}");
-        assert!(!differences(&measured, per_min, burst + 3).is_empty(), "{burst}: {measured:?}");
+        assert!(per_min == 1 || !differences(&calls, half, burst).is_empty(), "{per_min}: {measured:?}");
+        assert!(!differences(&calls, twice, burst).is_empty(), "{per_min}: {measured:?}");
+        assert!(!differences(&calls, per_min, burst + 3).is_empty(), "{burst}: {measured:?}");
     }
 }
 
@@ -146,10 +171,11 @@ async fn a_token_bucket_is_recognized_with_its_burst_and_rate() {
 #[tokio::test(start_paused = true)]
 async fn windows_are_recognized_with_their_length() {
     for (count, window_s) in [(10, 10.0), (60, 60.0), (2, 5.0), (300, 3.0)] {
-        let fixed = measured(FixedWindow { count, window_s, used: (0, 0) }, rounded_up).await;
+        let fixed_calls = calls(FixedWindow { count, window_s, used: (0, 0) }, rounded_up).await;
+        let fixed = Measured::of(&fixed_calls, None);
         let Shape::FixedWindow { window_s: found_s, count: found } = fixed.shape else { panic!("{fixed:?}") };
         assert!(found == count && (found_s / window_s - 1.0).abs() < 0.06, "{fixed:?}");
-        let [difference, ..] = &differences(&fixed, 60, 10)[..] else { panic!("{fixed:?}") };
+        let [difference, ..] = &differences(&fixed_calls, 60, 10)[..] else { panic!("{fixed:?}") };
         assert!(difference.contains("(a fixed window); it declares one each 1.000 s"), "{difference}");
 
         let limiter = SlidingWindow { count: usize::try_from(count).unwrap(), window_s, calls: VecDeque::new() };
@@ -157,9 +183,12 @@ async fn windows_are_recognized_with_their_length() {
         let Shape::SlidingWindow { window_s: found_s, count: found } = sliding.shape else { panic!("{sliding:?}") };
         assert!(found == count && (found_s / window_s - 1.0).abs() < 0.06, "{sliding:?}");
     }
-    let each_ten_seconds = measured(FixedWindow { count: 1, window_s: 10.0, used: (0, 0) }, rounded_up).await;
+    let each_ten_seconds = calls(FixedWindow { count: 1, window_s: 10.0, used: (0, 0) }, rounded_up).await;
     let found = differences(&each_ten_seconds, 60, 1);
-    assert!(found.iter().any(|difference| difference.contains("a minute come back")), "{found:?}");
+    assert!(
+        found.iter().any(|difference| difference.contains("a minute come back") || difference.contains("was refused")),
+        "{found:?}"
+    );
 }
 
 /// Goal: a `retry_after_s` that is missing, too short or too long is counted.
@@ -179,15 +208,15 @@ async fn retry_after_is_checked_against_what_comes_after_it() {
 /// Goal: a limit that is not reached, or does not come back within the budget, is not judged; one that should have been reached is.
 #[tokio::test(start_paused = true)]
 async fn what_was_not_seen_is_not_judged() {
-    let never = measured(token_bucket(1e9, 1.0), rounded_up).await;
-    assert!(matches!(never.shape, Shape::NeverRefused { calls: 5_000, .. }), "{never:?}");
-    assert_eq!(differences(&never, 60, 100_000), [""; 0]);
-    assert!(differences(&never, 60, 100)[0].contains("declares at most"), "{never:?}");
-    let slow = measured(token_bucket(5.0, 3_600.0), rounded_up).await;
-    assert!(matches!(slow.shape, Shape::NothingAgain { .. }) && slow.burst == Some((5, 5)), "{slow:?}");
-    let declared = ObservedLimit::declared(1, 5);
-    let of_a_minute = Comparison::of(&slow, (Limit::DeviceRequests, Subject::Device), &declared);
-    assert!(of_a_minute.differences[0].contains("nothing came back"), "{of_a_minute:?}");
+    let never = calls(token_bucket(1e9, 1.0), rounded_up).await;
+    let (measured, _, comparison) = compared(&never, 60, 100_000);
+    assert!(matches!(measured.shape, Shape::NeverRefused { calls: 5_000, .. }), "{measured:?}");
+    assert_eq!((comparison.differences.len(), comparison.unknown.len()), (0, 1), "{comparison:?}");
+    assert!(differences(&never, 60, 100)[0].contains("declares at most"), "{measured:?}");
+    let slow = calls(token_bucket(5.0, 3_600.0), rounded_up).await;
+    let (measured, ..) = compared(&slow, 1, 5);
+    assert!(matches!(measured.shape, Shape::NothingAgain { .. }) && measured.burst == Some((5, 5)), "{measured:?}");
+    assert!(differences(&slow, 1, 5)[0].contains("nothing came back"), "{measured:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod explore;
 pub mod failure;
 pub mod phase_recorder;
 
+pub mod find_limit;
 pub mod fleet;
 pub mod folder;
 pub mod ground_truth;

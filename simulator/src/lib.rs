@@ -49,6 +49,7 @@ pub mod scenario;
 pub mod scenario_settings;
 pub mod seed;
 pub mod server_process;
+pub mod server_samples;
 pub mod setup;
 pub mod shard;
 pub mod silence;

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     console::{self, Console},
+    drive::load::LoadRun,
     drive::rehearse::{Rehearsal, Signatures},
     drive::target::Target,
     failure::Failure,
@@ -105,7 +106,17 @@ pub(super) fn run_one(
     let interrupted = interruptible_until(&concluded)?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::drive::load::run(&plan, target, out, replay, options.events(), interrupted, options.quiet),
+        Mode::Load => crate::drive::load::run(LoadRun {
+            plan: &plan,
+            target,
+            out,
+            replay,
+            events: options.events(),
+            interrupted,
+            quiet: options.quiet,
+            progress: String::new(),
+            samples: None,
+        }),
         Mode::Rehearse => {
             let events = options.events();
             let keeps_database = options.keep_database;

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng as _, SeedableRng};
+use rand_core::SeedableRng;
 
 use super::*;
 

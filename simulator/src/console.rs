@@ -113,7 +113,8 @@ impl Observer for Console {
     }
 
     fn part(&mut self, what: &str) {
-        if !self.is_quiet {
+        let is_worth_a_line = self.is_terminal || self.before.is_empty();
+        if !self.is_quiet && is_worth_a_line {
             self.show(&format!("{}{what} ...", self.before));
         }
     }

@@ -104,11 +104,10 @@ fn gave_out_first(of: &LoadLimit) -> Vec<String> {
     if first == Bottleneck::Unknown {
         let unknown = "What gave out first is unknown: nothing that was watched reached its threshold.".to_owned();
         let hidden = of.evidence().is_some_and(|step| step.server_cores.is_none());
-        let cpu =
-            "The server's CPU could not be read: it runs elsewhere, and its /metrics has no process_cpu_seconds_total.";
+        let cpu = "The server's CPU could not be read: its process is not this search's own, and its /metrics has no process_cpu_seconds_total.";
         return std::iter::once(unknown).chain(hidden.then(|| cpu.to_owned())).collect();
     }
-    let step = of.evidence_step.map_or_else(String::new, |step| format!(" in step {step}"));
+    let step = of.evidence_step.map_or_else(String::new, |step| format!(" (step {step})"));
     let reading = of
         .evidence()
         .and_then(|step| step.readings.iter().find(|reading| reading.of == first && reading.reached == Some(true)));
@@ -122,12 +121,12 @@ fn gave_out_first(of: &LoadLimit) -> Vec<String> {
     sentences
 }
 
-/// `share of the time in commits was 0.97, used up from 0.9 on`.
+/// `share of the time in commits was 0.97, and counts from 0.9 on`.
 pub(super) fn evidence(of: &Reading) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), crate::number::compact);
     let note = if of.note.is_empty() { String::new() } else { format!(" ({})", of.note) };
     let from =
-        of.threshold.map_or_else(String::new, |from| format!(", used up from {} on", crate::number::compact(from)));
+        of.threshold.map_or_else(String::new, |from| format!(", and counts from {} on", crate::number::compact(from)));
     format!("{} was {}{note}{from}", of.metric, number(of.measured))
 }
 
@@ -270,7 +269,7 @@ mod tests {
     fn a_confirmed_limit_names_both_ends_and_who_gave_out_first_with_its_evidence() {
         let text = plain(&sample::found());
         assert!(text.starts_with("The limit is 480 000 heartbeats a minute (8 000 devices, a heartbeat every 1 s each): the expectations held in each of 3 runs there, and at 504 540 a minute not in 3 of 3 runs."), "{text}");
-        assert!(text.contains("Above it the server's commit queue gave out first: share of the time in commits was 0.97, used up from 0.9 on in step 4."), "{text}");
+        assert!(text.contains("Above it the server's commit queue gave out first: share of the time in commits was 0.97, and counts from 0.9 on (step 4)."), "{text}");
         assert!(!text.contains("not the server's limit"));
     }
 

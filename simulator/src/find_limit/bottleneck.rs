@@ -40,7 +40,7 @@ pub struct Observed<'a> {
 
 /// Who gave out first, and all the evidence in the order in which it is judged.
 pub fn of(observed: &Observed<'_>) -> (Bottleneck, Vec<Reading>) {
-    let mut readings = refusals(observed);
+    let mut readings = Vec::from(refusals(observed));
     readings.extend(processors(observed));
     readings.extend(lateness(observed));
     readings.extend(commits(observed));
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_rate_limit_is_named_by_its_refusals_and_also_where_it_answers_overloaded() {
-        assert_eq!(first(|case| drop(case.by_code.insert("RATE_LIMITED".to_owned(), 1))), Bottleneck::Limiter);
+        assert_eq!(first(|case| case.by_code.extend([("RATE_LIMITED".to_owned(), 1)])), Bottleneck::Limiter);
         let (found, readings) = of_case(|case| {
             case.by_code.insert("OVERLOADED".to_owned(), 500);
             case.server.limits = [("all_requests".to_owned(), 500)].into();

@@ -134,26 +134,25 @@ impl Search {
         halvings + confirmed
     }
 
-    /// Everything so far held, or is undecided.
+    /// No load failed in most of its runs.
     fn upward(&self) -> Next {
-        let (highest, runs) =
-            self.tried.last_key_value().map_or((self.bounds.start, 0), |(load, runs)| (*load, runs.len()));
         if let Some(undecided) = self.undecided(0, u32::MAX) {
             return Next::Try(undecided, Purpose::Decide);
         }
+        let highest = self.tried.last_key_value().map_or(self.bounds.start, |(load, _)| *load);
         if highest < self.bounds.ceiling {
             return Next::Try(highest.saturating_mul(2).min(self.bounds.ceiling), Purpose::Higher);
         }
         match self.held() {
-            Some(held) if held == highest && runs < self.bounds.repeats => Next::Try(held, Purpose::Confirm),
+            Some(held) if self.runs(held) < self.bounds.repeats => Next::Try(held, Purpose::Confirm),
             Some(held) => Next::Done(Found::Ceiling { held }),
-            None => Next::Done(Found::Nothing { lowest: highest }), // no load always held, and none mostly failed
+            None => Next::Done(Found::Nothing { lowest: self.lowest() }), // each held in most of its runs, and none in all
         }
     }
 
     /// Nothing below `above` held: halve, and from the second time on quarter.
     fn downward(&self, above: u32) -> Next {
-        let lowest = self.tried.first_key_value().map_or(above, |(load, _)| *load);
+        let lowest = self.lowest();
         if let Some(undecided) = self.undecided(0, above) {
             return Next::Try(undecided, Purpose::Decide);
         }
@@ -188,6 +187,10 @@ impl Search {
             Some(load) => Next::Try(load, Purpose::Confirm),
             None => Next::Done(Found::Between { held, above }),
         }
+    }
+
+    fn lowest(&self) -> u32 {
+        self.tried.first_key_value().map_or(self.bounds.floor, |(load, _)| *load)
     }
 
     /// A load between the two that held and failed, and has not been run often enough to decide.

@@ -233,7 +233,7 @@ fn judge(
     if achieved < ACHIEVED_MIN {
         let (offered, planned) = (grouped(whole(offered_per_min)), grouped(whole(asked.planned_per_min)));
         missed.push(format!(
-            "only {offered} of {planned} heartbeats a minute were offered: not every device could register in time"
+            "only {offered} of {planned} heartbeats a minute were due: devices had not registered, or waited because they were refused"
         ));
     }
     let answered = share(load.acked as f64, load.offered as f64);

@@ -8,7 +8,7 @@ pub(crate) const KNEE_FACTOR: f64 = 2.0;
 /// The offered rate and the 99th percentile at the knee: of the loads whose 99th percentile is at most twice the lowest one, all
 /// lower loads included, the highest. None if no load is beyond it, so that the knee was not reached.
 pub(crate) fn knee(of: &LoadLimit) -> Option<(f64, f64)> {
-    let measured = |step: &Step| Some((step.offered_per_min, step.latency_ms?.p99));
+    let measured = |step: &Step| Some((step.planned_per_min, step.latency_ms?.p99));
     let mut points: Vec<(f64, f64)> = of.steps.iter().filter_map(measured).collect();
     points.sort_by(|one, other| one.0.total_cmp(&other.0));
     let lowest = points.iter().map(|(_, p99)| *p99).fold(f64::MAX, f64::min);

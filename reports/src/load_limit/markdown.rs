@@ -13,9 +13,9 @@ pub(super) fn summary(of: &LoadLimit) -> String {
     lines.push("| offered/min | answered/min | p50 | p99 | result |".to_owned());
     lines.push("| ---: | ---: | ---: | ---: | --- |".to_owned());
     let mut steps: Vec<_> = of.steps.iter().collect();
-    steps.sort_by(|one, other| one.offered_per_min.total_cmp(&other.offered_per_min));
+    steps.sort_by(|one, other| one.planned_per_min.total_cmp(&other.planned_per_min));
     for step in steps {
-        let [_, offered, answered, _, p50, p99, .., result] = words::row(step);
+        let [_, result, offered, answered, _, p50, p99, ..] = words::row(step);
         let cells = [offered, answered, p50, p99, result].map(|cell| plain(&cell));
         lines.push(format!("| {} |", cells.join(" | ")));
     }

@@ -95,14 +95,14 @@ fn evidence(of: &LoadLimit) -> String {
 
 fn steps(of: &LoadLimit) -> String {
     let mut steps: Vec<&Step> = of.steps.iter().collect();
-    steps.sort_by(|one, other| one.offered_per_min.total_cmp(&other.offered_per_min));
-    let [first, middle @ .., last] = words::COLUMNS;
-    let numbered = middle.map(|name| format!("#{name}"));
-    let columns: Vec<&str> = [first].into_iter().chain(numbered.iter().map(String::as_str)).chain([last]).collect();
+    steps.sort_by(|one, other| one.planned_per_min.total_cmp(&other.planned_per_min));
+    let [first, second, numbers @ ..] = words::COLUMNS;
+    let numbered = numbers.map(|name| format!("#{name}"));
+    let columns: Vec<&str> = [first, second].into_iter().chain(numbered.iter().map(String::as_str)).collect();
     let row = |step: &&Step| {
-        let [name, numbers @ .., result] = words::row(step);
-        let cells = middle.iter().zip(&numbers).map(|(label, cell)| labelled_cell(label, cell));
-        name_cell(&name) + &cells.collect::<String>() + &format!("<td>{}</td>", text(&result))
+        let [name, result, cells @ ..] = words::row(step);
+        let cells = numbers.iter().zip(&cells).map(|(label, cell)| labelled_cell(label, cell));
+        name_cell(&name) + &format!("<td>{}</td>", text(&result)) + &cells.collect::<String>()
     };
     let rows: Vec<String> = steps.iter().map(row).collect();
     table("cards", "Steps by offered rate", &columns, &rows)

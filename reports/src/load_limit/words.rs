@@ -1,11 +1,12 @@
 //! The answer in words, the steps as rows, and how they were measured.
 
 use super::{Bottleneck, LoadLimit, Reading, SearchState, Step, StepVerdict};
-use crate::number::{devices, grouped, millis, share, span, whole};
+use crate::number::{devices, grouped, millis, span, whole};
 
 /// Columns of the table of steps.
-pub(super) const COLUMNS: [&str; 12] = [
+pub(super) const COLUMNS: [&str; 11] = [
     "Step",
+    "Result",
     "Offered/min",
     "Answered/min",
     "Samples",
@@ -13,10 +14,8 @@ pub(super) const COLUMNS: [&str; 12] = [
     "p99",
     "p99.9",
     "Send lag p99",
-    "Server, cores",
-    "Generator, cores",
+    "Cores: server, generator",
     "CPU µs a heartbeat: server, generator",
-    "Result",
 ];
 
 /// A rate in heartbeats a minute.
@@ -141,25 +140,31 @@ pub(super) fn result(of: &Step) -> String {
 }
 
 /// The cells of a step.
-pub fn row(of: &Step) -> [String; 12] {
+pub fn row(of: &Step) -> [String; 11] {
     let none = || "–".to_owned();
     let ms = |value: Option<f64>| value.map_or_else(none, millis);
     let cores = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |cores| format!("{cores:.2}"));
     let us = |value: Option<f64>| of.cpu_us_per_heartbeat(value).map_or_else(none, whole);
     [
         format!("{} ({})", of.number, of.purpose),
-        rate(of.offered_per_min),
+        result(of),
+        offered(of),
         rate(of.acked_per_min),
         of.latency_ms.map_or_else(none, |of| grouped(of.count)),
         ms(of.latency_ms.map(|of| of.p50)),
         ms(of.latency_ms.map(|of| of.p99)),
         ms(of.latency_ms.map(|of| of.p999)),
         ms(of.send_lag_ms.map(|of| of.p99)),
-        cores(of.server_cores),
-        cores(Some(of.generator_cores)),
+        format!("{}, {}", cores(of.server_cores), cores(Some(of.generator_cores))),
         format!("{}, {}", us(of.server_cores), us(Some(of.generator_cores))),
-        result(of),
     ]
+}
+
+/// What the fleet of a step offers, and what was really due where that was less: of devices that were not registered, or waited.
+fn offered(of: &Step) -> String {
+    let planned = rate(of.planned_per_min);
+    let is_less = of.offered_per_min < of.planned_per_min * 0.99;
+    if is_less { format!("{planned} ({} due)", rate(of.offered_per_min)) } else { planned }
 }
 
 /// A step in a line, for a terminal.
@@ -169,7 +174,7 @@ pub fn step_line(of: &Step) -> String {
     let line = format!(
         "step {}: {} offered, {} answered a minute | p99 {p99} | {purpose} | {}",
         of.number,
-        rate(of.offered_per_min),
+        offered(of),
         rate(of.acked_per_min),
         result(of)
     );
@@ -179,7 +184,7 @@ pub fn step_line(of: &Step) -> String {
 /// All steps by load, for a terminal.
 pub fn table(of: &LoadLimit) -> String {
     let mut steps: Vec<&Step> = of.steps.iter().collect();
-    steps.sort_by(|one, other| one.offered_per_min.total_cmp(&other.offered_per_min));
+    steps.sort_by(|one, other| one.planned_per_min.total_cmp(&other.planned_per_min));
     steps.iter().map(|step| step_line(step)).collect::<Vec<_>>().join("\n")
 }
 
@@ -253,7 +258,7 @@ pub(super) fn counted(of: &LoadLimit) -> String {
     let count = |is: fn(&Step) -> bool| u64::try_from(of.steps.iter().filter(|step| is(step)).count()).unwrap_or(0);
     let held = count(|step| step.verdict == StepVerdict::Held);
     let all = count(|_| true);
-    format!("{} steps, {} held ({})", grouped(all), grouped(held), share(held, all))
+    format!("{} steps, {} held", grouped(all), grouped(held))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::{
     failure::Failure,
     folder::RunFolder,
     resources::Stopwatch,
-    scenario::{Expectation, Plan, limits},
+    scenario::{Expectation, Plan, Timing, limits},
     server_samples::Samples,
 };
 use search::{Bounds, Next, Search, Verdict};
@@ -151,6 +151,7 @@ impl FindLimit<'_> {
             samples_min: self.lengths.samples_min(),
             cores: cores(),
             is_one_machine: self.is_one_machine(),
+            is_timed: self.plan.timing == Timing::Measured,
             replay: format!("{}{}", self.replay_run, step::replay_flags(devices, &self.lengths)),
         }
     }

@@ -10,7 +10,9 @@ use ks_reports::{
 
 use super::{bottleneck, bottleneck::Observed, search::Purpose};
 use crate::{
-    number::grouped,
+    link::NO_SOCKET,
+    number::{counted, grouped},
+    resources::LATE_US,
     scenario::{During, Expectation, Metric, Mode, Plan, TimedStep},
     server_samples::{ServerLoad, ServerSample},
     timeline::{Phase, Step},
@@ -32,6 +34,8 @@ const BUDGET_PART: u32 = 12;
 const REGISTERED_PER_S: u32 = 1_000;
 /// Between the last registration and the begin of what counts.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Samples of the server this close to the begin and the end of what counts belong to it: they are a second apart, and late.
+const SAMPLED_NEAR: Duration = Duration::from_millis(500);
 /// Of what is planned so much must be offered, and of what is offered so much answered `OK`.
 pub(super) const ACHIEVED_MIN: f64 = 0.99;
 /// Why a step did not hold whose devices saw other things acknowledged than the server stored.
@@ -161,6 +165,8 @@ pub struct Asked {
     pub samples_min: u64,
     pub cores: u32,
     pub is_one_machine: bool,
+    /// Whether times are measured, so that a late generator matters.
+    pub is_timed: bool,
     pub replay: String,
 }
 
@@ -173,11 +179,12 @@ pub fn measured(asked: &Asked, summary: &Summary, samples: &[ServerSample]) -> l
     let length_s = (to_s - from_s).max(0.0);
     let per_min = |count: u64| if length_s > 0.0 { count as f64 * 60.0 / length_s } else { 0.0 };
     let cores = |cpu_s: f64| if length_s > 0.0 { cpu_s / length_s } else { 0.0 };
-    let span = (Duration::from_secs_f64(from_s), Duration::from_secs_f64(to_s));
-    let server = ServerLoad::over(samples, span.0, span.1);
+    let [from, to] = [from_s, to_s].map(Duration::from_secs_f64);
+    let server = ServerLoad::over(samples, from.saturating_sub(SAMPLED_NEAR), to + SAMPLED_NEAR);
     let server_cores = figures.server_cpu_s.map(cores).or(server.process_cores);
     let generator_cores = cores(figures.generator_cpu_s);
-    let (verdict, reasons) = judge(asked, summary, &figures, &load, per_min(load.offered));
+    let ended = (summary.verdict, summary.reasons.as_slice(), summary.ledger.balances());
+    let (verdict, reasons) = judge(asked, ended, &summary.expectations, &figures, &load, per_min(load.offered));
     let observed = Observed {
         cores: asked.cores,
         is_one_machine: asked.is_one_machine,
@@ -191,7 +198,7 @@ pub fn measured(asked: &Asked, summary: &Summary, samples: &[ServerSample]) -> l
         server: &server,
     };
     let (first, readings) = bottleneck::of(&observed);
-    // The run itself says that its generator was the bottleneck.
+    // What could not be measured is never laid at the server's door.
     let is_doubted = verdict == StepVerdict::Unmeasured && !first.hides_the_server();
     let first = if is_doubted { Bottleneck::GeneratorLag } else { first };
     load_limit::Step {
@@ -216,16 +223,17 @@ pub fn measured(asked: &Asked, summary: &Summary, samples: &[ServerSample]) -> l
     }
 }
 
-/// Whether a step held, and why not.
+/// Whether a step held, and why not. Of its run: the verdict, the reasons for it, and whether the ledger balances.
 fn judge(
     asked: &Asked,
-    summary: &Summary,
+    (verdict, reasons, balances): (Verdict, &[String], bool),
+    expectations: &[ks_reports::run_folder::Expectation],
     figures: &PhaseFigures,
     load: &LoadFigures,
     offered_per_min: f64,
 ) -> (StepVerdict, Vec<String>) {
-    let mut missed: Vec<String> = summary.expectations.iter().filter(|of| !of.pass).map(missed).collect();
-    if !summary.ledger.balances() {
+    let mut missed: Vec<String> = expectations.iter().filter(|of| !of.pass).map(missed).collect();
+    if !balances {
         missed.push(UNBALANCED.to_owned());
     }
     let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
@@ -242,17 +250,34 @@ fn judge(
         missed.push(format!("{acked} of {offered} heartbeats that were due were answered OK, fewer than 99 %"));
     }
     let samples = figures.heartbeat_ms.map_or(0, |of| of.count);
-    match summary.verdict {
-        // The generator's own doubts come first: nothing else of such a step counts.
-        Verdict::Inconclusive => (StepVerdict::Unmeasured, summary.reasons.clone()),
+    let doubts = doubts(asked, load);
+    if !doubts.is_empty() {
+        return (StepVerdict::Unmeasured, doubts); // nothing else of such a step counts
+    }
+    match verdict {
         _ if !missed.is_empty() => (StepVerdict::Failed, missed),
         _ if samples < asked.samples_min => {
             let why = format!("{} samples, fewer than {}", grouped(samples), grouped(asked.samples_min));
             (StepVerdict::Unmeasured, vec![why])
         }
-        Verdict::Fail => (StepVerdict::Failed, summary.reasons.clone()),
-        Verdict::Pass => (StepVerdict::Held, Vec::new()),
+        Verdict::Fail => (StepVerdict::Failed, reasons.to_vec()),
+        // The run is inconclusive too if its generator was late in the warm-up, which is not measured.
+        Verdict::Pass | Verdict::Inconclusive => (StepVerdict::Held, Vec::new()),
     }
+}
+
+/// Why a step says nothing about the server: the generator did not offer what was planned. As for a run, but without the warm-up.
+fn doubts(asked: &Asked, load: &LoadFigures) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let without_socket = load.by_code.get(NO_SOCKET).copied().unwrap_or(0);
+    if without_socket > 0 {
+        doubts.push(format!("this machine had no socket for {}", counted(without_socket, "request")));
+    }
+    let late_ms = LATE_US as f64 / 1_000.0;
+    if let Some(lag) = load.send_lag_ms.filter(|lag| asked.is_timed && lag.p99 > late_ms) {
+        doubts.push(format!("the generator was late: send lag p99 {:.0} ms, more than {late_ms:.0}", lag.p99));
+    }
+    doubts
 }
 
 /// `heartbeat.p99_ms <= 50 was not met: 80.25 ms`.
@@ -309,6 +334,8 @@ pub(super) fn replay_flags(devices: u32, lengths: &Lengths) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ks_reports::run_folder::{Expectation as Judged, Percentiles};
+
     use super::*;
     use crate::{scenario, scenario_settings::ScenarioSettings};
 
@@ -348,6 +375,65 @@ mod tests {
         let fast = lengths("heartbeat.p99_ms<=50", 1);
         assert_eq!([100, 5_000, 5_001].map(|devices| fast.ramp(devices).as_secs()), [1, 5, 6]);
         assert_eq!(fast.whole(5_000).as_secs(), 5 + 2 + 10);
+    }
+
+    fn asked(is_timed: bool) -> Asked {
+        Asked {
+            number: 1,
+            purpose: Purpose::First,
+            devices: 100,
+            planned_per_min: 6_000.0,
+            samples_min: 900,
+            cores: 2,
+            is_one_machine: true,
+            is_timed,
+            replay: String::new(),
+        }
+    }
+
+    fn of(p99: f64) -> Percentiles {
+        Percentiles { count: 1_000, p99, ..Percentiles::default() }
+    }
+
+    /// Judges a step of 1,000 heartbeats in 10 s, all answered in time, changed by `change`; its run ended with `verdict`.
+    fn judged(
+        is_timed: bool,
+        verdict: Verdict,
+        change: impl FnOnce(&mut Vec<Judged>, &mut LoadFigures),
+    ) -> (StepVerdict, Vec<String>) {
+        let mut load = LoadFigures { offered: 1_000, sent: 1_000, acked: 1_000, ..LoadFigures::default() };
+        load.send_lag_ms = Some(of(3.0));
+        let judged = |name: &str| Judged {
+            name: format!("{name} during measured"),
+            actual: Some(80.25),
+            bound: "<= 90".to_owned(),
+            pass: true,
+            unit: "ms".to_owned(),
+        };
+        let mut expectations = vec![judged("heartbeat.p99_ms")];
+        change(&mut expectations, &mut load);
+        let figures = PhaseFigures { heartbeat_ms: Some(of(80.25)), ..PhaseFigures::default() };
+        let per_min = load.offered as f64 * 6.0;
+        judge(&asked(is_timed), (verdict, &["of the run".to_owned()], true), &expectations, &figures, &load, per_min)
+    }
+
+    #[test]
+    fn a_step_holds_if_everything_was_met_whatever_the_warm_up_was_like() {
+        use StepVerdict::{Failed, Held, Unmeasured};
+        assert_eq!(judged(true, Verdict::Inconclusive, |_, _| {}).0, Held);
+        let missed = judged(true, Verdict::Fail, |expectations, _| expectations[0].pass = false);
+        assert_eq!(missed, (Failed, vec!["heartbeat.p99_ms <= 90 was not met: 80.25 ms".to_owned()]));
+        assert_eq!(judged(true, Verdict::Pass, |_, load| load.acked = 989).0, Failed, "fewer than 99 % answered");
+        assert_eq!(
+            judged(true, Verdict::Pass, |_, load| (load.offered, load.acked) = (980, 980)).0,
+            Failed,
+            "not registered"
+        );
+        assert_eq!(judged(true, Verdict::Fail, |_, _| {}).1, ["of the run"]);
+        let late = |_: &mut Vec<Judged>, load: &mut LoadFigures| load.send_lag_ms = Some(of(26.0));
+        assert_eq!((judged(true, Verdict::Pass, late).0, judged(false, Verdict::Pass, late).0), (Unmeasured, Held));
+        let no_socket = |_: &mut Vec<Judged>, load: &mut LoadFigures| load.by_code.extend([(NO_SOCKET.to_owned(), 1)]);
+        assert_eq!(judged(false, Verdict::Fail, no_socket).0, Unmeasured);
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub struct ServerLoad {
     pub limits: BTreeMap<String, u64>,
     /// Cores that the server's process used, by its own metric.
     pub process_cores: Option<f64>,
-    /// Share of this machine's cores that was busy, whoever used them.
+    /// Share of this machine's cores that was busy, by any process.
     pub machine_busy: Option<f64>,
 }
 

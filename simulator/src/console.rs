@@ -80,7 +80,7 @@ impl Console {
     }
 
     /// Prints what begins, a line that later progress does not overwrite; a part has said so before.
-    pub fn headline(&self, line: &str) {
+    pub fn print(&self, line: &str) {
         if !self.is_quiet && self.before.is_empty() {
             let clear = if self.is_terminal { "\r\x1b[2K" } else { "" };
             let _ = writeln!(std::io::stderr(), "{clear}{}", printable(line));

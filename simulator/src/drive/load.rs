@@ -71,7 +71,7 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
     let mut console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
-    console.headline(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
+    console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));

@@ -100,6 +100,10 @@ fn fleet(of: &LoadLimit, per_min: f64) -> String {
 /// Who gave out first, with the evidence.
 fn gave_out_first(of: &LoadLimit) -> Vec<String> {
     let Some(first) = of.bottleneck else { return Vec::new() };
+    let is_nothing = of.interval.held_per_min.is_none();
+    if first == Bottleneck::Unknown && is_nothing {
+        return vec!["Nothing that was watched was used up there: a lower load would not meet them either.".to_owned()];
+    }
     if first == Bottleneck::Unknown {
         let unknown = "What gave out first is unknown: nothing that was watched reached its threshold.".to_owned();
         let hidden = of.evidence().is_some_and(|step| step.server_cores.is_none());
@@ -111,7 +115,8 @@ fn gave_out_first(of: &LoadLimit) -> Vec<String> {
         .evidence()
         .and_then(|step| step.readings.iter().find(|reading| reading.of == first && reading.reached == Some(true)));
     let evidence = reading.map_or_else(String::new, |reading| format!(": {}{step}", evidence(reading)));
-    let mut sentences = vec![format!("Above it {} gave out first{evidence}.", first.words())];
+    let at = if is_nothing { "There" } else { "Above it" };
+    let mut sentences = vec![format!("{at} {} gave out first{evidence}.", first.words())];
     if first.hides_the_server() {
         sentences.push(
             "So this is not the server's limit: use another machine, or more of them, to generate the load.".to_owned(),
@@ -302,6 +307,9 @@ mod tests {
             ),
             "{text}"
         );
+        assert!(text.contains("There the server's commit queue gave out first"), "{text}");
+        let idle = plain(&LoadLimit { bottleneck: Some(Bottleneck::Unknown), ..found.clone() });
+        assert!(idle.contains("Nothing that was watched was used up there"), "{idle}");
         found.steps.clear();
         assert!(plain(&found).contains("No step was completed."));
     }

@@ -35,7 +35,7 @@ pub(super) fn page(of: &LoadLimit, figures: &[Figure]) -> String {
         sections.push(section("plots", "Plots", &pictures(figures.iter())));
     }
     sections.push(section("", "Steps", &steps(of)));
-    let how: String = words::how(of).iter().map(|sentence| format!("<p>{}</p>\n", text(sentence))).collect();
+    let how = paragraphs("p", &words::how(of));
     sections.push(section("", "How it was measured", &how));
     sections.push(section("", "Repeat", &repeat(of)));
     let reload_s = (of.state == SearchState::Running).then_some(RELOAD_S);
@@ -43,13 +43,20 @@ pub(super) fn page(of: &LoadLimit, figures: &[Figure]) -> String {
     document_reloaded(reload_s, &title, "search for the load limit", &of.scenario, &sections.concat())
 }
 
+/// Each text in an element of its own.
+fn paragraphs(element: &str, texts: &[String]) -> String {
+    texts.iter().map(|of| format!("<{element}>{}</{element}>", text(of))).collect::<Vec<_>>().join("\n")
+}
+
 /// The answer, and why it is not a pass.
 fn verdict(of: &LoadLimit) -> String {
     let answer = words::answer(of);
-    let mut sentences = answer.iter();
-    let first = sentences.next().map_or_else(String::new, |first| format!("<p><strong>{}</strong></p>\n", text(first)));
-    let rest: String = sentences.map(|sentence| format!("<p>{}</p>\n", text(sentence))).collect();
-    let reasons: String = of.reasons.iter().map(|reason| format!("<li>{}</li>\n", text(reason))).collect();
+    let (first, rest): (&str, &[String]) = match answer.as_slice() {
+        [first, rest @ ..] => (first, rest),
+        [] => ("", &[]),
+    };
+    let first = format!("<p><strong>{}</strong></p>\n", text(first));
+    let reasons = paragraphs("li", &of.reasons);
     let reasons = if reasons.is_empty() { String::new() } else { format!("<ul>\n{reasons}</ul>\n") };
     let asked = format!(
         "<p>Asked: {}. Target: {}. Machine: {} cores{}.</p>\n",
@@ -62,7 +69,7 @@ fn verdict(of: &LoadLimit) -> String {
             " for the load generator"
         },
     );
-    first + &rest + &reasons + &asked
+    first + &paragraphs("p", rest) + &reasons + &asked
 }
 
 /// The readings of the step that names who gave out first.

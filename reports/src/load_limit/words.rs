@@ -36,7 +36,7 @@ pub fn answer(of: &LoadLimit) -> Vec<String> {
         )),
         SearchState::Interrupted => sentences.push("Interrupted: this is what was known by then.".to_owned()),
         SearchState::Broken => {
-            sentences.push(format!("PARTIAL: {}. This is what was known by then.", of.broken.trim_end_matches('.')))
+            sentences.push(format!("PARTIAL: {}. This is what was known by then.", of.broken.trim_end_matches('.')));
         }
         SearchState::Finished => {}
     }
@@ -134,14 +134,18 @@ pub(super) fn evidence(of: &Reading) -> String {
     format!("{} was {}{note}{from}", of.metric, number(of.measured))
 }
 
-/// The result of a step in a word or two.
+/// The result of a step, with the first of its reasons.
 pub(super) fn result(of: &Step) -> String {
-    match of.verdict {
-        StepVerdict::Held => "held".to_owned(),
-        StepVerdict::Failed => format!("failed: {}", of.reasons.join("; ")),
-        StepVerdict::Unmeasured => format!("not measured: {}", of.reasons.join("; ")),
-        StepVerdict::Broken => format!("broken off: {}", of.reasons.join("; ")),
-    }
+    let word = match of.verdict {
+        StepVerdict::Held => return "held".to_owned(),
+        StepVerdict::Failed => "failed",
+        StepVerdict::Unmeasured => "not measured",
+        StepVerdict::Broken => "broken off",
+    };
+    let first = of.reasons.first().map_or_else(String::new, |first| format!(": {first}"));
+    let more = of.reasons.len().saturating_sub(1);
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    format!("{word}{first}{more}")
 }
 
 /// The cells of a step.

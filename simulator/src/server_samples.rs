@@ -151,7 +151,7 @@ impl ServerLoad {
 
 fn machine_busy(samples: &[&ServerSample]) -> Option<f64> {
     let mut read = samples.iter().filter_map(|of| of.machine);
-    let (first, last) = (read.next()?, read.last()?);
+    let (first, last) = (read.next()?, read.next_back()?);
     let all_s = last.all_s - first.all_s;
     (all_s > 0.0).then(|| (last.busy_s - first.busy_s) / all_s)
 }

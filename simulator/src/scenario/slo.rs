@@ -12,6 +12,7 @@ use super::{Plan, ServerSettings};
 /// A sentence that says what is wrong and what was expected.
 pub fn slo(text: &str, timing: Timing, settings: &dyn ServerSettings) -> Result<Expectation, String> {
     let checked = check_text(text, timing, settings).map_err(|problem| {
+        let problem = *problem;
         let expected = if problem.expected.is_empty() { None } else { Some(format!("expected {}", problem.expected)) };
         let near = problem.suggestion.map(|near| format!("did you mean {}?", near.trim_matches('"')));
         let more = expected.or(near).or(problem.help).map_or_else(String::new, |more| format!("; {more}"));

@@ -51,9 +51,9 @@ pub(in crate::scenario) fn check_text(
     text: &str,
     timing: Timing,
     settings: &dyn ServerSettings,
-) -> Result<Expectation, Problem> {
+) -> Result<Expectation, Box<Problem>> {
     const EXPECTED: &str = "METRIC<=NUMBER, such as heartbeat.p99_ms<=50, or METRIC=0";
-    let wrong = |message: String| Problem::new(Place::FILE, message).expected(EXPECTED);
+    let wrong = |message: String| Box::new(Problem::new(Place::FILE, message).expected(EXPECTED));
     let signs = [("<=", 0), (">=", 1), ("==", 2), ("=", 2)];
     let split = signs.iter().find_map(|(sign, kind)| text.split_once(sign).map(|parts| (parts, *kind)));
     let ((metric, number), kind) = split.ok_or_else(|| wrong(format!("{} has no bound", quoted(text))))?;
@@ -74,7 +74,8 @@ pub(in crate::scenario) fn check_text(
     };
     let mut problems = Problems::default();
     let checked = check_one(raw, Some(&[]), &Known::of_expectation(timing, settings), &mut problems);
-    checked.ok_or_else(|| problems.into_first().unwrap_or_else(|| wrong(format!("{} is invalid", quoted(text)))))
+    let found = |problems: Problems| problems.into_first().map(Box::new);
+    checked.ok_or_else(|| found(problems).unwrap_or_else(|| wrong(format!("{} is invalid", quoted(text)))))
 }
 
 fn check_one(

@@ -61,20 +61,25 @@ pub(crate) fn of_failure(scenario: &str, at: &str, why: &str) -> String {
     Suite { name: scenario, time_s: 0.0, at, properties: Vec::new() }.of(&[case])
 }
 
+/// The file of a search for the load limit: its verdict, why it is not a pass, and how long it took.
+pub(crate) fn of_search(scenario: &str, at: &str, time_s: f64, search: &(String, Verdict, String)) -> String {
+    let case = Case { group: "search", time_s, ..trial(search) };
+    Suite { name: scenario, time_s, at, properties: Vec::new() }.of(&[case])
+}
+
 /// The file of many trials: the name of each, its verdict, and why it did not pass, if it did not.
 pub(crate) fn of_trials(scenario: &str, at: &str, trials: &[(String, Verdict, String)]) -> String {
-    let case = |(name, verdict, why): &(String, Verdict, String)| Case {
-        group: "trials",
-        name: name.clone(),
-        outcome: match verdict {
-            Verdict::Pass => Outcome::Passed,
-            Verdict::Fail => Outcome::Failed(why.clone()),
-            Verdict::Inconclusive => Outcome::Errored(why.clone()),
-        },
-        time_s: 0.0,
-    };
-    let cases: Vec<Case> = trials.iter().map(case).collect();
+    let cases: Vec<Case> = trials.iter().map(trial).collect();
     Suite { name: scenario, time_s: 0.0, at, properties: Vec::new() }.of(&cases)
+}
+
+fn trial((name, verdict, why): &(String, Verdict, String)) -> Case {
+    let outcome = match verdict {
+        Verdict::Pass => Outcome::Passed,
+        Verdict::Fail => Outcome::Failed(why.clone()),
+        Verdict::Inconclusive => Outcome::Errored(why.clone()),
+    };
+    Case { group: "trials", name: name.clone(), outcome, time_s: 0.0 }
 }
 
 impl Suite<'_> {

@@ -19,6 +19,7 @@ pub mod files;
 mod html;
 mod junit;
 pub mod latency_log;
+pub mod load_limit;
 mod markdown;
 mod moments;
 mod number;
@@ -84,6 +85,7 @@ pub fn file_names() -> Vec<String> {
         [REPORT, MARKDOWN, JUNIT, score::SCORE_PAGE, score::SCORE_MARKDOWN, advice::ADVICE_PAGE, sweep::SWEEP_PAGE];
     let pictures = plot::ALL.iter().map(|plot| plot.name).chain(plot::OF_SCORE.map(|(name, _)| name));
     let pictures = pictures.chain(plot::OF_ADVICE.map(|(name, _)| name)).chain(plot::OF_SWEEP.map(|(name, _)| name));
+    let pictures = pictures.chain(plot::OF_LOAD_LIMIT.map(|(name, _)| name));
     let pictures = pictures.flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
     let named: Vec<String> = data.into_iter().chain(pages).map(str::to_owned).chain(pictures).collect();
     named.iter().cloned().chain(named.iter().map(|name| files::unfinished(name))).collect()

@@ -27,13 +27,29 @@ pub struct Console {
     sockets: Arc<AtomicU64>,
     shown: Stopwatch,
     errors: u64,
+    /// Before each line of progress.
+    before: String,
 }
 
 impl Console {
     /// A console that stops on Ctrl-C through `interrupted` and counts sockets through `sockets`.
     pub fn new(is_quiet: bool, interrupted: Arc<AtomicBool>, sockets: Arc<AtomicU64>) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        Self { is_terminal, is_quiet, interrupted, sockets, shown: Stopwatch::started(), errors: 0 }
+        Self {
+            is_terminal,
+            is_quiet,
+            interrupted,
+            sockets,
+            shown: Stopwatch::started(),
+            errors: 0,
+            before: String::new(),
+        }
+    }
+
+    /// The same of a run that is a part of something, which `before` says before each line of progress.
+    #[must_use]
+    pub fn of_part(self, before: String) -> Self {
+        Self { before, ..self }
     }
 
     /// A console of a rehearsal, which has no sockets.
@@ -51,7 +67,7 @@ impl Console {
             let elapsed_s = since.elapsed().as_secs();
             if !self.is_quiet && elapsed_s >= shown_s + every {
                 shown_s = elapsed_s;
-                self.show(&format!("{} ... {elapsed_s} s", what.borrow()));
+                self.show(&format!("{}{} ... {elapsed_s} s", self.before, what.borrow()));
             }
         }
     }
@@ -63,9 +79,9 @@ impl Console {
         let _ = stderr.flush();
     }
 
-    /// Prints a line that later progress does not overwrite.
+    /// Prints what begins, a line that later progress does not overwrite; a part has said so before.
     pub fn print(&self, line: &str) {
-        if !self.is_quiet {
+        if !self.is_quiet && self.before.is_empty() {
             let clear = if self.is_terminal { "\r\x1b[2K" } else { "" };
             let _ = writeln!(std::io::stderr(), "{clear}{}", printable(line));
         }
@@ -86,7 +102,8 @@ impl Observer for Console {
         let per_min = tick.acked as f64 * 60.0 / tick.width_s;
         let p99 = tick.p99_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         self.show(&format!(
-            "{:>6} / {} | {} | {} heartbeats/min | p99 {p99} | {}",
+            "{}{:>6} / {} | {} | {} heartbeats/min | p99 {p99} | {}",
+            self.before,
             span(at_s),
             span(planned_s),
             counted(tick.registered, "device"),
@@ -96,8 +113,9 @@ impl Observer for Console {
     }
 
     fn part(&mut self, what: &str) {
-        if !self.is_quiet {
-            self.show(&format!("{what} ..."));
+        let is_worth_a_line = self.is_terminal || self.before.is_empty();
+        if !self.is_quiet && is_worth_a_line {
+            self.show(&format!("{}{what} ...", self.before));
         }
     }
 

@@ -24,6 +24,7 @@ pub mod explore;
 pub mod failure;
 pub mod phase_recorder;
 
+pub mod find_limit;
 pub mod fleet;
 pub mod folder;
 pub mod ground_truth;
@@ -49,6 +50,7 @@ pub mod scenario;
 pub mod scenario_settings;
 pub mod seed;
 pub mod server_process;
+pub mod server_samples;
 pub mod setup;
 pub mod shard;
 pub mod silence;

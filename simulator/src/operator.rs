@@ -472,6 +472,17 @@ impl Operator {
         self.for_each_item("/api/attendance", each).await
     }
 
+    /// The server's metrics, in the text format.
+    ///
+    /// # Errors
+    /// It does not answer, or not with text.
+    pub async fn metrics(&self) -> Result<String, OperatorError> {
+        let path = "/metrics";
+        let body = self.call(Method::GET, path, "text/plain", Bytes::new()).await?;
+        String::from_utf8(body.into())
+            .map_err(|error| OperatorError::Unintelligible { path: path.to_owned(), what: error.to_string() })
+    }
+
     /// Reads a list page by page.
     async fn for_each_item<T: DeserializeOwned>(
         &self,

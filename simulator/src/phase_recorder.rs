@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use ks_reports::run_folder::{AdversaryRequests, PhaseFigures};
+use ks_reports::run_folder::{AdversaryRequests, LoadFigures, PhaseFigures};
 
 use crate::{
     device::exchange::MessageType,
@@ -80,6 +80,14 @@ fn figures(measured: &Measurements, before: Used, after: Used) -> PhaseFigures {
     let beats = measured.of(MessageType::Heartbeat);
     let server_cpu_s = after.server_cpu_s.zip(before.server_cpu_s);
     PhaseFigures {
+        load: Some(LoadFigures {
+            offered: measured.offered(),
+            sent: beats.sent,
+            acked: beats.code(measure::OK),
+            by_code: codes.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+            service_ms: beats.accepted().and_then(|times| percentiles(&times.service_us)),
+            send_lag_ms: percentiles(&measured.send_lag_us),
+        }),
         requests: codes.values().sum(),
         ok: codes.get(measure::OK).copied().unwrap_or(0),
         heartbeat_ms: beats.accepted().and_then(|times| percentiles(&times.response_us)),

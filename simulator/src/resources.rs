@@ -52,6 +52,29 @@ pub fn cpu_s_of(process: u32) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// CPU time of the whole machine since it was started, over all of its cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MachineCpu {
+    pub busy_s: f64,
+    /// Busy and idle together.
+    pub all_s: f64,
+}
+
+/// CPU time of this machine so far; none where there is no /proc.
+pub fn machine_cpu() -> Option<MachineCpu> {
+    machine_cpu_of(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// From the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+fn machine_cpu_of(stat: &str) -> Option<MachineCpu> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<f64> = line.split_whitespace().take(8).map_while(|ticks| ticks.parse().ok()).collect();
+    let idle: f64 = ticks.iter().skip(3).take(2).sum();
+    let all: f64 = ticks.iter().sum();
+    let per_s = rustix::param::clock_ticks_per_second() as f64;
+    (ticks.len() >= 5).then_some(MachineCpu { busy_s: (all - idle) / per_s, all_s: all / per_s })
+}
+
 /// Peak resident memory of this process so far, in bytes; 0 where there is no /proc.
 pub fn peak_rss_bytes() -> u64 {
     peak_rss_bytes_of("self").unwrap_or(0)
@@ -170,6 +193,14 @@ mod tests {
         let mut measured = Measurements::default();
         (0..3).for_each(|_| measured.of_mut(crate::device::exchange::MessageType::Register).end(NO_SOCKET, 9, None));
         assert!(without_socket(&measured).unwrap().contains("no socket for 3 requests"));
+    }
+
+    #[test]
+    fn waiting_for_a_disk_is_idle_and_guests_count_once() {
+        let per_s = rustix::param::clock_ticks_per_second() as f64;
+        let cpu = machine_cpu_of("cpu  100 20 30 700 50 5 15 80 60 0\ncpu0 1 2 3 4\n").unwrap();
+        assert_eq!(cpu, MachineCpu { busy_s: 250.0 / per_s, all_s: 1_000.0 / per_s });
+        assert_eq!(machine_cpu_of("intr 1 2 3\n"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod gate_statistic;
 mod heartbeats_per_min;
 mod latency_over_time;
 mod layout;
+mod load_limit;
 mod names;
 mod operating_characteristic;
 mod paint;
@@ -29,6 +30,7 @@ mod theme;
 pub(crate) mod timeline;
 
 use crate::advice::Advice;
+use crate::load_limit::LoadLimit;
 use crate::run::Run;
 use crate::score::Score;
 use crate::sweep::Sweep;
@@ -123,6 +125,16 @@ type OfSweep = (&'static str, fn(&Sweep) -> Option<Chart>);
 
 /// The pictures of a sweep of limits.
 pub(crate) const OF_SWEEP: [OfSweep; 2] = [("limits", sweep::chart), ("pareto_front", pareto_front::chart)];
+
+/// A picture of a search for the load limit: file name without extension, and what it shows, if it has anything to show.
+type OfLoadLimit = (&'static str, fn(&LoadLimit) -> Option<Chart>);
+
+/// The pictures of a search for the load limit.
+pub(crate) const OF_LOAD_LIMIT: [OfLoadLimit; 3] = [
+    ("latency_against_load", load_limit::latency),
+    ("throughput_against_load", load_limit::throughput),
+    ("cpu_per_heartbeat", load_limit::cpu),
+];
 
 /// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {

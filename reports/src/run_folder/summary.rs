@@ -361,4 +361,24 @@ pub struct PhaseFigures {
     /// Resident memory of the embedded server at its peak within the phase, in bytes; none as above, or where the system can't
     /// say.
     pub server_rss_bytes: Option<u64>,
+    /// What was offered, and when it was really sent; none in older summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadFigures>,
+}
+
+/// Heartbeats of a phase, as offered, sent and answered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadFigures {
+    /// Heartbeats that were due.
+    pub offered: u64,
+    /// Heartbeats handed to the link.
+    pub sent: u64,
+    /// Heartbeats answered `OK`.
+    pub acked: u64,
+    /// Requests of honest devices of every type that ended, by code.
+    pub by_code: BTreeMap<String, u64>,
+    /// From the actual send of a heartbeat to its answer, in milliseconds; none without one.
+    pub service_ms: Option<Percentiles>,
+    /// From the moment a heartbeat was due until its timer was served, in milliseconds; none without one.
+    pub send_lag_ms: Option<Percentiles>,
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Read},
     path::Path,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use ks_protocol::duration;
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     console::{self, Console},
+    drive::load::LoadRun,
     drive::rehearse::{Rehearsal, Signatures},
     drive::target::Target,
     failure::Failure,
@@ -105,7 +107,7 @@ pub(super) fn run_one(
     let interrupted = interruptible_until(&concluded)?;
     let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     let summary = match mode {
-        Mode::Load => crate::drive::load::run(&plan, target, out, replay, options.events(), interrupted, options.quiet),
+        Mode::Load => crate::drive::load::run(load_run((&plan, target, out), replay, interrupted, options)),
         Mode::Rehearse => {
             let events = options.events();
             let keeps_database = options.keep_database;
@@ -138,6 +140,17 @@ pub(super) fn run_one(
         complain(&format!("  report: {}", report.display()));
     }
     shown.map(|()| summary.exit_code)
+}
+
+/// A load run that is no part of anything.
+fn load_run<'a>(
+    (plan, target, out): (&'a Plan, Option<&'a Target>, &'a Path),
+    replay: String,
+    interrupted: Arc<AtomicBool>,
+    options: &Options,
+) -> LoadRun<'a> {
+    let (events, quiet, progress) = (options.events(), options.quiet, String::new());
+    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None }
 }
 
 /// Refuses in advance what would fail later in the run.

@@ -10,13 +10,19 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use ks_protocol::{duration, number::within, text::printable};
-use ks_reports::{Drawn, run_folder::EventsKept, score::Drawing};
+use ks_reports::{
+    Drawn,
+    load_limit::{draw_load_limit, is_load_limit},
+    run_folder::EventsKept,
+    score::Drawing,
+};
 use ks_server::clock::{Clock, SystemClock};
 
 mod advise;
 mod events;
 mod execute;
 mod explore;
+mod find_limit;
 mod interrupt;
 mod limits;
 mod live;
@@ -27,6 +33,7 @@ mod trials;
 use advise::AdviseOptions;
 use execute::{read, red_without_verdict, run_one};
 use explore::ExploreOptions;
+use find_limit::FindLimitOptions;
 use interrupt::interruptible;
 use limits::LimitsCommand;
 use output::{complain, complain_coloured, say, say_json};
@@ -93,6 +100,9 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Find the highest offered rate at which a scenario's expectations hold, over sockets, and who gave out first above it
+    #[command(after_help = find_limit::EXAMPLES)]
+    FindLimit(FindLimitOptions),
     /// Try rate limits before they are turned on
     Limits {
         #[command(subcommand)]
@@ -202,7 +212,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The run folders that a command line names, even if it is otherwise invalid.
 fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
     let Some((_, after)) = arguments.split_first().filter(|(_, after)| {
-        after.first().is_some_and(|verb| ["run", "rehearse", "advise", "limits"].iter().any(|it| verb == it))
+        after
+            .first()
+            .is_some_and(|verb| ["run", "rehearse", "advise", "limits", "find-limit"].iter().any(|it| verb == it))
     }) else {
         return Vec::new();
     };
@@ -254,6 +266,10 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let out = options.out.clone();
             red_without_verdict(&scenario, out.as_deref(), |folder| advise::run(&scenario, &question, options, folder))
         }
+        Some(Command::FindLimit(asked)) => {
+            let (scenario, out) = (asked.scenario.clone(), asked.options.out.clone());
+            red_without_verdict(&scenario, out.as_deref(), |folder| find_limit::run(asked, folder))
+        }
         Some(Command::Limits { command }) => limits::run(command),
         Some(Command::Explain { folder, device, json }) => {
             let history = explain::explain(&folder, &device)?;
@@ -279,7 +295,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     }
 }
 
-/// Draws the pages of a folder again: of advice, of the score of trials, of both, or else of a run.
+/// Draws the pages of a folder again: of advice, of the score of trials, of both, of a search for the load limit, or else of a run.
 fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
     let has = |name: &str| folder.join(name).exists();
     let mut drawn = Vec::new();
@@ -291,6 +307,9 @@ fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
     }
     if has(ks_reports::advice::ADVICE) {
         drawn.insert(0, ks_reports::advice::draw_advice(folder)?);
+    }
+    if drawn.is_empty() && is_load_limit(folder) {
+        drawn.push(draw_load_limit(folder, Drawing::Everything)?);
     }
     if drawn.is_empty() {
         drawn.push(ks_reports::draw(folder)?);
@@ -352,6 +371,7 @@ Examples:
   ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m
   ks-fleet rehearse --resume reports/runs/s-trials-20260101000000                                  the trials it lacks
   ks-fleet advise scenarios/twelve-thousand-terminals.toml --detect 1.5% --of-model KS-200 --with 95% --in 48h
+  ks-fleet find-limit scenarios/steady.toml --slo 'heartbeat.p99_ms<=50'                           how much the server can take
   ks-fleet limits sweep scenarios/flooded-neighbor.toml --vary RATE_LIMIT_DEVICE_PER_MIN=6..240
   ks-fleet limits verify scenarios/flooded-neighbor.toml --env /etc/ks-server/env
   ks-fleet explore --minutes 5                              random scenarios until an invariant is violated

@@ -27,10 +27,11 @@ use crate::{
     folder,
     link::socket::{SocketNetwork, loopback_address, source_address},
     number::counted,
-    operator::{AnswerTimeouts, ObservedLimit, OperatorError},
+    operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan, Timing},
     server_process::ServerProcess,
+    server_samples::{self, Samples},
     setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
     summary::{About, summarise},
     timer,
@@ -39,22 +40,37 @@ use crate::{
 /// Limit of files a run's process has open besides its connections.
 const OTHER_FILES: u64 = 64;
 
+/// A load run.
+pub struct LoadRun<'a> {
+    pub plan: &'a Plan,
+    /// An external server; none to start one for the run.
+    pub target: Option<&'a Target>,
+    /// The run folder.
+    pub out: &'a Path,
+    /// The command that repeats the run.
+    pub replay: String,
+    pub events: EventsKept,
+    /// Set by the user to stop the run.
+    pub interrupted: Arc<AtomicBool>,
+    pub quiet: bool,
+    /// What the run is a part of, before each line of progress; may be empty.
+    pub progress: String,
+    /// Where samples of the server go, if any are wanted.
+    pub samples: Option<Samples>,
+}
+
 /// Runs the plan under load and returns its summary; everything else is in the run folder.
-pub fn run(
-    plan: &Plan,
-    target: Option<&Target>,
-    out: &Path,
-    replay: String,
-    events: EventsKept,
-    interrupted: Arc<AtomicBool>,
-    quiet: bool,
-) -> Result<Summary, Failure> {
+///
+/// # Errors
+/// The run could not begin, or a file of its folder can't be written.
+pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
+    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples } = of;
     ks_server::edge::raise_open_files_limit();
     check_open_files(plan)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
     let network = Arc::new(SocketNetwork::new(server.address));
-    let mut console = Console::new(quiet, interrupted, network.open_sockets());
+    let mut console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
     console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
@@ -65,7 +81,7 @@ pub fn run(
         let waiting_for = RefCell::new(String::new());
         let run = tokio::select! {
             biased;
-            prepared = prepare(plan, &server, network, out, &log, &waiting_for) => prepared?,
+            prepared = prepare(plan, &server, network, (out, &log), samples, &waiting_for) => prepared?,
             () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned")),
         };
         let epoch = run.time.epoch;
@@ -113,6 +129,15 @@ pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorEr
     let limits = operator.limits().await;
     operator.close();
     limits.map(|observed| observed.limits)
+}
+
+/// The most devices that this machine has open files for, each with a connection of its own; none if there is no limit.
+pub fn devices_max(plan: &Plan) -> Option<u64> {
+    ks_server::edge::raise_open_files_limit();
+    match plan.fleet.connections {
+        Connections::PerDevice => resources::open_files_max().map(|max| max.saturating_sub(OTHER_FILES)),
+        Connections::Shared(_) => None,
+    }
 }
 
 /// Refuses a run for which this machine has too few sockets, before anything starts. The server's process has the same limit.
@@ -186,6 +211,11 @@ impl Server {
         }
     }
 
+    /// An operator of it, on a link of its own.
+    fn operator(&self, network: &SocketNetwork) -> Operator {
+        Operator::new(network, source_address(self.address, 0), &self.admin_token).waiting(self.timeouts)
+    }
+
     fn cpu_s(&self) -> Option<f64> {
         self.process.as_ref().and_then(|process| process.cpu_s())
     }
@@ -206,10 +236,11 @@ async fn prepare<'a>(
     plan: &'a Plan,
     server: &Server,
     network: Arc<SocketNetwork>,
-    out: &'a Path,
-    log: &Rc<RefCell<EventLog>>,
+    (out, log): (&'a Path, &Rc<RefCell<EventLog>>),
+    samples: Option<Samples>,
     waiting_for: &RefCell<String>,
 ) -> Result<Run<'a>, Failure> {
+    let sampler = samples.map(|samples| (server.operator(&network), samples));
     let way = Way {
         network,
         target: server.address,
@@ -224,6 +255,9 @@ async fn prepare<'a>(
     })?;
     let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
     let (begun, devices) = setup.begin(SystemClock.now());
+    if let Some((operator, samples)) = sampler {
+        actix::spawn(server_samples::take(operator, begun.shared.time, samples)); // ends with the system
+    }
     let shards = split(plan, &begun, devices);
     let count = shards.len();
     for shard_plan in shards {

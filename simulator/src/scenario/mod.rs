@@ -20,6 +20,7 @@ pub(crate) mod problem;
 mod raw;
 pub(crate) mod reader;
 mod rollouts;
+mod slo;
 pub(crate) mod source;
 mod syntax;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub use plan::{
     release_id,
 };
 pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts, server_interval_s};
+
+pub use slo::{slo, upper_bounds};
 
 use problem::Problems;
 use raw::RawScenario;

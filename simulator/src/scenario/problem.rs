@@ -73,6 +73,11 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// The one that was found first.
+    pub(crate) fn into_first(self) -> Option<Problem> {
+        self.found.into_iter().next()
+    }
+
     /// In the order of the file.
     pub(crate) fn into_diagnostics(mut self, path: &str, text: &str) -> Vec<Diagnostic> {
         self.found.sort_by_key(|problem| problem.at);

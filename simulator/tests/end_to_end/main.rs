@@ -11,6 +11,7 @@ mod closed_sites;
 mod docs;
 mod documents;
 mod event_log;
+mod find_limit;
 mod firmware_attacks;
 mod hostile_targets;
 mod limits;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Known;
 use super::value::{at_most, or_default, required};
+use crate::scenario::ServerSettings;
 use crate::scenario::expectation::{Bound, During, Expectation};
 use crate::scenario::limits;
 use crate::scenario::metric::{AnswerCode, Known as MetricIsKnown, Metric};
@@ -40,6 +41,41 @@ pub(super) fn check(
     let raw = raw.into_iter().take(limits::EXPECTATIONS_MAX);
     let expectations: Vec<_> = raw.filter_map(|raw| check_one(raw, phases, known, problems)).collect();
     (expectations.len() == count).then_some(expectations)
+}
+
+/// Checks one expectation that is in no file: `heartbeat.p99_ms<=50`. It has no phases and no windows.
+///
+/// # Errors
+/// What is wrong, and what was expected.
+pub(in crate::scenario) fn check_text(
+    text: &str,
+    timing: Timing,
+    settings: &dyn ServerSettings,
+) -> Result<Expectation, Box<Problem>> {
+    const EXPECTED: &str = "METRIC<=NUMBER, such as heartbeat.p99_ms<=50, or METRIC=0";
+    let wrong = |message: String| Box::new(Problem::new(Place::FILE, message).expected(EXPECTED));
+    let signs = [("<=", 0), (">=", 1), ("==", 2), ("=", 2)];
+    let split = signs.iter().find_map(|(sign, kind)| text.split_once(sign).map(|parts| (parts, *kind)));
+    let ((metric, number), kind) = split.ok_or_else(|| wrong(format!("{} has no bound", quoted(text))))?;
+    let (metric, number) = (metric.trim(), number.trim());
+    let value = number.parse().ok().filter(|value: &f64| value.is_finite());
+    let value: f64 = value.ok_or_else(|| wrong(format!("{} is not a number", quoted(number))))?;
+    let given = |wanted| if kind == wanted { Field::Given(At { at: Place::FILE, value }) } else { Field::Absent };
+    let raw = RawExpectation {
+        at: Place::FILE,
+        metric: Field::Given(At { at: Place::FILE, value: metric.to_owned() }),
+        max: given(0),
+        min: given(1),
+        equals: given(2),
+        during: Field::Absent,
+        every: Field::Absent,
+        allow_empty: Field::Absent,
+        abort: Field::Absent,
+    };
+    let mut problems = Problems::default();
+    let checked = check_one(raw, Some(&[]), &Known::of_expectation(timing, settings), &mut problems);
+    let found = |problems: Problems| problems.into_first().map(Box::new);
+    checked.ok_or_else(|| found(problems).unwrap_or_else(|| wrong(format!("{} is invalid", quoted(text)))))
 }
 
 fn check_one(

@@ -3,7 +3,7 @@
 mod adversary;
 mod churn;
 mod cohorts;
-mod expect;
+pub(super) mod expect;
 mod faults;
 pub(crate) mod firmware;
 mod fleet;
@@ -53,6 +53,27 @@ pub(crate) struct Known<'a> {
     pub(crate) settings: &'a dyn ServerSettings,
     /// The valid ones of `[server]`.
     pub(crate) server: BTreeMap<String, String>,
+}
+
+impl<'a> Known<'a> {
+    /// What is known of an expectation that is in no file.
+    fn of_expectation(timing: Timing, settings: &'a dyn ServerSettings) -> Self {
+        Self {
+            mode: Some(Mode::Load),
+            timing: Some(timing),
+            duration: None,
+            devices: None,
+            models: None,
+            sites: None,
+            firmware_version: None,
+            uptime_at_start: None,
+            places: Vec::new(),
+            firmware: Vec::new(),
+            policies: Vec::new(),
+            rollouts: Vec::new(),
+            settings,
+        }
+    }
 }
 
 /// The plan, if it is valid; otherwise all problems are in `problems`.

@@ -32,6 +32,7 @@ use crate::{limit::Overload, metrics::Metrics, rules};
 const RUN_AGAIN_MAX: usize = 8;
 
 /// A write that waits for its commit.
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and a box would cost each an allocation")]
 enum Waiting {
     /// A request of a device. Adjacent ones are run together.
     Hot(HotWaiting),

@@ -70,7 +70,7 @@ async fn until_revoked(
         match operator.revoke_known(devices, REASON).await {
             // An import whose answer was lost may still be on its way.
             Ok(unknown) if unknown == 0 || is_import_known || pause > Duration::from_secs(1) => return true,
-            Ok(_) => *why = "the server does not know them, and may still import them".to_owned(),
+            Ok(_) => *why = String::from("the server does not know them, and may still import them"),
             Err(error) => {
                 if why.is_empty() {
                     progress(format!(

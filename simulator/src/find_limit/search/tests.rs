@@ -97,9 +97,9 @@ proptest! {
     fn wrong_verdicts_by_chance_end_in_a_result_that_was_shown(limit in 10_u32..500_000, wrong in 0.0..0.15_f64, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (found, search, _) = run(BOUNDS, |load| {
- let is_true = uniform(&mut rng) >= wrong;
- if (load <= limit) == is_true { Verdict::Held } else { Verdict::Failed }
- });
+            let is_true = uniform(&mut rng) >= wrong;
+            if (load <= limit) == is_true { Verdict::Held } else { Verdict::Failed }
+        });
         assert_is_shown(found, &search, BOUNDS);
     }
 }

@@ -178,7 +178,7 @@ mod tests {
         let metrics = ServerMetrics::read(TEXT).unwrap();
         assert_eq!((metrics.commit_s, metrics.commits, metrics.writes), (2.5, 50.0, 500.0));
         assert_eq!((metrics.writes_waiting, metrics.writes_delay_s, metrics.overload_refused), (7.0, 0.004, 7.0));
-        assert_eq!(metrics.limit_refused["all_requests"], 12.0);
+        assert_eq!(metrics.limit_refused.get("all_requests"), Some(&12.0));
         assert_eq!(metrics.process_cpu_s, None, "a ks-server does not say");
         let more = format!("{TEXT}process_cpu_seconds_total 81.5 1700000000\n");
         assert_eq!(ServerMetrics::read(&more).unwrap().process_cpu_s, Some(81.5));

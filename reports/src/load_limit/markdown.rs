@@ -15,8 +15,8 @@ pub(super) fn summary(of: &LoadLimit) -> String {
     let mut steps: Vec<_> = of.steps.iter().collect();
     steps.sort_by(|one, other| one.planned_per_min.total_cmp(&other.planned_per_min));
     for step in steps {
-        let [_, result, offered, answered, _, p50, p99, ..] = words::row(step);
-        let cells = [offered, answered, p50, p99, result].map(|cell| plain(&cell));
+        let [_, _, offered, answered, _, p50, p99, ..] = words::row(step);
+        let cells = [offered, answered, p50, p99, words::result(step)].map(|cell| plain(&cell));
         lines.push(format!("| {} |", cells.join(" | ")));
     }
     lines.push(String::new());

@@ -112,7 +112,9 @@ fn steps(of: &LoadLimit) -> String {
         name_cell(&name) + &format!("<td>{}</td>", text(&result)) + &cells.collect::<String>()
     };
     let rows: Vec<String> = steps.iter().map(row).collect();
-    table("cards", "Steps by offered rate", &columns, &rows)
+    let why = paragraphs("li", &words::reasons(of));
+    let why = if why.is_empty() { String::new() } else { format!("<ul>\n{why}</ul>\n") };
+    table("cards", "Steps by offered rate", &columns, &rows) + &why
 }
 
 /// The commands that repeat the search, and the step whose evidence counts.

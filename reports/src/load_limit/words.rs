@@ -134,18 +134,28 @@ pub(super) fn evidence(of: &Reading) -> String {
     format!("{} was {}{note}{from}", of.metric, number(of.measured))
 }
 
-/// The result of a step, with the first of its reasons.
-pub(super) fn result(of: &Step) -> String {
-    let word = match of.verdict {
-        StepVerdict::Held => return "held".to_owned(),
+/// The result of a step, in a word or two.
+fn word(of: &Step) -> &'static str {
+    match of.verdict {
+        StepVerdict::Held => "held",
         StepVerdict::Failed => "failed",
         StepVerdict::Unmeasured => "not measured",
         StepVerdict::Broken => "broken off",
-    };
+    }
+}
+
+/// The same with the first of its reasons.
+pub(super) fn result(of: &Step) -> String {
     let first = of.reasons.first().map_or_else(String::new, |first| format!(": {first}"));
     let more = of.reasons.len().saturating_sub(1);
     let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-    format!("{word}{first}{more}")
+    format!("{}{first}{more}", word(of))
+}
+
+/// Why steps did not hold, a sentence each.
+pub(super) fn reasons(of: &LoadLimit) -> Vec<String> {
+    let not_held = of.steps.iter().filter(|step| !step.reasons.is_empty());
+    not_held.map(|step| format!("Step {} {}: {}.", step.number, word(step), step.reasons.join("; "))).collect()
 }
 
 /// The cells of a step.
@@ -156,7 +166,7 @@ pub fn row(of: &Step) -> [String; 11] {
     let us = |value: Option<f64>| of.cpu_us_per_heartbeat(value).map_or_else(none, whole);
     [
         format!("{} ({})", of.number, of.purpose),
-        result(of),
+        word(of).to_owned(),
         offered(of),
         rate(of.acked_per_min),
         of.latency_ms.map_or_else(none, |of| grouped(of.count)),

@@ -85,14 +85,9 @@ fn the_servers_own_rate_limit_is_found_and_named() {
 fn after_the_first_step(command: &mut Command) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut running = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let mut seen = Vec::new();
-    loop {
-        let line = lines.next().unwrap_or_else(|| panic!("it ended: {seen:#?}"));
-        if line.starts_with("step 1: ") {
-            return (running, lines);
-        }
-        seen.push(line);
-    }
+    let seen: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("step 1: ")).collect();
+    assert!(running.try_wait().unwrap().is_none(), "it ended: {seen:#?}");
+    (running, lines)
 }
 
 #[test]

@@ -96,9 +96,9 @@ proptest! {
     #[test]
     fn wrong_verdicts_by_chance_end_in_a_result_that_was_shown(limit in 10_u32..500_000, wrong in 0.0..0.15_f64, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (found, search, _) = run(BOUNDS, |load| match (load <= limit) ^ (uniform(&mut rng) < wrong) {
-            true => Verdict::Held,
-            false => Verdict::Failed,
+        let (found, search, _) = run(BOUNDS, |load| {
+            let is_true = uniform(&mut rng) >= wrong;
+            if (load <= limit) == is_true { Verdict::Held } else { Verdict::Failed }
         });
         assert_is_shown(found, &search, BOUNDS);
     }
@@ -110,9 +110,9 @@ fn one_wrong_verdict_in_twenty_seldom_moves_the_result() {
     let limit = 12_345;
     let is_near = |seed: &u64| {
         let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-        let (found, _, _) = run(BOUNDS, |load| match (load <= limit) ^ (uniform(&mut rng) < 0.05) {
-            true => Verdict::Held,
-            false => Verdict::Failed,
+        let (found, _, _) = run(BOUNDS, |load| {
+            let is_true = uniform(&mut rng) >= 0.05;
+            if (load <= limit) == is_true { Verdict::Held } else { Verdict::Failed }
         });
         matches!(found, Found::Between { held, above } if held <= limit + limit / 10 && above >= limit - limit / 10)
     };

@@ -249,6 +249,8 @@ fn registrations_are_spent_together_or_not_at_all() {
 /// half an interval of 20 s, or 2 s.
 #[test]
 fn the_ceiling_leaves_a_part_to_higher_classes() {
+    use Endpoint::{Attendance, Heartbeat, Logs};
+
     let by = LimitName::AllRequests;
     let mut oracle = self::oracle(&[(by, 60, 10)]);
     oracle.heartbeats_every(std::time::Duration::from_secs(20));
@@ -262,7 +264,6 @@ fn the_ceiling_leaves_a_part_to_higher_classes() {
         }
         counts(oracle)
     };
-    use Endpoint::{Attendance, Heartbeat, Logs};
     assert_eq!(send(&mut oracle, Logs, 5, OK), [5, 0, 0, 0, 0]);
     assert_eq!(send(&mut oracle, Logs, 1, limited(by, 60)), [5, 1, 0, 0, 0]);
     assert_eq!(send(&mut oracle, Heartbeat, 3, OK), [8, 1, 0, 0, 0]);

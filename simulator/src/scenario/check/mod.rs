@@ -72,6 +72,7 @@ impl<'a> Known<'a> {
             policies: Vec::new(),
             rollouts: Vec::new(),
             settings,
+            server: BTreeMap::new(),
         }
     }
 }

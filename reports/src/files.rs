@@ -18,22 +18,33 @@ const ROWS_MAX: usize = 1_000_000;
 ///
 /// Errors: it is missing (an unfinished run), damaged, or of a greater format than [`FORMAT`].
 pub fn read_summary(dir: &Path) -> Result<Summary, ReportError> {
+    read_versioned(dir.join(SUMMARY), FORMAT, "the summary of a run as one JSON object")
+}
+
+/// Reads a file that is one JSON object with a `format`.
+///
+/// # Errors
+/// It is missing, too large, or not what was `expected`, or its format is greater than `known`.
+pub(crate) fn read_versioned<T: DeserializeOwned>(
+    file: PathBuf,
+    known: u32,
+    expected: &'static str,
+) -> Result<T, ReportError> {
     /// The one field that every format has.
     #[derive(Deserialize)]
     struct Versioned {
         format: u32,
     }
-    let file = dir.join(SUMMARY);
-    let text = read(&file)?;
     let damaged = |cause: serde_json::Error| ReportError::Damaged {
         file: file.clone(),
         line: cause.line().max(1),
-        expected: "the summary of a run as one JSON object",
+        expected,
         cause: cause.to_string(),
     };
+    let text = read(&file)?;
     let found = serde_json::from_slice::<Versioned>(&text).map_err(damaged)?.format;
-    if found > FORMAT {
-        return Err(ReportError::Newer { file, found, known: FORMAT });
+    if found > known {
+        return Err(ReportError::Newer { file, found, known });
     }
     serde_json::from_slice(&text).map_err(damaged)
 }

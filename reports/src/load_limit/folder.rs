@@ -50,23 +50,8 @@ pub fn draw_load_limit(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportErro
 }
 
 fn read(dir: &Path) -> Result<LoadLimit, ReportError> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        format: u32,
-    }
-    let file = dir.join(SUMMARY);
-    let damaged = |cause: serde_json::Error| ReportError::Damaged {
-        file: file.clone(),
-        line: cause.line().max(1),
-        expected: "the result of a search for the load limit as one JSON object",
-        cause: cause.to_string(),
-    };
-    let text = files::read(&file)?;
-    let found = serde_json::from_slice::<Versioned>(&text).map_err(damaged)?.format;
-    if found > LOAD_LIMIT_FORMAT {
-        return Err(ReportError::Newer { file, found, known: LOAD_LIMIT_FORMAT });
-    }
-    serde_json::from_slice(&text).map_err(damaged)
+    let expected = "the result of a search for the load limit as one JSON object";
+    files::read_versioned(dir.join(SUMMARY), LOAD_LIMIT_FORMAT, expected)
 }
 
 #[cfg(test)]

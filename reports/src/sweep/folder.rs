@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::{SWEEP, SWEEP_CSV, SWEEP_FORMAT, SWEEP_PAGE, Sweep, csv, page};
 use crate::{
     Drawn,
@@ -39,23 +37,7 @@ pub fn draw_sweep(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
 /// # Errors
 /// It is missing, damaged, too large, or of a newer format.
 pub fn read_sweep(dir: &Path) -> Result<Sweep, ReportError> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        format: u32,
-    }
-    let file = dir.join(SWEEP);
-    let damaged = |cause: serde_json::Error| ReportError::Damaged {
-        file: file.clone(),
-        line: cause.line().max(1),
-        expected: "a sweep of limits as one JSON object",
-        cause: cause.to_string(),
-    };
-    let text = files::read(&file)?;
-    let found = serde_json::from_slice::<Versioned>(&text).map_err(damaged)?.format;
-    if found > SWEEP_FORMAT {
-        return Err(ReportError::Newer { file, found, known: SWEEP_FORMAT });
-    }
-    serde_json::from_slice(&text).map_err(damaged)
+    files::read_versioned(dir.join(SWEEP), SWEEP_FORMAT, "a sweep of limits as one JSON object")
 }
 
 #[cfg(test)]

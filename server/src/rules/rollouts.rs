@@ -177,9 +177,12 @@ fn excuse_offline_sites(
     let sites = store.silence(rollout.row, times)?;
     let is_judged = |silence: Silence| silence.devices >= BYSTANDERS_MIN;
     // A power cut silences them all; a release that breaks some does not.
-    let is_cut_off = |Silence { devices, silent }: Silence| HEARD_OF_ALL * (devices - silent) <= devices;
+    let is_cut_off = |site: &&SiteSilence| {
+        let Silence { devices, silent } = site.with_confirmed;
+        is_judged(site.with_confirmed) && HEARD_OF_ALL * (devices - silent) <= devices
+    };
     let judged = sites.iter().filter(|site| is_judged(site.with_confirmed)).count();
-    let cut_off = sites.iter().filter(|site| is_judged(site.with_confirmed) && is_cut_off(site.with_confirmed)).count();
+    let cut_off = sites.iter().filter(is_cut_off).count();
     let (can_judge, unheard): (Vec<_>, Vec<_>) = sites.into_iter().partition(|site| is_judged(site.unaffected));
     let mut dark: Vec<String> = can_judge
         .into_iter()
@@ -187,8 +190,7 @@ fn excuse_offline_sites(
         .map(|site| site.site)
         .collect();
     if 2 * cut_off <= judged {
-        let silence = unheard.iter().filter(|site| is_judged(site.with_confirmed) && is_cut_off(site.with_confirmed));
-        dark.extend(silence.map(|site| site.site.clone()));
+        dark.extend(unheard.iter().filter(is_cut_off).map(|site| site.site.clone()));
     }
     let was_dark = |site: &SiteSilence| rollout.state.is_offline(&site.site, at);
     let is_silent = |site: &SiteSilence| site.known > 0 && HEARD_OF_ALL * site.heard <= site.known;

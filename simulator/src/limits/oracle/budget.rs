@@ -97,12 +97,17 @@ impl Budget {
     /// Spends one if something is left; says whether it was.
     pub(super) fn spend(&mut self, limit: &Limit, now_us: u64) -> State {
         let state = self.state(limit, now_us);
+        self.spend_as(state, limit, now_us);
+        state
+    }
+
+    /// Spends one if something is left, by this state.
+    pub(super) fn spend_as(&mut self, state: State, limit: &Limit, now_us: u64) {
         match state {
             State::Left => self.charge(1, limit, now_us),
             State::UsedUp { .. } => {}
             State::Unsure { .. } => self.perhaps_charge(1, limit, now_us),
         }
-        state
     }
 
     /// Charges what was done already, whatever is left.

@@ -102,11 +102,7 @@ impl Oracle {
             }
         });
         let state = states.reduce(either).unwrap_or(State::Left);
-        match state {
-            State::Left => self.ceiling.owes.charge(1, limit, now_us),
-            State::Unsure { .. } => self.ceiling.owes.perhaps_charge(1, limit, now_us),
-            State::UsedUp { .. } => {}
-        }
+        self.ceiling.owes.spend_as(state, limit, now_us);
         state
     }
 

@@ -58,9 +58,14 @@ pub(crate) struct Known<'a> {
 impl<'a> Known<'a> {
     /// What is known of an expectation that is in no file.
     fn of_expectation(timing: Timing, settings: &'a dyn ServerSettings) -> Self {
+        Self { mode: Some(Mode::Load), timing: Some(timing), ..Self::nothing(settings) }
+    }
+
+    /// What is known before anything was checked.
+    fn nothing(settings: &'a dyn ServerSettings) -> Self {
         Self {
-            mode: Some(Mode::Load),
-            timing: Some(timing),
+            mode: None,
+            timing: None,
             duration: None,
             devices: None,
             models: None,
@@ -103,12 +108,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         sites: fleet.site_names(),
         firmware_version: fleet.firmware_version.clone(),
         uptime_at_start: fleet.uptime_at_start,
-        places: Vec::new(),
-        firmware: Vec::new(),
-        policies: Vec::new(),
-        rollouts: Vec::new(),
-        settings,
-        server: BTreeMap::new(),
+        ..Known::nothing(settings)
     };
     let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
     let cohorts = cohorts.and_then(|raw| cohorts::check(raw, &known, problems));

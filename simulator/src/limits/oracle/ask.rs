@@ -2,7 +2,7 @@
 
 use super::{
     Endpoint, LimitName, Mode, Oracle, Sent, Ticket,
-    budget::{Limit, State},
+    budget::{Budget, Limit, State},
 };
 
 /// A refusal as it has to be.
@@ -35,6 +35,29 @@ pub(super) enum Asked {
     PassedBySign,
     Refused(Refusal),
     Unsure(LimitName),
+}
+
+/// What the server has shown of a limit's verdict by what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It went on after it.
+    Passed,
+    /// It refused by it.
+    Refused,
+    Nothing,
+}
+
+impl Seen {
+    /// Of the limit in this place among those that a request is asked by: `by` is the one that refused, none if the server went on.
+    fn of(place: usize, asked: &[LimitName], by: Option<Option<LimitName>>) -> Self {
+        let Some(by) = by else { return Self::Passed };
+        let refused = by.and_then(|by| asked.iter().position(|limit| *limit == by));
+        match refused {
+            Some(refused) if refused > place => Self::Passed,
+            Some(refused) if refused == place => Self::Refused,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// One limit's verdict.
@@ -106,16 +129,25 @@ impl Oracle {
         Asked::PassedBySign
     }
 
-    /// Steps 6 and 7, of a device that has passed step 5. `goes_on` after a limit that the oracle can't know: the server did.
-    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, goes_on: bool) -> Prediction {
+    /// Steps 6 and 7, of a device that has passed step 5. `by` is the limit that the server names in its refusal; none if it went on, as it
+    /// does after limits that the oracle can't know.
+    pub(super) fn ask_device(
+        &mut self,
+        ticket: &mut Ticket,
+        sent: &Sent<'_>,
+        by: Option<Option<LimitName>>,
+    ) -> Prediction {
         let mut unsure = None;
-        for name in asked_for(sent.endpoint) {
+        let asked = asked_for(sent.endpoint);
+        for (place, name) in asked.iter().enumerate() {
             let limit = self.limit(*name);
             if !limit.is_on() {
                 continue;
             }
+            // While an operator's change is under way, nobody can say by which values the server decided.
+            let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, by) };
             let state = match name {
-                LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit),
+                LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit, seen),
                 _ => self.spend_or_look(*name, ticket, &limit),
             };
             if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
@@ -127,13 +159,18 @@ impl Oracle {
                     if *name == LimitName::Registrations {
                         self.refund_address(ticket);
                     }
-                    return Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                    let refused = Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                    return unsure.map_or(refused, Prediction::Unsure);
                 }
-                Said::Unsure if goes_on => unsure = unsure.or(Some(*name)),
+                Said::Unsure if Seen::of(place, asked, by) == Seen::Passed => unsure = unsure.or(Some(*name)),
                 Said::Unsure => return Prediction::Unsure(*name),
             }
         }
-        unsure.map_or(Prediction::Admitted, Prediction::Unsure)
+        match unsure {
+            // One that it passed can't have refused it, and no other one had to.
+            Some(name) if by.is_none() => Prediction::Unsure(name),
+            _ => Prediction::Admitted,
+        }
     }
 
     /// Spends one of a budget, or looks at one whose charge comes later.
@@ -142,16 +179,16 @@ impl Oracle {
         match name {
             LimitName::AddressRegistrations => {
                 let budget = self.address_registrations.budget(ticket.origin.address, limit, now_us);
-                return budget.map_or(State::Left, |budget| budget.spend(limit, now_us));
+                return budget.map_or(State::Left, |budget| spend(budget, ticket, limit));
             }
-            LimitName::Registrations => return self.registrations.spend(limit, now_us),
+            LimitName::Registrations => return spend(&mut self.registrations, ticket, limit),
             _ => {}
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };
         let (owes, pending) = (&mut device.owes, device.pending);
         match name {
-            LimitName::DeviceRequests => owes.requests.spend(limit, now_us),
-            LimitName::DeviceKeyChanges => owes.key_changes.spend(limit, now_us),
+            LimitName::DeviceRequests => spend(&mut owes.requests, ticket, limit),
+            LimitName::DeviceKeyChanges => spend(&mut owes.key_changes, ticket, limit),
             LimitName::DeviceStoredBytes => {
                 owes.stored_bytes.perhaps(pending.bytes, limit, now_us).state(limit, now_us)
             }
@@ -169,6 +206,16 @@ impl Oracle {
             budget.refund();
         }
     }
+}
+
+/// Spends one of a budget if something is left; says whether it was. Where it is not known which values decided, one may have been spent.
+pub(super) fn spend(budget: &mut Budget, ticket: &Ticket, limit: &Limit) -> State {
+    if !ticket.is_unsure {
+        return budget.spend(limit, ticket.now_us);
+    }
+    let state = budget.state(limit, ticket.now_us);
+    budget.perhaps_charge(1, limit, ticket.now_us);
+    state
 }
 
 /// The limits that a verified request to an endpoint is asked by, in order.

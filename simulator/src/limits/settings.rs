@@ -160,7 +160,7 @@ pub fn limits_of_environment(
     }
     if let Some((line, path)) = file {
         let named = |why: String| format!("line {line}: {LIMITS_FILE}={path}: {why}");
-        let document = LimitsDocument::read(&read_file(&path).map_err(named)?).map_err(|faults| {
+        let document = LimitsDocument::of_file(&read_file(&path).map_err(named)?).map_err(|faults| {
             let shown: Vec<String> = faults.iter().take(FAULTS_MAX).map(ToString::to_string).collect();
             let more = faults.len().saturating_sub(FAULTS_MAX);
             let more = if more == 0 { String::new() } else { format!("; and {more} more") };
@@ -262,6 +262,8 @@ mod tests {
         let why = with("[device_request]\n").unwrap_err();
         let said = "line 2: RATE_LIMITS_FILE=limits.toml: line 1: there is no limit `device_request`; did you mean";
         assert!(why.starts_with(said), "{why}");
+        let why = with("# cut off\n").unwrap_err();
+        assert!(why.contains("the file names no limit"), "as the server says: {why}");
         let unset = limits_of_environment("RATE_LIMITS_FILE=\nRATE_LIMIT_DEVICE_BURST=9\n", |_| Err(String::new()));
         assert_eq!(unset.unwrap().0.len(), 1);
     }

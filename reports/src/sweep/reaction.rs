@@ -131,9 +131,16 @@ pub(super) fn in_words(
         let values = series(&varied.name, tried, plane);
         let Some(kind) = values.first().filter(|_| values.len() > 1).map(|value| value.kind) else { continue };
         let what = if kind == "jitter" { "jitter" } else { "pause" };
+        if is_without_effect(&values, tried) {
+            sentences.push(format!(
+                "Every trial ended the same with each {what} of the cohort `{cohort}`: none of its devices was refused, or it has none, so \
+                 this says nothing about it."
+            ));
+            continue;
+        }
         let met = |value: &Value<'_>| {
             let name = tried.get(value.nth).map_or("", |of| of.configuration.name.as_str());
-            let why = why_not(trials.get(name).map_or(&[], Vec::as_slice));
+            let why = why_not(trials.get(name).map(Vec::as_slice).unwrap_or_default());
             format!("{} met them in {} of {}{why}", value.text, value.passed, value.trials)
         };
         let Some((from, to)) = longest_row(&values) else {
@@ -144,9 +151,15 @@ pub(super) fn in_words(
             ));
             continue;
         };
-        sentences.extend(of_row(&values, (from, to), (what, cohort, &varied.name), met));
+        sentences.extend(of_row(&values, (from, to), (what, cohort, varied.name.as_str()), met));
     }
     sentences
+}
+
+/// Whether the value changes nothing at all.
+fn is_without_effect(values: &[Value<'_>], tried: &[Tried]) -> bool {
+    let mut figures = values.iter().filter_map(|value| tried.get(value.nth)?.figures.as_ref());
+    figures.next().is_none_or(|first| figures.all(|of| of == first))
 }
 
 /// The smallest value that will do, its neighbors, and what chance leaves open.
@@ -157,9 +170,9 @@ fn of_row(
     met: impl Fn(&Value<'_>) -> String,
 ) -> Vec<String> {
     let (Some(least), Some(most)) = (values.get(from), values.get(to)) else { return Vec::new() };
-    let so_did = if to > from { format!("; so did the larger ones up to {}", most.text) } else { String::new() };
+    let larger = if to > from { format!("; they were met with the larger ones up to {} too", most.text) } else { String::new() };
     let mut sentences = vec![format!(
-        "The smallest {what} of the cohort `{cohort}` with which the scenario's expectations were met in each trial is {}{so_did}.",
+        "The smallest {what} of the cohort `{cohort}` with which the scenario's expectations were met in each trial is {}{larger}.",
         least.text
     )];
     match from.checked_sub(1).and_then(|below| values.get(below)) {
@@ -212,11 +225,10 @@ mod tests {
     /// A sweep of these values, each met in so many of three trials.
     fn sweep(values: &[(&str, u64)]) -> Sweep {
         let mut trials = Vec::new();
-        for (value, passed) in values {
+        for (nth, (value, passed)) in (0..).zip(values) {
             for seed in 1..=3 {
-                // The larger the jitter, the fewer are refused: by its cost alone the largest would be recommended.
-                let refused = 500 - (number(value).unwrap_or(0.0) as u64).min(400);
-                let mut trial = sample::trial(&format!("{NAME}={value}"), seed, refused, 100);
+                // The last one refuses the fewest: by its cost alone it would be recommended.
+                let mut trial = sample::trial(&format!("{NAME}={value}"), seed, 500 - 50 * nth, 100);
                 if seed > *passed {
                     trial.verdict = Verdict::Fail;
                     trial.reasons = vec!["`fleet.refused_again = 0` was not met: 44".to_owned()];
@@ -254,8 +266,8 @@ mod tests {
         assert_eq!(sweep.recommended.as_deref(), Some("cohort.field.retry=jitter:10s"));
         assert!(sweep.environment.is_empty(), "a reaction is no setting of the server: {:?}", sweep.environment);
         for said in [
-            "The smallest jitter of the cohort `field` with which the scenario's expectations were met in each trial is jitter:10s; so did \
-             the larger ones up to jitter:40s.",
+            "The smallest jitter of the cohort `field` with which the scenario's expectations were met in each trial is jitter:10s; they \
+             were met with the larger ones up to jitter:40s too.",
             "jitter:5s met them in 1 of 3 (`fleet.refused_again = 0` was not met: 44); what is between the two was not tried: --vary \
              'cohort.field.retry=jitter:5s..10s' tries it.",
             "More is worse: jitter:2m met them in 2 of 3",
@@ -264,6 +276,17 @@ mod tests {
         ] {
             assert!(sweep.recommendation.contains(said), "{}", sweep.recommendation);
         }
+    }
+
+    /// Goal: a cohort that nobody refuses, or that has no devices, is not said to do with the least.
+    #[test]
+    fn a_value_that_changes_nothing_is_said_to_prove_nothing() {
+        let mut same = sweep(&[("obey", 3), ("jitter:10s", 3)]);
+        let trial = |value: &str, seed| sample::trial(&format!("{NAME}={value}"), seed, 0, 100);
+        let trials = [trial("obey", 1), trial("obey", 2), trial("jitter:10s", 1), trial("jitter:10s", 2)];
+        same = Sweep::of(same.asked, &trials);
+        assert!(same.recommendation.contains("none of its devices was refused, or it has none"), "{}", same.recommendation);
+        assert!(!same.recommendation.contains("The smallest jitter"), "{}", same.recommendation);
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn the_smallest_jitter_that_avoids_a_second_wave_is_found_and_its_figures_are_th
     assert_eq!(result["environment"], serde_json::json!([]));
     let said = result["recommendation"].as_str().unwrap();
     for part in [
-        "The smallest jitter of the cohort `field` with which the scenario's expectations were met in each trial is jitter:30s; so did the larger ones up to jitter:35s.",
+        "The smallest jitter of the cohort `field` with which the scenario's expectations were met in each trial is jitter:30s; they were met with the larger ones up to jitter:35s too.",
         "obey met them in 0 of 2 (`fleet.refused_again = 0` was not met: ",
         "--vary 'cohort.field.retry=jitter:100ms..30s' tries it.",
         "More is worse: jitter:2m met them in 0 of 2 (`fleet.recovery_max_s <= 90` was not met: ",

@@ -224,7 +224,7 @@ impl Oracle {
         let limits = [LimitName::DeviceStoredBytes, LimitName::DeviceLogBytes, LimitName::DevicePunches];
         let limits = limits.map(|name| self.limit(name));
         let awaited = if let Stored::Beat { has_commands } = stored {
-            Some(self.awaited_after(at_us, has_commands))
+            Some(self.awaited_after(ticket.at_us, has_commands))
         } else {
             None
         };

@@ -130,7 +130,13 @@ pub struct Refusals {
 
 impl Known {
     fn new(record: &AuthRecord, spent: Spent) -> Self {
-        let state = KnownState { status: record.status, kept: record.sequence, is_awaited: record.is_awaited, orders: 0, spent };
+        let state = KnownState {
+            status: record.status,
+            kept: record.sequence,
+            is_awaited: record.is_awaited,
+            orders: 0,
+            spent,
+        };
         let sender = Sender { row: record.row, key_no: record.key_no };
         Self { public_key: record.public_key, sender, verifier: OnceLock::new(), now: Mutex::new(state) }
     }

@@ -50,9 +50,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     marks.extend(points.iter().filter(|(tried, _)| is_it(tried)).map(|of| spot(of, theme::ALARM, true)));
     let words: Vec<String> = front
         .iter()
-        .map(|(tried, at)| {
-            format!("{}: {} {cost}, {} {load}", tried.configuration.name, compact(at.0), compact(at.1))
-        })
+        .map(|(tried, at)| format!("{}: {} {cost}, {} {load}", tried.configuration.name, compact(at.0), compact(at.1)))
         .collect();
     let varied = varied_names(&of.asked);
     let labels = if varied.is_empty() { String::new() } else { format!(" Numbers at the dots: {varied}.") };

@@ -79,9 +79,7 @@ impl Figures {
             |number: &dyn Fn(&SweepTrial) -> Option<f64>| Spread::of(trials.iter().filter_map(|trial| number(trial)));
         let amplified = |of: &SweepTrial| (of.served > 0).then(|| of.requests as f64 / of.served as f64);
         let refuses = trials.iter().any(|of| of.refused > 0);
-        let of_refused = |number: &dyn Fn(&SweepTrial) -> u64| {
-            refuses.then(|| each(&|of| number(of) as f64))
-        };
+        let of_refused = |number: &dyn Fn(&SweepTrial) -> u64| refuses.then(|| each(&|of| number(of) as f64));
         Self {
             trials: trials.len(),
             passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),

@@ -170,7 +170,8 @@ fn of_row(
     met: impl Fn(&Value<'_>) -> String,
 ) -> Vec<String> {
     let (Some(least), Some(most)) = (values.get(from), values.get(to)) else { return Vec::new() };
-    let larger = if to > from { format!("; they were met with the larger ones up to {} too", most.text) } else { String::new() };
+    let larger =
+        if to > from { format!("; they were met with the larger ones up to {} too", most.text) } else { String::new() };
     let mut sentences = vec![format!(
         "The smallest {what} of the cohort `{cohort}` with which the scenario's expectations were met in each trial is {}{larger}.",
         least.text
@@ -261,8 +262,14 @@ mod tests {
 
     #[test]
     fn the_smallest_that_meets_what_was_expected_is_recommended_with_what_is_below_and_above() {
-        let sweep =
-            sweep(&[("jitter:20s", 3), ("obey", 0), ("jitter:5s", 1), ("jitter:10s", 3), ("jitter:40s", 3), ("jitter:2m", 2)]);
+        let sweep = sweep(&[
+            ("jitter:20s", 3),
+            ("obey", 0),
+            ("jitter:5s", 1),
+            ("jitter:10s", 3),
+            ("jitter:40s", 3),
+            ("jitter:2m", 2),
+        ]);
         assert_eq!(sweep.recommended.as_deref(), Some("cohort.field.retry=jitter:10s"));
         assert!(sweep.environment.is_empty(), "a reaction is no setting of the server: {:?}", sweep.environment);
         for said in [
@@ -285,7 +292,11 @@ mod tests {
         let trial = |value: &str, seed| sample::trial(&format!("{NAME}={value}"), seed, 0, 100);
         let trials = [trial("obey", 1), trial("obey", 2), trial("jitter:10s", 1), trial("jitter:10s", 2)];
         same = Sweep::of(same.asked, &trials);
-        assert!(same.recommendation.contains("none of its devices was refused, or it has none"), "{}", same.recommendation);
+        assert!(
+            same.recommendation.contains("none of its devices was refused, or it has none"),
+            "{}",
+            same.recommendation
+        );
         assert!(!same.recommendation.contains("The smallest jitter"), "{}", same.recommendation);
     }
 

@@ -176,11 +176,12 @@ fn second_wave(asked: &Asked, of: &Figures) -> String {
         (0, None) => String::new(),
         (never, _) => format!(", and {} devices never came back", grouped(never)),
     };
-    format!(
-        ". {} of the refused requests are refused again, at most {} a second come again after a refusal{back}",
-        mean(again),
-        mean(peak)
-    )
+    let again = if again.max <= 0.0 {
+        "None of the refused requests is refused again".to_owned()
+    } else {
+        format!("{} requests are refused again", mean(again))
+    };
+    format!(". {again}, at most {} a second are sent again after a refusal{back}", mean(peak))
 }
 
 /// The recommendation; `trials` by configuration.
@@ -193,15 +194,22 @@ pub(super) fn recommendation(
     let Some((of, own)) = recommended.and_then(|of| Some((of, of.figures.as_ref()?))) else {
         return "Nothing is recommended: no configuration was tried.".to_owned();
     };
-    let mut sentences = vec![format!("Recommended: {}. Under it {}.", of.configuration.name, figures(asked, own))];
+    let is_reaction = asked.varies_reactions_only();
+    let of_reactions = reaction::in_words(asked, tried, &of.configuration, trials);
+    let under_it = format!("Under it {}.", figures(asked, own));
+    let mut sentences = vec![format!("Recommended: {}.", of.configuration.name)];
+    // What was asked for comes first.
+    sentences.extend(if is_reaction {
+        [of_reactions, vec![under_it]].concat()
+    } else {
+        [vec![under_it], of_reactions].concat()
+    });
     if own.passed < own.trials {
         sentences.push(format!(
             "But no configuration met the scenario's own expectations in each trial; this one met them in {} of {}.",
             own.passed, own.trials
         ));
     }
-    sentences.extend(reaction::in_words(asked, tried, &of.configuration, trials));
-    let is_reaction = asked.varies_reactions_only();
     if !is_reaction && tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
         sentences
             .push("Every configuration that was tried refuses honest requests: try more generous ones.".to_owned());
@@ -269,7 +277,7 @@ pub(super) fn how(of: &Sweep) -> String {
          Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
          an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
          over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \
-         test) leave zero out for any of refused, refused again, late, let through and peak; of a hundred comparisons, a few say so by chance.",
+         test) leave zero out for any of refused, refused again, late, let through, peak and back; of a hundred comparisons, a few say so by chance.",
         span(of.asked.simulated_s),
         of.asked.first_seed,
     )

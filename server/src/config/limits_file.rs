@@ -400,7 +400,9 @@ mod tests {
         assert_eq!(LimitsDocument::read("").unwrap(), none, "as stored by earlier versions");
         assert_eq!(
             faults("[user_logins]\nburst = 9\n[device_requests]\n"),
-            ["line 3: [device_requests] changes nothing, or was cut off; write per_min = 120, the default, below it, or leave it out"]
+            [
+                "line 3: [device_requests] changes nothing, or was cut off; write per_min = 120, the default, below it, or leave it out"
+            ]
         );
         let both = faults("settings_only = true\n[user_logins]\nburst = 9\n");
         assert!(both[0].starts_with("line 1: `settings_only` leaves all limits to the settings, but"), "{both:?}");

@@ -224,9 +224,10 @@ impl Generated {
         let (interval_ms, at_once, lasts_s) = if random.in_100(50) {
             (random.between(10_000, 120_000), 1, self.duration_s)
         } else {
-            (random.of(&[50, 200, 1_000]), random.of(&[1, 1, 8]), random.between(1, 200))
+            let (interval_ms, at_once) = (random.of(&[50, 200, 1_000]), random.of(&[1, 1, 8]));
+            (interval_ms, at_once, random.between(1, 200).min(ATTEMPTS_MAX * interval_ms / 1_000 / at_once))
         };
-        let until_s = (from_s + lasts_s).min(self.duration_s);
+        let until_s = (from_s + lasts_s.max(1)).min(self.duration_s);
         self.line(&format!(
             "\n[[adversary]]\nkind = \"pair_guesser\"\ncount = 1\naddresses = {addresses}\nvictims = {victims}\ninterval = \"{interval_ms}ms\"\nat_once = {at_once}\nfrom = \"{from_s}s\"\nuntil = \"{until_s}s\""
         ));
@@ -441,7 +442,12 @@ mod tests {
     #[test]
     fn the_ceiling_and_who_guesses_pairs_are_generated() {
         let texts: Vec<String> = (0..100).map(scenario).collect();
-        for part in ["ALL_REQUESTS_MODE = \"enforce\"", "ALL_REQUESTS_MODE = \"shadow\"", "kind = \"pair_guesser\"", "at_once = 8"] {
+        for part in [
+            "ALL_REQUESTS_MODE = \"enforce\"",
+            "ALL_REQUESTS_MODE = \"shadow\"",
+            "kind = \"pair_guesser\"",
+            "at_once = 8",
+        ] {
             assert!(texts.iter().any(|text| text.contains(part)), "{part}");
         }
     }

@@ -32,7 +32,8 @@ pub(super) fn varied(name: &str, text: &str, steps: usize) -> Result<Varied, Str
             None => values.push(read(name, word)?.to_string()),
         }
     }
-    if let Some(twice) = values.iter().enumerate().find_map(|(nth, own)| values.iter().take(nth).find(|of| *of == own)) {
+    if let Some(twice) = values.iter().enumerate().find_map(|(nth, own)| values.iter().take(nth).find(|of| *of == own))
+    {
         return Err(format!("{name}={text} has {twice} twice; give each value once"));
     }
     if values.len() > VALUES_MAX {
@@ -71,7 +72,9 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
     let (low, high) = (length(low)?, length(high)?);
     if low >= high {
         let one = format!("{name}={from}");
-        return Err(format!("{name}={from}..{to} is an empty range; write the shorter length first, or {one} for one value"));
+        return Err(format!(
+            "{name}={from}..{to} is an empty range; write the shorter length first, or {one} for one value"
+        ));
     }
     let ms = |length: Duration| u32::try_from(length.as_millis()).unwrap_or(u32::MAX); // at most a day
     let rounded = |ms: u32| {
@@ -100,7 +103,8 @@ pub(super) fn change(plan: &mut Plan, name: &str, value: &str) -> bool {
 /// Changes the reaction of a cohort in the text of a scenario; says whether the name was that of one.
 pub fn in_scenario(scenario: &mut toml::Table, name: &str, value: &str) -> bool {
     let Some(cohort) = reacting_cohort(name) else { return false };
-    let cohorts = scenario.get_mut("fleet").and_then(|fleet| fleet.get_mut("cohort")).and_then(toml::Value::as_array_mut);
+    let cohorts =
+        scenario.get_mut("fleet").and_then(|fleet| fleet.get_mut("cohort")).and_then(toml::Value::as_array_mut);
     let is_it = |own: &&mut toml::Table| own.get("name").and_then(toml::Value::as_str) == Some(cohort);
     let cohort = cohorts.and_then(|all| all.iter_mut().filter_map(toml::Value::as_table_mut).find(is_it));
     if let Some(cohort) = cohort {
@@ -124,7 +128,10 @@ pub fn known_cohorts(plan: &Plan, configurations: &[Configuration]) -> Result<()
             (Some(near), _) => format!("did you mean {}?", reaction_of(near)),
             (None, _) => format!("it has {}", names.join(", ")),
         };
-        return Err(Failure::BadRequest(format!("{name}: the scenario {} has no cohort `{cohort}`; {meant}", plan.name)));
+        return Err(Failure::BadRequest(format!(
+            "{name}: the scenario {} has no cohort `{cohort}`; {meant}",
+            plan.name
+        )));
     }
     Ok(())
 }

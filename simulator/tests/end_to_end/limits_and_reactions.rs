@@ -48,7 +48,8 @@ fn the_smallest_jitter_that_avoids_a_second_wave_is_found_and_its_figures_are_th
     let folder = tempfile::tempdir().unwrap();
     shipped(folder.path(), "second-wave", ("retry = \"jitter:30s\"", "retry = \"obey\""));
     let vary = "cohort.field.retry=obey,jitter:30s,jitter:35s,jitter:2m";
-    let args = ["limits", "sweep", "second-wave.toml", "--vary", vary, "--trials", "2", "--json", "--quiet", "--out", "s"];
+    let args =
+        ["limits", "sweep", "second-wave.toml", "--vary", vary, "--trials", "2", "--json", "--quiet", "--out", "s"];
     let output = fleet_in(folder.path(), &args);
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -37,6 +37,15 @@ pub(super) enum Asked {
     Unsure(LimitName),
 }
 
+/// What the server did with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Did {
+    /// It went on, also after limits that the oracle can't know.
+    WentOn,
+    /// It refused it by the limit that it named, if it named one.
+    RefusedBy(Option<LimitName>),
+}
+
 /// What the server has shown of a limit's verdict by what it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -48,9 +57,9 @@ pub(super) enum Seen {
 }
 
 impl Seen {
-    /// Of the limit in this place among those that a request is asked by: `by` is the one that refused, none if the server went on.
-    fn of(place: usize, asked: &[LimitName], by: Option<Option<LimitName>>) -> Self {
-        let Some(by) = by else { return Self::Passed };
+    /// Of the limit in this place among those that a request is asked by.
+    fn of(place: usize, asked: &[LimitName], did: Did) -> Self {
+        let Did::RefusedBy(by) = did else { return Self::Passed };
         let refused = by.and_then(|by| asked.iter().position(|limit| *limit == by));
         match refused {
             Some(refused) if refused > place => Self::Passed,
@@ -129,14 +138,8 @@ impl Oracle {
         Asked::PassedBySign
     }
 
-    /// Steps 6 and 7, of a device that has passed step 5. `by` is the limit that the server names in its refusal; none if it went on, as it
-    /// does after limits that the oracle can't know.
-    pub(super) fn ask_device(
-        &mut self,
-        ticket: &mut Ticket,
-        sent: &Sent<'_>,
-        by: Option<Option<LimitName>>,
-    ) -> Prediction {
+    /// Steps 6 and 7, of a device that has passed step 5, given what the server did.
+    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
         let mut unsure = None;
         let asked = asked_for(sent.endpoint);
         for (place, name) in asked.iter().enumerate() {
@@ -145,7 +148,7 @@ impl Oracle {
                 continue;
             }
             // While an operator's change is under way, nobody can say by which values the server decided.
-            let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, by) };
+            let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, did) };
             let state = match name {
                 LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit, seen),
                 _ => self.spend_or_look(*name, ticket, &limit),
@@ -162,13 +165,13 @@ impl Oracle {
                     let refused = Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
                     return unsure.map_or(refused, Prediction::Unsure);
                 }
-                Said::Unsure if Seen::of(place, asked, by) == Seen::Passed => unsure = unsure.or(Some(*name)),
+                Said::Unsure if Seen::of(place, asked, did) == Seen::Passed => unsure = unsure.or(Some(*name)),
                 Said::Unsure => return Prediction::Unsure(*name),
             }
         }
         match unsure {
             // One that it passed can't have refused it, and no other one had to.
-            Some(name) if by.is_none() => Prediction::Unsure(name),
+            Some(name) if did == Did::WentOn => Prediction::Unsure(name),
             _ => Prediction::Admitted,
         }
     }

@@ -108,9 +108,10 @@ impl Oracle {
         // A limit in shadow lets everything through, whatever it decides.
         let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
         if !(is_seen && matches!(state, State::Unsure { .. })) {
-            match ticket.is_unsure {
-                true => self.ceiling.owes.perhaps_charge(1, limit, now_us),
-                false => self.ceiling.owes.spend_as(state, limit, now_us),
+            if ticket.is_unsure {
+                self.ceiling.owes.perhaps_charge(1, limit, now_us);
+            } else {
+                self.ceiling.owes.spend_as(state, limit, now_us);
             }
             return state;
         }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Sent, Ticket, Wrong, ask::Refusal, settle};
+use super::{
+    Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Ticket, Wrong, ask::Refusal, settle,
+};
 
 /// Most of them that are remembered; more stay undecidable.
 const REMEMBERED_MAX: usize = 100_000;
@@ -30,16 +32,16 @@ enum Verdict {
 }
 
 impl Oracle {
-    /// Remembers a request that the server let through, or refused with this time to wait; says whether it could.
-    pub(super) fn remember_doubt(&mut self, ticket: &Ticket, sent: &Sent<'_>, refused: Option<Option<u64>>) {
+    /// Remembers a request that the server let through, or refused so.
+    pub(super) fn remember_doubt(&mut self, ticket: &Ticket, sent: &Sent<'_>, refused: Option<Refused>) {
         let (Some(refusal), Some(device)) = (ticket.in_doubt, ticket.device) else { return };
         if self.doubts.len() >= REMEMBERED_MAX || ticket.is_unsure {
             return;
         }
         let verdict = match refused {
             None => Verdict::LetThrough,
-            Some(retry_after_s) => {
-                settle::wrong_wait(&refusal, sent, retry_after_s).map_or(Verdict::Refused, Verdict::WrongWait)
+            Some(refused) => {
+                settle::wrong_wait(&refusal, sent, refused.retry_after_s).map_or(Verdict::Refused, Verdict::WrongWait)
             }
         };
         self.doubts.push(Doubt { at_us: ticket.at_us, device, from: ticket.origin.address, verdict });

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
-use ask::{Asked, Prediction};
+use ask::{Asked, Did, Prediction};
 use budget::{Budget, Limit, State};
 use ceiling::Ceiling;
 use device::Device;
@@ -203,7 +203,7 @@ impl Oracle {
     pub fn waits(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
         let Some(device) = ticket.device else { return };
         if self.devices.get(device).is_some_and(|(_, device)| !device.is_revoked) {
-            ticket.in_handler = Some(self.ask_device(ticket, sent, None));
+            ticket.in_handler = Some(self.ask_device(ticket, sent, Did::WentOn));
             self.in_flight(ticket, sent);
         }
     }
@@ -214,7 +214,7 @@ impl Oracle {
             Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
                 let asked = match ticket.before {
                     Asked::Refused(_) | Asked::Unsure(_) => None,
-                    _ => Some(self.handlers_prediction(&mut ticket, sent, Some(refused.limit))),
+                    _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
             }

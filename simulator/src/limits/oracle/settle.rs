@@ -4,7 +4,7 @@ use ks_protocol::refusal::RefusalCode;
 
 use super::{
     Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Stored, Ticket, Wrong,
-    ask::{Asked, Prediction, Refusal, spend},
+    ask::{Asked, Did, Prediction, Refusal, spend},
     budget::State,
     device::Charges,
     request::new_line_bytes,
@@ -17,15 +17,10 @@ const NEARLY_FULL_S: u64 = 60;
 
 impl Oracle {
     /// What the device's limits have to say: said when the handler took the request, or now.
-    pub(super) fn handlers_prediction(
-        &mut self,
-        ticket: &mut Ticket,
-        sent: &Sent<'_>,
-        by: Option<Option<LimitName>>,
-    ) -> Prediction {
+    pub(super) fn handlers_prediction(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
         match (ticket.in_handler, ticket.device) {
             (Some(prediction), _) => prediction,
-            (None, Some(_)) => self.ask_device(ticket, sent, by),
+            (None, Some(_)) => self.ask_device(ticket, sent, did),
             (None, None) => Prediction::Admitted,
         }
     }
@@ -49,7 +44,7 @@ impl Oracle {
             Prediction::Unsure(limit) => {
                 self.matrix.count(Some(limit), Comparison::Undecidable);
                 if limit == LimitName::AllRequests {
-                    self.remember_doubt(ticket, sent, Some(refused.retry_after_s));
+                    self.remember_doubt(ticket, sent, Some(refused));
                 }
             }
             Prediction::Admitted => {
@@ -98,7 +93,7 @@ impl Oracle {
         } else if is_disk || is_overload {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
         } else {
-            let prediction = self.handlers_prediction(&mut ticket, sent, None);
+            let prediction = self.handlers_prediction(&mut ticket, sent, Did::WentOn);
             self.compare_passed(&ticket, sent, prediction);
             self.handled(&ticket, at_us, sent, answer);
         }

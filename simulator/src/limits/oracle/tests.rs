@@ -310,7 +310,9 @@ impl Planted {
         let granted = at_us * 60 / 1_000;
         let borrowed = 60_000 * if is_first { 9 } else { 7 };
         let missing = self.due.saturating_sub(borrowed + granted);
-        let charges = if missing > 0 { self.fault == Fault::ChargesRefusals } else {
+        let charges = if missing > 0 {
+            self.fault == Fault::ChargesRefusals
+        } else {
             self.admitted += 1;
             self.fault != Fault::ForgetsCharges || !self.admitted.is_multiple_of(7)
         };
@@ -346,7 +348,8 @@ fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
         let device = usize::try_from(below(3)).unwrap();
         let is_beat = below(3) > 0;
         seqs[device] += 1;
-        let (endpoint, name) = (if is_beat { Endpoint::Heartbeat } else { Endpoint::Attendance }, format!("KS-{}", device + 1));
+        let (endpoint, name) =
+            (if is_beat { Endpoint::Heartbeat } else { Endpoint::Attendance }, format!("KS-{}", device + 1));
         let sent = Sent { endpoint, wire: None, named: Some((&name, Sequence::new(1, seqs[device]))), beat: None };
         let mut ticket = oracle.arrived(at_us, origin(1), &sent, None);
         match planted.decide(at_us, is_beat.then_some(device)) {

@@ -241,8 +241,9 @@ impl Generated {
         if mode.is_empty() || (mode == "enforce" && self.text.contains("faulty_device")) {
             return;
         }
-        let sent_per_min = (self.devices * 60).div_ceil(self.interval_s);
-        let per_min = sent_per_min * random.of(&[2, 3, 10]) + random.of(&[6, 60]);
+        // One that is not registered yet tries again twice a minute, and is served first.
+        let sent_per_min = (self.devices * 60).div_ceil(self.interval_s) + self.devices * 2;
+        let per_min = sent_per_min * random.of(&[1, 1, 3]) + random.of(&[6, 20, 60]);
         let burst = random.of(&[1, 3, 5, 10, 60, 1_000]);
         let settings = format!(
             "[server]\nRATE_LIMIT_ALL_REQUESTS_MODE = \"{mode}\"\nRATE_LIMIT_ALL_REQUESTS_PER_MIN = {per_min}\nRATE_LIMIT_ALL_REQUESTS_BURST = {burst}\n"

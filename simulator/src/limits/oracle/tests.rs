@@ -328,7 +328,7 @@ impl Planted {
 fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
     let mut oracle = self::oracle(&[(LimitName::AllRequests, 60, 10)]);
     (2..4).for_each(|number| oracle.imported(&format!("KS-{number}")));
-    oracle.heartbeats_every(std::time::Duration::from_secs(60));
+    oracle.heartbeats_every(std::time::Duration::from_mins(1));
     let mut planted = Planted { due: 0, fault, awaited: vec![false; 3], admitted: 0 };
     let (mut random, mut seqs) = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, [10_u64; 3]);
     let mut below = move |bound: u64| {
@@ -352,17 +352,16 @@ fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
             (if is_beat { Endpoint::Heartbeat } else { Endpoint::Attendance }, format!("KS-{}", device + 1));
         let sent = Sent { endpoint, wire: None, named: Some((&name, Sequence::new(1, seqs[device]))), beat: None };
         let mut ticket = oracle.arrived(at_us, origin(1), &sent, None);
-        match planted.decide(at_us, is_beat.then_some(device)) {
-            Some(wait_s) => oracle.answered(ticket, at_us, &sent, limited(LimitName::AllRequests, wait_s)),
-            None => {
-                oracle.waits(&mut ticket, &sent);
-                // The first device carries the command out at once, and its next heartbeat brings none.
-                let has_commands = is_beat && planted.awaited[device] && at_us < ordered_us + 60 * S;
-                planted.awaited[device] &= !is_beat || has_commands;
-                let stored = if is_beat { Stored::Beat { has_commands } } else { Stored::Punches(0) };
-                oracle.answered(ticket, at_us, &sent, Answer::Accepted(stored));
-            }
+        if let Some(wait_s) = planted.decide(at_us, is_beat.then_some(device)) {
+            oracle.answered(ticket, at_us, &sent, limited(LimitName::AllRequests, wait_s));
+            continue;
         }
+        oracle.waits(&mut ticket, &sent);
+        // Commands wait for a minute, then heartbeats bring none.
+        let has_commands = is_beat && planted.awaited[device] && at_us < ordered_us + 60 * S;
+        planted.awaited[device] &= !is_beat || has_commands;
+        let stored = if is_beat { Stored::Beat { has_commands } } else { Stored::Punches(0) };
+        oracle.answered(ticket, at_us, &sent, Answer::Accepted(stored));
     }
     let at_first = counts(&oracle);
     oracle.decide_doubts(&[("KS-1", ordered_us)].into());

@@ -144,7 +144,7 @@ pub(super) fn in_words(
             format!("{} met them in {} of {}{why}", value.text, value.passed, value.trials)
         };
         let Some((from, to)) = longest_row(&values) else {
-            let nearest = values.iter().max_by_key(|value| value.passed);
+            let nearest = values.iter().rev().max_by_key(|value| value.passed); // the smallest of several
             let nearest = nearest.map_or_else(String::new, |value| format!(": {}", met(value)));
             sentences.push(format!(
                 "No {what} of the cohort `{cohort}` that was tried met the scenario's expectations in each trial{nearest}."

@@ -203,7 +203,9 @@ impl Oracle {
     /// A registration that the limit of all devices refuses is none of its address.
     fn refund_address(&mut self, ticket: &Ticket) {
         let limit = self.limit(LimitName::AddressRegistrations);
+        // Where it is not known which values decided, it may have stayed spent.
         if limit.is_on()
+            && !ticket.is_unsure
             && let Some(budget) = self.address_registrations.budget(ticket.origin.address, &limit, ticket.now_us)
         {
             budget.refund();

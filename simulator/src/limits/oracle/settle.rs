@@ -260,6 +260,7 @@ impl Oracle {
 
     /// Charges what has been stored, unless the budget is used up, or was when it was asked.
     fn charge_stored(&mut self, ticket: &Ticket, (bytes, lines, punches): (u64, u64, u64), now_us: u64) {
+        let is_unsure = ticket.is_unsure || self.is_changing;
         let of_bytes = self.limit(LimitName::DeviceStoredBytes);
         let of_lines = (self.limit(LimitName::DeviceLogBytes), lines);
         let of_punches = (self.limit(LimitName::DevicePunches), punches);
@@ -267,6 +268,7 @@ impl Oracle {
         if of_bytes.is_on() {
             let budget = &mut device.owes.stored_bytes;
             match budget.state(&of_bytes, now_us) {
+                _ if is_unsure => budget.perhaps_charge(bytes, &of_bytes, now_us),
                 State::Left => budget.charge(bytes, &of_bytes, now_us),
                 State::UsedUp { .. } => {}
                 State::Unsure { .. } => budget.perhaps_charge(bytes, &of_bytes, now_us),
@@ -274,7 +276,9 @@ impl Oracle {
         }
         for (budget, (limit, count)) in [(&mut device.owes.log_bytes, of_lines), (&mut device.owes.punches, of_punches)]
         {
-            if limit.is_on() && count > 0 && ticket.counted == State::Left {
+            if limit.is_on() && is_unsure {
+                budget.perhaps_charge(count, &limit, now_us);
+            } else if limit.is_on() && count > 0 && ticket.counted == State::Left {
                 budget.charge(count, &limit, now_us);
             } else if limit.is_on() && matches!(ticket.counted, State::Unsure { .. }) {
                 budget.perhaps_charge(count, &limit, now_us);

@@ -151,7 +151,7 @@ impl Oracle {
             let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, did) };
             let state = match name {
                 LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit, seen),
-                _ => self.spend_or_look(*name, ticket, &limit),
+                _ => self.spend_or_look(*name, ticket, &limit, seen),
             };
             if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
                 ticket.counted = state;
@@ -177,7 +177,7 @@ impl Oracle {
     }
 
     /// Spends one of a budget, or looks at one whose charge comes later.
-    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit) -> State {
+    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
         let now_us = ticket.now_us;
         match name {
             LimitName::AddressRegistrations => {
@@ -190,7 +190,7 @@ impl Oracle {
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };
         let (owes, pending) = (&mut device.owes, device.pending);
         match name {
-            LimitName::DeviceRequests => spend(&mut owes.requests, ticket, limit),
+            LimitName::DeviceRequests => spend_seen(&mut owes.requests, ticket, limit, seen),
             LimitName::DeviceKeyChanges => spend(&mut owes.key_changes, ticket, limit),
             LimitName::DeviceStoredBytes => {
                 owes.stored_bytes.perhaps(pending.bytes, limit, now_us).state(limit, now_us)
@@ -211,6 +211,22 @@ impl Oracle {
             budget.refund();
         }
     }
+}
+
+/// The same of a budget of which the server has shown whether something was left: what is owed after it is known.
+fn spend_seen(budget: &mut Budget, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
+    let state = budget.state(limit, ticket.now_us);
+    match (state, seen) {
+        (State::Unsure { .. }, Seen::Passed) if limit.value.mode == Mode::Enforce => {
+            budget.was_left(limit, ticket.now_us);
+            budget.charge(1, limit, ticket.now_us);
+        }
+        (State::Unsure { .. }, Seen::Refused) if limit.value.mode == Mode::Enforce => {
+            budget.was_used_up(limit, ticket.now_us);
+        }
+        _ => return spend(budget, ticket, limit),
+    }
+    state
 }
 
 /// Spends one of a budget if something is left; says whether it was. Where it is not known which values decided, one may have been spent.

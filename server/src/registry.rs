@@ -420,6 +420,7 @@ mod tests {
         rules,
         store::{
             Damage, SqliteReader, SqliteStore, StoreReader,
+            devices::DeviceReads as _,
             testing::{AT, by, commit, two_devices},
             writer::{self, Query},
         },

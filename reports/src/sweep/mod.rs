@@ -159,7 +159,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Whether nothing is varied but how cohorts react: then what counts is how soon devices are back, and how many come again at once.
+    /// Whether nothing is varied but how cohorts react: then what counts is how soon devices are back, and how high the second wave is.
     pub(crate) fn varies_reactions_only(&self) -> bool {
         !self.varied.is_empty() && self.varied.iter().all(|of| reacting_cohort(&of.name).is_some())
     }

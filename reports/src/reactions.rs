@@ -23,6 +23,12 @@ pub struct Cohort {
     pub asked_again: u64,
     /// Of those, requests that were not refused again.
     pub admitted: u64,
+    /// Requests refused although the last one of the same kind by the same device had been too.
+    #[serde(default)]
+    pub refused_again: u64,
+    /// Requests sent again after a refusal, in the busiest second.
+    #[serde(default)]
+    pub second_peak_per_s: u64,
     /// How its devices recovered from outages.
     pub recovered: Recovered,
 }
@@ -50,6 +56,12 @@ pub struct Beside {
 /// What limits did to honest devices.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reactions {
+    /// Requests of the whole fleet that were refused although the last one of the same kind by the same device had been too.
+    #[serde(default)]
+    pub refused_again: u64,
+    /// Requests of the whole fleet sent again after a refusal, in the busiest second.
+    #[serde(default)]
+    pub second_peak_per_s: u64,
     /// Each cohort; the last one is of the devices in none.
     pub cohorts: Vec<Cohort>,
     /// By site, if adversaries share an address with honest devices.

@@ -108,10 +108,12 @@ fn reactions() -> Reactions {
         refused: 16,
         asked_again: 4,
         admitted: 3,
+        refused_again: 1,
+        second_peak_per_s: 2,
         recovered: Recovered::default(),
     };
     let site = Beside { name: "north".into(), shares_address: true, requests: 40, refused: 16 };
-    Reactions { cohorts: vec![cohort], sites: vec![site], named: None }
+    Reactions { refused_again: 1, second_peak_per_s: 2, cohorts: vec![cohort], sites: vec![site], named: None }
 }
 
 /// One request was refused that had to be let through.

@@ -50,6 +50,8 @@ pub struct KnownState {
     pub kept: Sequence,
     /// Commands wait for the device, as far as this server knows.
     pub is_awaited: bool,
+    /// How often it was learned that commands were ordered for it.
+    orders: u32,
     /// The budgets that it has spent.
     pub spent: Spent,
 }
@@ -128,7 +130,13 @@ pub struct Refusals {
 
 impl Known {
     fn new(record: &AuthRecord, spent: Spent) -> Self {
-        let state = KnownState { status: record.status, kept: record.sequence, is_awaited: record.is_awaited, spent };
+        let state = KnownState {
+            status: record.status,
+            kept: record.sequence,
+            is_awaited: record.is_awaited,
+            orders: 0,
+            spent,
+        };
         let sender = Sender { row: record.row, key_no: record.key_no };
         Self { public_key: record.public_key, sender, verifier: OnceLock::new(), now: Mutex::new(state) }
     }
@@ -141,6 +149,22 @@ impl Known {
     /// Whether commands wait for the device, as far as this server knows.
     pub fn is_awaited(&self) -> bool {
         self.with_state(|now| now.is_awaited)
+    }
+
+    /// Commands were ordered for the device.
+    fn ordered(&self) {
+        self.with_state(|now| (now.is_awaited, now.orders) = (true, now.orders.wrapping_add(1)));
+    }
+
+    /// How often it was learned that commands were ordered for it: for [`Known::brought`].
+    pub fn orders(&self) -> u32 {
+        self.with_state(|now| now.orders)
+    }
+
+    /// The answer to a heartbeat brings commands, or none. `orders_before` is from before the heartbeat was stored: a command that was ordered
+    /// since may have come too late for it, and waits for the next one.
+    pub fn brought(&self, has_commands: bool, orders_before: u32) {
+        self.with_state(|now| now.is_awaited = has_commands || (now.is_awaited && now.orders != orders_before));
     }
 
     /// Reads or changes the state.
@@ -340,7 +364,7 @@ impl Registry {
             }
             let awaited = reader.ask(move |store| store.awaited(after, PAGE)).await?;
             for known in awaited.iter().filter_map(|(_, device_id)| self.get(device_id)) {
-                known.with_state(|now| now.is_awaited = true);
+                known.ordered();
             }
             // Commands that have ended meanwhile are not in a page that is not full.
             let followed = awaited.last().filter(|_| awaited.len() == PAGE).map_or(newest, |(row, _)| *row);
@@ -396,6 +420,7 @@ mod tests {
         rules,
         store::{
             Damage, SqliteReader, SqliteStore, StoreReader,
+            devices::DeviceReads as _,
             testing::{AT, by, commit, two_devices},
             writer::{self, Query},
         },
@@ -454,5 +479,22 @@ mod tests {
         assert_eq!(registry.get(&device_id).unwrap().public_key, key(8));
         end(slow, &mut queries, &mut stored).await.unwrap();
         assert_eq!(registry.get(&device_id).unwrap().public_key, key(8), "not the one that was read before it");
+    }
+
+    /// Goal: a command that is ordered while a heartbeat is being stored still makes the next one first.
+    #[test]
+    fn a_command_that_was_ordered_meanwhile_still_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("ks"), SqliteUse::shared(Synchronous::Off), AT).unwrap();
+        two_devices(&mut store);
+        let mut stored = SqliteReader::open(&folder.path().join("ks"), Locking::Shared).unwrap();
+        stored.begin();
+        let known = Known::new(&stored.auth_record(&"KS-1".parse().unwrap()).unwrap().unwrap(), Spent::default());
+        let before = known.orders();
+        known.ordered();
+        known.brought(false, before);
+        assert!(known.is_awaited(), "it came too late for that answer");
+        known.brought(false, known.orders());
+        assert!(!known.is_awaited(), "nothing was ordered since");
     }
 }

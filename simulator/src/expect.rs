@@ -253,6 +253,8 @@ fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> 
             let cohort = total.cohort();
             ratio(cohort.admitted, cohort.asked_again)
         }
+        Metric::RefusedAgain => was_answered(total).then(|| total.cohort().refused_again as f64),
+        Metric::SecondPeakPerS => was_answered(total).then(|| total.cohort().second_peak_per_s() as f64),
         Metric::Amplification => {
             let cohort = total.cohort();
             ratio(cohort.sent, cohort.wanted)
@@ -289,6 +291,11 @@ fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> 
         }
         _ => return Err(BySpan),
     })
+}
+
+/// Whether the server answered any honest request: otherwise nothing is known of refusals.
+fn was_answered(total: &Measurements) -> bool {
+    total.codes().keys().any(|code| !crate::scenario::AnswerCode::LOCAL.contains(code))
 }
 
 /// A ratio; none without a whole.

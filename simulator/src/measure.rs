@@ -145,6 +145,10 @@ pub struct CohortCounts {
     pub asked_again: u64,
     /// Of those, requests that were not refused with a time to wait again.
     pub admitted: u64,
+    /// Requests that a limit refused, and the last request of the same kind by the same device too.
+    pub refused_again: u64,
+    /// Requests sent after a refusal by a limit of the last one of the same kind by the same device, by the second of the run.
+    pub sent_again: BTreeMap<u64, u64>,
     pub recovered: Recovered,
 }
 
@@ -158,7 +162,16 @@ impl CohortCounts {
         self.refused += other.refused;
         self.asked_again += other.asked_again;
         self.admitted += other.admitted;
+        self.refused_again += other.refused_again;
+        for (second, count) in &other.sent_again {
+            *self.sent_again.entry(*second).or_default() += count;
+        }
         self.recovered.add(&other.recovered);
+    }
+
+    /// The height of the second wave, and of those after it: most requests of a second that were sent again after a refusal.
+    pub fn second_peak_per_s(&self) -> u64 {
+        self.sent_again.values().copied().max().unwrap_or(0)
     }
 }
 
@@ -412,6 +425,19 @@ mod tests {
             (beats.sent, beats.code(OK), beats.errors(), beats.accepted().unwrap().service_us.len()),
             (4, 2, 2, 2)
         );
+    }
+
+    /// Goal: the second wave of a fleet is as high as those of its threads and cohorts together in one second.
+    #[test]
+    fn what_is_sent_again_adds_up_by_second() {
+        let again = |seconds: &[(u64, u64)]| CohortCounts {
+            sent_again: seconds.iter().copied().collect(),
+            ..CohortCounts::default()
+        };
+        let mut sum = again(&[(60, 4), (61, 9)]);
+        assert_eq!(sum.second_peak_per_s(), 9);
+        sum.add(&again(&[(60, 8), (200, 1)]));
+        assert_eq!((sum.second_peak_per_s(), CohortCounts::default().second_peak_per_s()), (12, 0));
     }
 
     #[test]

@@ -162,6 +162,8 @@ fn reactions(plan: &Plan, total: &Measurements) -> Reactions {
             refused: counts.refused,
             asked_again: counts.asked_again,
             admitted: counts.admitted,
+            refused_again: counts.refused_again,
+            second_peak_per_s: counts.second_peak_per_s(),
             recovered: recovered_in_short(&counts.recovered),
         }
     };
@@ -179,7 +181,10 @@ fn reactions(plan: &Plan, total: &Measurements) -> Reactions {
         requests: total.named.requests,
         refused: total.named.refused,
     };
+    let fleet = total.cohort();
     Reactions {
+        refused_again: fleet.refused_again,
+        second_peak_per_s: fleet.second_peak_per_s(),
         cohorts: total.cohorts.iter().map(cohort).collect(),
         sites: total.sites.iter().map(site).collect(),
         named: (named > 0).then(victims),

@@ -30,6 +30,8 @@ fn cohorts(reactions: &Reactions) -> String {
             ("sent for each wanted", amplification),
             ("refused", grouped(cohort.refused)),
             ("admitted after the wait", honest),
+            ("refused again", grouped(cohort.refused_again)),
+            ("second peak, requests/s", grouped(cohort.second_peak_per_s)),
             ("99 % back after", back),
         ];
         let cells: Vec<String> = cells.iter().map(|(label, value)| labelled_cell(label, value)).collect();
@@ -45,6 +47,8 @@ fn cohorts(reactions: &Reactions) -> String {
         "#Sent for each wanted",
         "#Requests refused",
         "#Admitted after the wait",
+        "#Refused again",
+        "#Second peak, requests/s",
         "#99 % back after an outage",
     ];
     let body = table("cards", "How devices reacted to refusals", &columns, &rows);
@@ -52,7 +56,7 @@ fn cohorts(reactions: &Reactions) -> String {
         "",
         "How devices reacted to refusals",
         &format!(
-            "{body}<p class=\"muted\">Refused: RATE_LIMITED and OVERLOADED. Admitted after the wait: of the refused requests whose device asked again no sooner than retry_after_s, those that were not refused again.</p>\n"
+            "{body}<p class=\"muted\">Refused: RATE_LIMITED and OVERLOADED. Admitted after the wait: of the refused requests whose device asked again no sooner than retry_after_s, those that were not refused again. Refused again: requests refused although the last one of the same kind by the same device had been too. Second peak: requests sent after such a refusal, in the busiest second.</p>\n"
         ),
     )
 }

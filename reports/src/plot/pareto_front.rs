@@ -11,17 +11,24 @@ const FRONT: f64 = 2.2;
 
 /// None if fewer than two configurations were tried.
 pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
-    let has_attackers = of.asked.has_attackers;
-    let point = |tried: &Tried| {
-        tried.figures.as_ref().map(|figures| (figures.cost() * 100.0, figures.load(has_attackers).mean))
-    };
+    let point = |tried: &Tried| tried.figures.as_ref()?.point(&of.asked);
     let points: Vec<(&Tried, (f64, f64))> = of.tried.iter().filter_map(|tried| Some((tried, point(tried)?))).collect();
     if points.len() < 2 {
         return None;
     }
-    let load =
-        if has_attackers { "attackers' requests let through" } else { "requests let through at the peak, per second" };
-    let x = Axis::log_from_zero("honest requests refused, per cent", points.iter().map(|(_, at)| at.0));
+    let is_reaction = of.asked.varies_reactions_only();
+    let has_outage = of.tried.iter().filter_map(|tried| tried.figures.as_ref()).any(|of| of.recovery_p99_s.is_some());
+    let cost = if is_reaction && has_outage {
+        "99 % of the devices back after, seconds"
+    } else {
+        "honest requests refused, per cent"
+    };
+    let load = match (is_reaction, of.asked.has_attackers) {
+        (true, _) => "requests sent again after a refusal, per second at the peak",
+        (false, true) => "attackers' requests let through",
+        (false, false) => "requests let through at the peak, per second",
+    };
+    let x = Axis::log_from_zero(cost, points.iter().map(|(_, at)| at.0));
     let y = Axis::log_from_zero(load, points.iter().map(|(_, at)| at.1));
     let mut front: Vec<&(&Tried, (f64, f64))> = points.iter().filter(|(tried, _)| tried.is_on_front).collect();
     front.sort_by(|one, other| one.1.0.total_cmp(&other.1.0).then_with(|| one.1.1.total_cmp(&other.1.1)));
@@ -43,9 +50,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     marks.extend(points.iter().filter(|(tried, _)| is_it(tried)).map(|of| spot(of, theme::ALARM, true)));
     let words: Vec<String> = front
         .iter()
-        .map(|(tried, at)| {
-            format!("{} refuses {} % and lets {} through", tried.configuration.name, compact(at.0), compact(at.1))
-        })
+        .map(|(tried, at)| format!("{}: {} {cost}, {} {load}", tried.configuration.name, compact(at.0), compact(at.1)))
         .collect();
     let varied = varied_names(&of.asked);
     let labels = if varied.is_empty() { String::new() } else { format!(" Numbers at the dots: {varied}.") };

@@ -7,7 +7,7 @@ use super::chart::{Chart, Mark, Panel, Point, Series};
 use super::pen::pens;
 use super::theme::{self, INK, PAPER};
 use crate::number::compact;
-use crate::sweep::{Figures, Spread, Sweep, Tried, Varied, short};
+use crate::sweep::{Figures, Spread, Sweep, Tried, Varied, number, reacting_cohort, short};
 
 /// More columns than this have no room for numbers.
 const NUMBERED_MAX: usize = 12;
@@ -37,10 +37,15 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     } else {
         Shown { title: "requests let through at the peak, per second".into(), number: peak, colour: LOAD }
     };
+    let mut shown = vec![cost, load];
+    if of.asked.varied.iter().any(|of| reacting_cohort(&of.name).is_some()) {
+        shown.push(Shown { title: "requests refused again".into(), number: again, colour: COST });
+        shown.push(Shown { title: "sent again after a refusal, per second".into(), number: second_peak, colour: LOAD });
+    }
     match of.asked.varied.as_slice() {
         [] => None,
-        [one] => Some(lines(of, one, &[cost, load])),
-        [across, up, ..] => Some(heat(of, (across, up), &[cost, load])),
+        [one] => Some(lines(of, one, &shown)),
+        [across, up, ..] => Some(heat(of, (across, up), &shown)),
     }
 }
 
@@ -60,6 +65,14 @@ fn peak(of: &Figures) -> Spread {
     of.let_through_per_s_max
 }
 
+fn again(of: &Figures) -> Spread {
+    of.refused_again.unwrap_or_default()
+}
+
+fn second_peak(of: &Figures) -> Spread {
+    of.second_peak_per_s.unwrap_or_default()
+}
+
 /// The value of a setting in a configuration.
 fn value<'a>(tried: &'a Tried, of: &Varied) -> Option<&'a String> {
     tried.configuration.settings.get(&of.name)
@@ -74,7 +87,7 @@ fn is_in_plane(of: &Sweep, tried: &Tried) -> bool {
 
 /// Lines over one setting, with the least and the greatest of the trials.
 fn lines(of: &Sweep, varied: &Varied, shown: &[Shown]) -> Chart {
-    let numbers: Vec<Option<f64>> = varied.values.iter().map(|value| value.parse().ok()).collect();
+    let numbers: Vec<Option<f64>> = varied.values.iter().map(|value| number(value)).collect();
     let all_are_numbers = numbers.iter().all(|number| number.is_some_and(|number| number > 0.0));
     let place = |nth: usize| match numbers.get(nth) {
         Some(Some(number)) if all_are_numbers => *number,

@@ -23,11 +23,13 @@ pub(super) fn are_distinguished(own: &[&SweepTrial], base: &[&SweepTrial]) -> Op
     if pairs.len() < 2 {
         return None;
     }
-    let counts: [&dyn Fn(&SweepTrial) -> f64; 4] = [
+    let counts: [&dyn Fn(&SweepTrial) -> f64; 6] = [
         &|of| of.refused as f64,
+        &|of| of.refused_again as f64,
         &|of| of.late_devices.unwrap_or(0) as f64,
         &|of| of.attacks_let_through as f64,
         &|of| of.let_through_per_s_max,
+        &|of| of.recovery_p99_s.unwrap_or(0.0),
     ];
     let differs = |count: &&dyn Fn(&SweepTrial) -> f64| {
         let differences: Vec<f64> = pairs.iter().map(|(one, other)| count(one) - count(other)).collect();

@@ -3,7 +3,7 @@
 use super::{Spread, Sweep};
 
 /// Columns after the name and the settings.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 16] = [
     "trials",
     "passed",
     "refused_share_mean",
@@ -13,6 +13,8 @@ const COLUMNS: [&str; 14] = [
     "attacks_mean",
     "attacks_let_through_mean",
     "let_through_per_s_max_mean",
+    "refused_again_mean",
+    "second_peak_per_s_mean",
     "sent_per_served_mean",
     "recovery_p99_s_mean",
     "writes_in_progress_max_mean",
@@ -42,6 +44,8 @@ pub(super) fn csv(of: &Sweep) -> String {
             mean(Some(figures.attacks)),
             mean(Some(figures.attacks_let_through)),
             mean(Some(figures.let_through_per_s_max)),
+            mean(figures.refused_again),
+            mean(figures.second_peak_per_s),
             mean(figures.sent_per_served),
             mean(figures.recovery_p99_s),
             mean(figures.writes_in_progress_max),
@@ -71,7 +75,7 @@ mod tests {
         assert_eq!(lines.len(), 6, "{text}");
         assert!(lines[0].starts_with("configuration,A,trials,passed,refused_share_mean"));
         assert!(lines[1].starts_with("A=0,0,,"), "{text}");
-        assert!(lines[3].starts_with("A=8,8,3,3,0,0,0,0,5000,402,12,1,"), "{text}");
+        assert!(lines[3].starts_with("A=8,8,3,3,0,0,0,0,5000,402,12,,,1,"), "{text}");
         assert_eq!(quoted("=1+1"), "'=1+1");
         assert_eq!(quoted("a,\"b"), "\"a,\"\"b\"");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::SweepTrial;
+use super::{Asked, SweepTrial};
 use crate::run_folder::Verdict;
 
 /// A number over several trials.
@@ -47,6 +47,12 @@ pub struct Figures {
     pub attacks_accepted: u64,
     /// Requests a second that no limit refused, honest or not, in the busiest tick.
     pub let_through_per_s_max: Spread,
+    /// Honest requests that a limit refused although it had refused the same device's request before; none if no trial refused any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_again: Option<Spread>,
+    /// Requests in the busiest second that honest devices sent again after a refusal; none if no trial refused any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_peak_per_s: Option<Spread>,
     /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_p99_s: Option<Spread>,
@@ -72,6 +78,8 @@ impl Figures {
         let some =
             |number: &dyn Fn(&SweepTrial) -> Option<f64>| Spread::of(trials.iter().filter_map(|trial| number(trial)));
         let amplified = |of: &SweepTrial| (of.served > 0).then(|| of.requests as f64 / of.served as f64);
+        let refuses = trials.iter().any(|of| of.refused > 0);
+        let of_refused = |number: &dyn Fn(&SweepTrial) -> u64| refuses.then(|| each(&|of| number(of) as f64));
         Self {
             trials: trials.len(),
             passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),
@@ -83,6 +91,8 @@ impl Figures {
             attacks_let_through: each(&|of| of.attacks_let_through as f64),
             attacks_accepted: trials.iter().map(|trial| trial.attacks_accepted).sum(),
             let_through_per_s_max: each(&|of| of.let_through_per_s_max),
+            refused_again: of_refused(&|of| of.refused_again),
+            second_peak_per_s: of_refused(&|of| of.second_peak_per_s),
             recovery_p99_s: some(&|of| of.recovery_p99_s),
             writes_in_progress_max: some(&|of| of.writes_in_progress_max.map(|writes| writes as f64)),
             limit_memory_bytes: some(&|of| of.limit_memory_bytes.map(|bytes| bytes as f64)),
@@ -99,6 +109,20 @@ impl Figures {
     /// What the backend has to bear: attackers' requests, or the requests a second at the peak if there are no attackers.
     pub(crate) fn load(&self, has_attackers: bool) -> Spread {
         if has_attackers { self.attacks_let_through } else { self.let_through_per_s_max }
+    }
+
+    /// Cost and load, against which it is drawn; none if devices never came back. If only reactions are varied, they are the time until
+    /// devices are back, if there is an outage, and the height of the second wave.
+    pub(crate) fn point(&self, asked: &Asked) -> Option<(f64, f64)> {
+        if !asked.varies_reactions_only() {
+            return Some((self.cost() * 100.0, self.load(asked.has_attackers).mean));
+        }
+        let cost = match self.recovery_p99_s {
+            _ if self.never_served > 0 => return None,
+            Some(recovered) => recovered.mean,
+            None => self.cost() * 100.0,
+        };
+        Some((cost, self.second_peak_per_s.map_or(0.0, |peak| peak.mean)))
     }
 }
 

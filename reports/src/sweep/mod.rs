@@ -8,6 +8,7 @@ mod csv;
 mod figures;
 mod folder;
 mod page;
+mod reaction;
 mod recommend;
 mod words;
 
@@ -19,6 +20,8 @@ use crate::{run_folder::Verdict, score::State};
 
 pub use figures::{Figures, Spread};
 pub use folder::{draw_sweep, read_sweep, write_sweep};
+pub(crate) use reaction::number;
+pub use reaction::{reacting_cohort, reaction_of};
 pub use words::{made, table};
 pub(crate) use words::{short, varied_names};
 
@@ -62,6 +65,12 @@ pub struct SweepTrial {
     pub attacks_accepted: u64,
     /// Requests a second that no limit refused, in the busiest tick.
     pub let_through_per_s_max: f64,
+    /// Honest requests that a limit refused although it had refused the same device's request before.
+    #[serde(default)]
+    pub refused_again: u64,
+    /// Requests in the busiest second that honest devices sent again after a refusal.
+    #[serde(default)]
+    pub second_peak_per_s: u64,
     /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
     #[serde(default)]
     pub recovery_p99_s: Option<f64>,
@@ -92,18 +101,19 @@ impl SweepTrial {
     pub fn is_possible(&self) -> bool {
         let times = [Some(self.let_through_per_s_max), self.recovery_p99_s, self.deadline_s];
         self.refused.saturating_add(self.served) <= self.requests
+            && self.refused_again <= self.refused
             && self.attacks_let_through <= self.attacks
             && self.late_devices.is_none_or(|late| late <= self.devices)
             && times.into_iter().flatten().all(|time| time.is_finite() && time >= 0.0)
     }
 }
 
-/// Settings of the server that are tried.
+/// Settings of the server, and reactions of cohorts, that are tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// The varied settings, `A=2 B=60`, or the name of its file.
     pub name: String,
-    /// Those that differ from the scenario's own.
+    /// Those that differ from the scenario's own; a reaction by the name `cohort.NAME.retry`.
     pub settings: BTreeMap<String, String>,
     /// Why the server refuses them; such a configuration is not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,7 +123,7 @@ pub struct Configuration {
     pub warnings: Vec<String>,
 }
 
-/// A setting that is varied, and its values in order.
+/// A setting or a reaction that is varied, and its values in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Varied {
     pub name: String,
@@ -146,6 +156,13 @@ pub struct Asked {
     /// The command that makes the trials that are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<String>,
+}
+
+impl Asked {
+    /// Whether nothing is varied but how cohorts react: then what counts is how soon devices are back, and how high the second wave is.
+    pub(crate) fn varies_reactions_only(&self) -> bool {
+        !self.varied.is_empty() && self.varied.iter().all(|of| reacting_cohort(&of.name).is_some())
+    }
 }
 
 /// A configuration with its figures: none if it was not tried.
@@ -198,18 +215,19 @@ impl Sweep {
                 is_distinguished: None,
             })
             .collect();
-        recommend::mark_front(&mut tried, asked.has_attackers);
-        let chosen = recommend::choose(&tried, asked.has_attackers);
+        recommend::mark_front(&mut tried, &asked);
+        let chosen = reaction::smallest(&asked, &tried).or_else(|| recommend::choose(&tried, &asked));
         if let Some(chosen) = chosen {
             compare::mark(&mut tried, chosen, &by_name);
         }
         let recommended = chosen.and_then(|nth| tried.get(nth));
         let environment = recommended.map_or_else(Vec::new, |of| {
-            of.configuration.settings.iter().map(|(name, value)| format!("{name}={value}")).collect()
+            let of_server = of.configuration.settings.iter().filter(|(name, _)| reacting_cohort(name).is_none());
+            of_server.map(|(name, value)| format!("{name}={value}")).collect()
         });
         let name = recommended.map(|of| of.configuration.name.clone());
         let violations = trials.iter().map(|of| of.invariant_violations).sum();
-        let recommendation = words::recommendation(&asked, &tried, recommended);
+        let recommendation = words::recommendation(&asked, &tried, recommended, &by_name);
         Self {
             format: SWEEP_FORMAT,
             trials_made: u64::try_from(trials.len()).unwrap_or(u64::MAX),

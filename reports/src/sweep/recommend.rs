@@ -2,15 +2,14 @@
 
 use std::cmp::Ordering;
 
-use super::{Figures, Tried};
+use super::{Asked, Figures, Tried, number};
 
 /// How it is chosen, for the page.
-pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial (of all, if there is none), and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide.";
+pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial (of all, if there is none), and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
 
 /// Marks the configurations that no other one beats in both cost and load.
-pub(super) fn mark_front(tried: &mut [Tried], has_attackers: bool) {
-    let points: Vec<Option<(f64, f64)>> =
-        tried.iter().map(|of| of.figures.as_ref().map(|of| (of.cost(), of.load(has_attackers).mean))).collect();
+pub(super) fn mark_front(tried: &mut [Tried], asked: &Asked) {
+    let points: Vec<Option<(f64, f64)>> = tried.iter().map(|of| of.figures.as_ref()?.point(asked)).collect();
     for (of, own) in tried.iter_mut().zip(&points) {
         let Some((cost, load)) = own else { continue };
         let beats = |(other_cost, other_load): &(f64, f64)| {
@@ -21,7 +20,7 @@ pub(super) fn mark_front(tried: &mut [Tried], has_attackers: bool) {
 }
 
 /// The number of the recommended one; none if none was tried.
-pub(super) fn choose(tried: &[Tried], has_attackers: bool) -> Option<usize> {
+pub(super) fn choose(tried: &[Tried], asked: &Asked) -> Option<usize> {
     let all = || tried.iter().enumerate().filter_map(|(nth, of)| Some((nth, of, of.figures.as_ref()?)));
     let meets_objectives = |figures: &Figures| figures.passed == figures.trials && figures.attacks_accepted == 0;
     // Settings that contradict each other hold only as long as nothing but this traffic comes.
@@ -34,7 +33,7 @@ pub(super) fn choose(tried: &[Tried], has_attackers: bool) -> Option<usize> {
             .cmp(&warnings(another))
             .then_with(|| late(own).total_cmp(&late(others)))
             .then_with(|| own.cost().total_cmp(&others.cost()))
-            .then_with(|| own.load(has_attackers).mean.total_cmp(&others.load(has_attackers).mean))
+            .then_with(|| own.load(asked.has_attackers).mean.total_cmp(&others.load(asked.has_attackers).mean))
             .then_with(|| tighter(one, another))
     });
     best.map(|(nth, ..)| nth)
@@ -42,7 +41,6 @@ pub(super) fn choose(tried: &[Tried], has_attackers: bool) -> Option<usize> {
 
 /// Orders settings by their values: as numbers where both are, the setting that is named first before the others.
 fn tighter(one: &Tried, other: &Tried) -> Ordering {
-    let number = |value: &String| value.parse::<f64>().ok();
     let (one, other) = (&one.configuration.settings, &other.configuration.settings);
     let order = one.iter().map(|(name, value)| match other.get(name) {
         Some(others) => match (number(value), number(others)) {

@@ -19,6 +19,8 @@ pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u
         attacks_let_through: let_through,
         attacks_accepted: 0,
         let_through_per_s_max: 12.0,
+        refused_again: refused / 2,
+        second_peak_per_s: refused / 10,
         recovery_p99_s: None,
         never_served: 0,
         fired: [("a".to_owned(), refused)].into(),

@@ -1,6 +1,8 @@
 //! A sweep in words: the table, the recommendation, and how it was computed.
 
-use super::{Asked, Configuration, Figures, Spread, Sweep, Tried};
+use std::collections::BTreeMap;
+
+use super::{Asked, Configuration, Figures, Spread, Sweep, SweepTrial, Tried, reacting_cohort, reaction};
 use crate::{
     number::{compact, grouped, share, span},
     score::State,
@@ -9,13 +11,15 @@ use crate::{
 /// Most names in a list.
 const NAMED_MAX: usize = 8;
 /// Columns of the table, the first for the name.
-pub(super) const COLUMNS: [&str; 11] = [
+pub(super) const COLUMNS: [&str; 13] = [
     "Configuration",
     "Trials met",
     "Honest refused",
     "Devices late",
     "Attacks let through",
     "Peak, requests/s",
+    "Refused again",
+    "Second peak, requests/s",
     "Sent per served",
     "99 % back after",
     "Writes at a time",
@@ -49,12 +53,19 @@ fn mean(of: Spread) -> String {
     compact(of.mean)
 }
 
+/// Cells of a row after the name.
+const CELLS: usize = COLUMNS.len() - 1;
+
 /// The cells of a configuration's row after its name.
-pub(super) fn row(of: &Tried) -> [String; 10] {
+pub(super) fn row(of: &Tried) -> [String; CELLS] {
     let none = || "–".to_owned();
     let Some(figures) = &of.figures else {
         let why = if of.configuration.refused.is_some() { "refused by the server" } else { "not tried yet" };
-        return [why.to_owned(), none(), none(), none(), none(), none(), none(), none(), none(), String::new()];
+        return std::array::from_fn(|nth| match nth {
+            0 => why.to_owned(),
+            nth if nth + 1 == CELLS => String::new(),
+            _ => none(),
+        });
     };
     let attacks = if figures.attacks.mean > 0.0 {
         format!("{} of {}", mean(figures.attacks_let_through), mean(figures.attacks))
@@ -67,6 +78,8 @@ pub(super) fn row(of: &Tried) -> [String; 10] {
         figures.late_devices.map_or_else(none, mean),
         attacks,
         mean(figures.let_through_per_s_max),
+        figures.refused_again.map_or_else(none, mean),
+        figures.second_peak_per_s.map_or_else(none, mean),
         figures.sent_per_served.map_or_else(none, |of| format!("{:.2}", of.mean)),
         match (figures.never_served, figures.recovery_p99_s) {
             (0, recovered) => recovered.map_or_else(none, |of| span(of.mean)),
@@ -80,9 +93,9 @@ pub(super) fn row(of: &Tried) -> [String; 10] {
 
 /// Columns that say something: not those that no configuration has.
 pub(super) fn columns(of: &Sweep) -> Vec<usize> {
-    let rows: Vec<[String; 10]> = of.tried.iter().map(row).collect();
+    let rows: Vec<[String; CELLS]> = of.tried.iter().map(row).collect();
     let says = |nth: &usize| rows.iter().any(|row| row.get(*nth).is_some_and(|cell| cell != "–" && !cell.is_empty()));
-    (0..10).filter(says).collect()
+    (0..CELLS).filter(says).collect()
 }
 
 /// The table for a terminal.
@@ -147,22 +160,58 @@ fn figures(asked: &Asked, of: &Figures) -> String {
     } else {
         format!(", and the server has to answer {} requests a second at the peak", mean(of.let_through_per_s_max))
     };
-    format!("{refused}{late}{attacks}")
+    format!("{refused}{late}{attacks}{}", second_wave(asked, of))
 }
 
-/// The recommendation.
-pub(super) fn recommendation(asked: &Asked, tried: &[Tried], recommended: Option<&Tried>) -> String {
+/// What comes back after a refusal, where reactions are varied.
+fn second_wave(asked: &Asked, of: &Figures) -> String {
+    if asked.varied.iter().all(|of| reacting_cohort(&of.name).is_none()) {
+        return String::new();
+    }
+    let Some((again, peak)) = of.refused_again.zip(of.second_peak_per_s) else {
+        return ". Nobody was refused, so there was no second wave".to_owned();
+    };
+    let back = match (of.never_served, of.recovery_p99_s) {
+        (0, Some(recovered)) => format!(", and 99\u{a0}% of the devices are back after {}", span(recovered.mean)),
+        (0, None) => String::new(),
+        (never, _) => format!(", and {} devices never came back", grouped(never)),
+    };
+    let again = if again.max <= 0.0 {
+        "None of the refused requests is refused again".to_owned()
+    } else {
+        format!("{} requests are refused again", mean(again))
+    };
+    format!(". {again}, at most {} a second are sent again after a refusal{back}", mean(peak))
+}
+
+/// The recommendation; `trials` by configuration.
+pub(super) fn recommendation(
+    asked: &Asked,
+    tried: &[Tried],
+    recommended: Option<&Tried>,
+    trials: &BTreeMap<&str, Vec<&SweepTrial>>,
+) -> String {
     let Some((of, own)) = recommended.and_then(|of| Some((of, of.figures.as_ref()?))) else {
         return "Nothing is recommended: no configuration was tried.".to_owned();
     };
-    let mut sentences = vec![format!("Recommended: {}. Under it {}.", of.configuration.name, figures(asked, own))];
-    if own.passed < own.trials {
+    let is_reaction = asked.varies_reactions_only();
+    let of_reactions = reaction::in_words(asked, tried, &of.configuration, trials);
+    let is_said = is_reaction && of_reactions.iter().any(|of| of.starts_with("No "));
+    let under_it = format!("Under it {}.", figures(asked, own));
+    let mut sentences = vec![format!("Recommended: {}.", of.configuration.name)];
+    // What was asked for comes first.
+    sentences.extend(if is_reaction {
+        [of_reactions, vec![under_it]].concat()
+    } else {
+        [vec![under_it], of_reactions].concat()
+    });
+    if own.passed < own.trials && !is_said {
         sentences.push(format!(
             "But no configuration met the scenario's own expectations in each trial; this one met them in {} of {}.",
             own.passed, own.trials
         ));
     }
-    if tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
+    if !is_reaction && tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
         sentences
             .push("Every configuration that was tried refuses honest requests: try more generous ones.".to_owned());
     }
@@ -224,10 +273,12 @@ pub(super) fn how(of: &Sweep) -> String {
          requests answered RATE_LIMITED or OVERLOADED, of all that honest devices sent. Late: honest devices whose stored heartbeats were \
          further apart than the deadline of presence (two intervals), for whatever reason, from the end of the ramp to the end. \
          Let through: attackers' requests that no limit refused, so that the server had to judge them. Peak: the same of all requests, \
-         a second, in the busiest tick. Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
+         a second, in the busiest tick. Refused again: honest requests that a limit refused although it had refused the last request of the same kind by the same device. \
+         Second peak: requests in the busiest second that honest devices sent after such a refusal. \
+         Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
          an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
          over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \
-         test) leave zero out for any of refused, late, let through and peak; of a hundred comparisons, a few say so by chance.",
+         test) leave zero out for any of refused, refused again, late, let through, peak and back; of a hundred comparisons, a few say so by chance.",
         span(of.asked.simulated_s),
         of.asked.first_seed,
     )

@@ -5,6 +5,8 @@
 //! per_min = 60
 //! mode = "shadow"
 //! ```
+//!
+//! A file that names no limit is refused, because it is more likely cut off than meant: `settings_only = true` says so.
 
 use std::{
     fmt::{self, Display},
@@ -26,6 +28,9 @@ struct Given {
     burst: Option<u32>,
     mode: Option<Mode>,
 }
+
+/// What a file says that is to leave all limits to the settings.
+const SETTINGS_ONLY: &str = "settings_only";
 
 /// The limits that a file gives; the others keep the values of the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,12 +60,28 @@ impl LimitsDocument {
     /// # Errors
     /// Everything that is wrong with it, in the order of the lines.
     pub fn check(text: &str, settings: &LimitValues, heartbeat_interval: Duration) -> Result<Self, Vec<LimitsFault>> {
-        let mut reading = Reading { text, faults: Vec::new(), lines: Vec::new() };
+        let mut reading = Reading::of(text);
         let document = reading.document();
+        if reading.faults.is_empty() {
+            reading.says_nothing(&document);
+        }
         if reading.faults.is_empty() {
             reading.contradictions(&document.over(settings), heartbeat_interval);
         }
         reading.faults.sort_by_key(|fault| fault.line);
+        if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
+    }
+
+    /// Reads a limits file, for whatever server: that it contradicts settings is not looked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the lines.
+    pub fn of_file(text: &str) -> Result<Self, Vec<LimitsFault>> {
+        let mut reading = Reading::of(text);
+        let document = reading.document();
+        if reading.faults.is_empty() {
+            reading.says_nothing(&document);
+        }
         if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
     }
 
@@ -69,7 +90,7 @@ impl LimitsDocument {
     /// # Errors
     /// It names limits, or has numbers, that this program does not know.
     pub fn read(text: &str) -> Result<Self, Vec<LimitsFault>> {
-        let mut reading = Reading { text, faults: Vec::new(), lines: Vec::new() };
+        let mut reading = Reading::of(text);
         let document = reading.document();
         if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
     }
@@ -88,6 +109,9 @@ impl LimitsDocument {
 
     /// The document as text, the same for the same limits.
     pub fn to_toml(&self) -> String {
+        if self.0.is_empty() {
+            return format!("{SETTINGS_ONLY} = true\n");
+        }
         let mut text = String::new();
         for (limit, given) in &self.0 {
             text += &format!("[{}]\n", limit.spec().name);
@@ -154,9 +178,15 @@ struct Reading<'t> {
     faults: Vec<LimitsFault>,
     /// The lines of limits and of their fields.
     lines: Vec<(Limit, &'static str, usize)>,
+    /// It says that it leaves all limits to the settings.
+    is_settings_only: bool,
 }
 
-impl Reading<'_> {
+impl<'t> Reading<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, faults: Vec::new(), lines: Vec::new(), is_settings_only: false }
+    }
+
     fn line(&self, at: usize) -> usize {
         1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
     }
@@ -175,6 +205,10 @@ impl Reading<'_> {
         let mut given = Vec::new();
         if self.faults.is_empty() {
             for (name, value) in file.get_ref() {
+                if name.get_ref() == SETTINGS_ONLY {
+                    self.settings_only(value, file.get_ref().len() > 1);
+                    continue;
+                }
                 let Some(spec) = self.spec(name.get_ref(), name.span().start) else { continue };
                 self.lines.push((spec.limit, "", self.line(name.span().start)));
                 given.push((spec.limit, self.limit(spec, value)));
@@ -182,6 +216,36 @@ impl Reading<'_> {
         }
         given.sort_by_key(|(limit, _)| *limit);
         LimitsDocument(given)
+    }
+
+    /// The file is to leave all limits to the settings, and so names none.
+    fn settings_only(&mut self, value: &Spanned<DeValue<'_>>, has_others: bool) {
+        let at = value.span().start;
+        self.is_settings_only = true;
+        if value.get_ref().as_bool() != Some(true) {
+            let what = format!("`{SETTINGS_ONLY}` is not `true`");
+            self.fault(at, SETTINGS_ONLY, what, "leave the line out, and name the limits that are to change");
+        } else if has_others {
+            let what = format!("`{SETTINGS_ONLY}` leaves all limits to the settings, but the file names some");
+            self.fault(at, SETTINGS_ONLY, what, "leave out this line, or the limits");
+        }
+    }
+
+    /// A file, or a limit in it, that changes nothing was hardly written for that.
+    fn says_nothing(&mut self, document: &LimitsDocument) {
+        if document.0.is_empty() && !self.is_settings_only {
+            let help = format!("to leave all limits to the settings, write {SETTINGS_ONLY} = true");
+            self.fault(0, "", "the file names no limit: it is empty, or was cut off", help);
+        }
+        for (limit, given) in &document.0 {
+            let line = self.lines.iter().find(|(known, field, _)| known == limit && field.is_empty());
+            if let Some((_, _, line)) = line.filter(|_| *given == Given::default()) {
+                let (name, rate) = (limit.spec().name, &limit.spec().rate);
+                let (what, field) = (format!("[{name}] changes nothing, or was cut off"), name.to_owned());
+                let help = format!("write {} = {}, the default, below it, or leave it out", rate.field, rate.default);
+                self.faults.push(LimitsFault { line: *line, field, what, help });
+            }
+        }
     }
 
     fn spec(&mut self, name: &str, at: usize) -> Option<&'static Spec> {
@@ -322,7 +386,27 @@ mod tests {
         let text = "[device_requests]\nper_min = 64\nmode = \"shadow\"\n[device_punches]\nper_day = 1500\n";
         assert_eq!(document.to_toml(), text);
         assert_eq!(LimitsDocument::read(text).unwrap(), document);
-        assert_eq!(check("").unwrap(), LimitsDocument::default());
+    }
+
+    /// Goal: a file that was cut off, or a template that was not filled in, does not take all limits back.
+    #[test]
+    fn a_file_that_says_nothing_is_refused_unless_it_says_so() {
+        let nothing = "line 1: the file names no limit: it is empty, or was cut off; to leave all limits to the settings, write settings_only = true";
+        for text in ["", "\n\n", "# limits of the shop\n"] {
+            assert_eq!(faults(text), [nothing], "{text:?}");
+        }
+        let none = check("# as configured\nsettings_only = true\n").unwrap();
+        assert_eq!((&none, none.to_toml().as_str()), (&LimitsDocument::default(), "settings_only = true\n"));
+        assert_eq!(LimitsDocument::read("").unwrap(), none, "as stored by earlier versions");
+        assert_eq!(
+            faults("[user_logins]\nburst = 9\n[device_requests]\n"),
+            [
+                "line 3: [device_requests] changes nothing, or was cut off; write per_min = 120, the default, below it, or leave it out"
+            ]
+        );
+        let both = faults("settings_only = true\n[user_logins]\nburst = 9\n");
+        assert!(both[0].starts_with("line 1: `settings_only` leaves all limits to the settings, but"), "{both:?}");
+        assert!(faults("settings_only = false\n")[0].starts_with("line 1: `settings_only` is not `true`; leave"));
     }
 
     #[test]

@@ -49,10 +49,11 @@ pub fn exchange(
 
 async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
     let (received_at, sequence, device_id) = (app.clock.now(), beat.sequence(), beat.device_id.clone());
+    let orders_before = known.orders();
     let recorded = app.writer.hot(known.sender, Beat { heartbeat: beat, at: received_at }).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
     known.stored(sequence);
-    known.with_state(|now| now.is_awaited = !due.commands.is_empty());
+    known.brought(!due.commands.is_empty(), orders_before);
     known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     if due.is_update_further {
         app.rollouts.wake();

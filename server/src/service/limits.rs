@@ -208,7 +208,7 @@ pub async fn adopt_file(app: &App) -> Result<(), LimitsError> {
 /// Logs what is wrong with the applied limits for this server's settings, which may have changed since they were applied.
 pub fn warn_of_contradictions(app: &App) {
     let applied = app.applied_limits.now();
-    let Some(set) = &applied.set else { return };
+    let Some(set) = applied.set.as_ref().filter(|set| !set.document.is_empty()) else { return };
     let checked = LimitsDocument::check(&set.document, app.applied_limits.settings(), app.config.heartbeat_interval);
     for fault in checked.err().unwrap_or_default() {
         tracing::warn!(version = set.version, %fault, "the applied limits contradict this server's settings: apply others");

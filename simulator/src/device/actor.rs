@@ -77,6 +77,8 @@ pub struct Device {
     held_until: Option<Instant>,
     /// Waits that the server asked for, one for each kind of message at most.
     asked_waits: Vec<AskedWait>,
+    /// Kinds of messages of which a limit refused the last one that was answered.
+    refused_kinds: Vec<MessageType>,
     /// Counters of the releases installed so far.
     installed: BTreeSet<u64>,
     /// What the release in its other slot does to it.
@@ -165,6 +167,7 @@ impl Device {
             is_resting: false,
             held_until: None,
             asked_waits: Vec::new(),
+            refused_kinds: Vec::new(),
             installed: BTreeSet::new(),
             fate: InstallOutcome::Good,
             is_off: false,
@@ -316,6 +319,7 @@ impl Device {
             self.account.sent.insert(sequence);
             self.count(|counts| counts.sent += 1);
         }
+        self.count_sent_again(kind);
         self.shard.measure(|measured| {
             measured.of_mut(kind).sent += 1;
             measured.in_flight += 1;

@@ -31,7 +31,9 @@ pub(super) fn scenario(root_seed: u64) -> String {
     generated.limits(root_seed);
     generated.adversaries();
     generated.flood();
+    generated.guesser(root_seed);
     let steps = generated.rollouts() + &generated.steps();
+    generated.ceiling(root_seed);
     anywhere_if_nowhere(generated.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n")
 }
 
@@ -207,6 +209,46 @@ impl Generated {
                 ));
             }
         }
+    }
+
+    /// Somebody who knows which pairs devices send next, so that signatures are checked although a budget is used up: a few attempts
+    /// now and then, or many within minutes, which use up the budgets of devices' names. By a stream of its own.
+    fn guesser(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "guesser"));
+        if !random.in_100(20) {
+            return;
+        }
+        let addresses = random.of(&["\"shared\"", "\"shared\"", "1", "1000"]);
+        let victims = random.between(1, self.devices);
+        let from_s = random.between(0, self.duration_s - 1);
+        let (interval_ms, at_once, lasts_s) = if random.in_100(50) {
+            (random.between(10_000, 120_000), 1, self.duration_s)
+        } else {
+            let (interval_ms, at_once) = (random.of(&[50, 200, 1_000]), random.of(&[1, 1, 8]));
+            (interval_ms, at_once, random.between(1, 200).min(ATTEMPTS_MAX * interval_ms / 1_000 / at_once))
+        };
+        let until_s = (from_s + lasts_s.max(1)).min(self.duration_s);
+        self.line(&format!(
+            "\n[[adversary]]\nkind = \"pair_guesser\"\ncount = 1\naddresses = {addresses}\nvictims = {victims}\ninterval = \"{interval_ms}ms\"\nat_once = {at_once}\nfrom = \"{from_s}s\"\nuntil = \"{until_s}s\""
+        ));
+    }
+
+    /// The ceiling on the requests of all devices, with a little more than what they send by schedule, so that it refuses what comes at
+    /// once and nobody starves: not beside a device gone mad, which may use up all of it. By a stream of its own.
+    fn ceiling(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "ceiling"));
+        let mode = random.of(&["", "", "off", "shadow", "enforce", "enforce", "enforce"]);
+        if mode.is_empty() || (mode == "enforce" && self.text.contains("faulty_device")) {
+            return;
+        }
+        // One that is not registered yet tries again twice a minute, and is served first.
+        let sent_per_min = (self.devices * 60).div_ceil(self.interval_s) + self.devices * 2;
+        let per_min = sent_per_min * random.of(&[1, 1, 3]) + random.of(&[6, 20, 60]);
+        let burst = random.of(&[1, 3, 5, 10, 60, 1_000]);
+        let settings = format!(
+            "[server]\nRATE_LIMIT_ALL_REQUESTS_MODE = \"{mode}\"\nRATE_LIMIT_ALL_REQUESTS_PER_MIN = {per_min}\nRATE_LIMIT_ALL_REQUESTS_BURST = {burst}\n"
+        );
+        self.text = self.text.replacen("[server]\n", &settings, 1);
     }
 
     /// A flood of failing requests, from the fleet's own address or from many, that uses up budgets: either quickly, so that the
@@ -395,6 +437,19 @@ mod tests {
         for name in crate::timeline::KINDS.iter().map(|kind| kind.name) {
             let line = format!("do = \"{name}\"");
             assert_eq!(texts.iter().any(|text| text.contains(&line)), !not_generated.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_ceiling_and_who_guesses_pairs_are_generated() {
+        let texts: Vec<String> = (0..100).map(scenario).collect();
+        for part in [
+            "ALL_REQUESTS_MODE = \"enforce\"",
+            "ALL_REQUESTS_MODE = \"shadow\"",
+            "kind = \"pair_guesser\"",
+            "at_once = 8",
+        ] {
+            assert!(texts.iter().any(|text| text.contains(part)), "{part}");
         }
     }
 

@@ -7,7 +7,10 @@ use std::{
 
 use ks_protocol::{duration, id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::Ledger;
-use ks_server::rollout::policy::{Approval, Policy};
+use ks_server::{
+    clock::micros,
+    rollout::policy::{Approval, Policy},
+};
 
 use super::{
     Invariant, Violation, Witness,
@@ -35,6 +38,9 @@ use crate::{
 const STARVED_INTERVALS: u32 = 10;
 /// Lower limit of the same as a time: back-off and retries are limited, and add up to less.
 const STARVED_AFTER_MIN: Duration = pending::PERIOD_MIN;
+
+/// Commands are kept at least that long.
+const RETENTION_MIN: Duration = Duration::from_hours(24);
 
 /// Memory that a process may use without any device.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -83,7 +89,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
         seen.violation(Invariant::NoAttackSucceeds, ending.lasted, what);
     }
     memory_bounded(&mut seen, ending);
-    limits_as_documented(&mut seen, &witness.oracle());
+    limits_as_documented(&mut seen, ending, &mut witness.oracle());
     let mut violations = std::mem::take(&mut seen.violations);
     violations.sort_by_key(|violation| violation.at);
     violations
@@ -376,7 +382,16 @@ fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
     }
 }
 
-fn limits_as_documented(seen: &mut Observations, oracle: &Oracle) {
+fn limits_as_documented(seen: &mut Observations, ending: &Ending<'_>, oracle: &mut Oracle) {
+    // Within the shortest retention the list has every command that there ever was.
+    if ending.ledger.reconciled && ending.lasted < RETENTION_MIN {
+        let mut first_us: BTreeMap<&str, u64> = BTreeMap::new();
+        for command in ending.commands {
+            let ordered_us = micros(since(ending.epoch, command.created_at));
+            first_us.entry(command.device_id.as_str()).and_modify(|us| *us = ordered_us.min(*us)).or_insert(ordered_us);
+        }
+        oracle.decide_doubts(&first_us);
+    }
     for wrong in oracle.wrong() {
         seen.violation(Invariant::LimitsAsDocumented, Duration::from_micros(wrong.at_us), wrong.what.clone());
     }

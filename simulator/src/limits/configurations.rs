@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use ks_reports::sweep::{Configuration, Varied};
 use ks_server::config::{Config, Conflict, conflicts};
 
-use super::settings::all_known;
+use super::{reaction, settings::all_known};
 use crate::{
     failure::Failure,
     scenario::{Plan, ServerSettings},
@@ -93,10 +93,14 @@ fn of_file(path: &Path) -> Result<Configuration, Failure> {
     Ok(Configuration { name, settings, refused: None, warnings: Vec::new() })
 }
 
-/// The plan with these settings of the server in place of its own.
+/// The plan with these settings of the server, and these reactions of cohorts, in place of its own.
 pub fn with_settings(plan: &Plan, settings: &BTreeMap<String, String>) -> Plan {
     let mut plan = plan.clone();
-    plan.server.extend(settings.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in settings {
+        if !reaction::change(&mut plan, name, value) {
+            plan.server.insert(name.clone(), value.clone());
+        }
+    }
     plan
 }
 

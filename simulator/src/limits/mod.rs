@@ -5,10 +5,12 @@ mod asked;
 mod configurations;
 pub mod oracle;
 pub mod probe;
+mod reaction;
 mod settings;
 mod sweep;
 
 pub use asked::SweepRequest;
 pub use configurations::{CONFIGURATIONS_MAX, checked, grid, of_folder, with_settings};
+pub use reaction::{in_scenario, known_cohorts};
 pub use settings::{environment, limits_of_environment, varied};
 pub use sweep::LimitSweep;

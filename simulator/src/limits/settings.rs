@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use ks_reports::sweep::Varied;
 use ks_server::config::{LimitsDocument, SETTINGS};
 
+use super::reaction;
 use crate::{
     scenario::{ServerSettings, problem::closest},
     scenario_settings::ScenarioSettings,
 };
 
 /// Most values of one setting.
-const VALUES_MAX: usize = 100;
+pub(super) const VALUES_MAX: usize = 100;
 /// The start of the names of limits.
 const LIMIT: &str = "RATE_LIMIT";
 /// The setting that names a file of limits; the file's limits count before those of the settings.
@@ -30,6 +31,9 @@ pub fn varied(text: &str, steps: usize) -> Result<Varied, String> {
         ));
     };
     let name = name.trim();
+    if reaction::is_meant(name) {
+        return reaction::varied(name, values, steps);
+    }
     known(name)?;
     let values = match values.split_once("..") {
         Some((from, to)) => range(name, from.trim(), to.trim(), steps)?,
@@ -76,6 +80,13 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
             "{name}={from}..{to} begins at 0, from which no factor leads on; begin at 1, or list the values"
         ));
     }
+    let mut values = between(low, high, steps);
+    values.dedup();
+    Ok(values.iter().map(ToString::to_string).collect())
+}
+
+/// So many numbers from one to another, at least both of these, that grow by the same factor.
+pub(super) fn between(low: u32, high: u32, steps: usize) -> Vec<u32> {
     let steps = steps.max(2);
     let last = steps.saturating_sub(1) as f64;
     let factor = f64::from(high) / f64::from(low);
@@ -84,9 +95,7 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
         let value = (f64::from(low) * factor.powf(nth as f64 / last)).round() as u32;
         value
     };
-    let mut values: Vec<u32> = (0..steps).map(value).collect();
-    values.dedup();
-    Ok(values.iter().map(ToString::to_string).collect())
+    (0..steps).map(value).collect()
 }
 
 fn list(name: &str, text: &str) -> Result<Vec<String>, String> {
@@ -151,7 +160,7 @@ pub fn limits_of_environment(
     }
     if let Some((line, path)) = file {
         let named = |why: String| format!("line {line}: {LIMITS_FILE}={path}: {why}");
-        let document = LimitsDocument::read(&read_file(&path).map_err(named)?).map_err(|faults| {
+        let document = LimitsDocument::of_file(&read_file(&path).map_err(named)?).map_err(|faults| {
             let shown: Vec<String> = faults.iter().take(FAULTS_MAX).map(ToString::to_string).collect();
             let more = faults.len().saturating_sub(FAULTS_MAX);
             let more = if more == 0 { String::new() } else { format!("; and {more} more") };
@@ -165,10 +174,11 @@ pub fn limits_of_environment(
     Ok((limits, others))
 }
 
-/// Settings of a file of a sweep: each must be known.
+/// Settings of a file of a sweep, and reactions of cohorts: each must be known.
 pub(super) fn all_known(text: &str) -> Result<BTreeMap<String, String>, String> {
     let each = environment(text)?.into_iter().map(|(name, (line, value))| {
-        known(&name).map_err(|why| format!("line {line}: {why}"))?;
+        let found = if reaction::is_meant(&name) { reaction::check(&name, &value) } else { known(&name) };
+        found.map_err(|why| format!("line {line}: {why}"))?;
         Ok((name, value))
     });
     each.collect()
@@ -252,6 +262,8 @@ mod tests {
         let why = with("[device_request]\n").unwrap_err();
         let said = "line 2: RATE_LIMITS_FILE=limits.toml: line 1: there is no limit `device_request`; did you mean";
         assert!(why.starts_with(said), "{why}");
+        let why = with("# cut off\n").unwrap_err();
+        assert!(why.contains("the file names no limit"), "as the server says: {why}");
         let unset = limits_of_environment("RATE_LIMITS_FILE=\nRATE_LIMIT_DEVICE_BURST=9\n", |_| Err(String::new()));
         assert_eq!(unset.unwrap().0.len(), 1);
     }

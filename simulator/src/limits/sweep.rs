@@ -114,7 +114,7 @@ impl LimitSweep<'_> {
     }
 
     fn replay_of(&self, of: &Configuration, seed: u64) -> String {
-        let flag = |(name, value): (&String, &String)| format!(" --vary {name}={value}");
+        let flag = |(name, value): (&String, &String)| format!(" --vary {name}={value}"); // no character of these needs quotes
         let settings: String = of.settings.iter().map(flag).collect();
         format!("{}{settings} --trials 1 --seed {seed}", self.replay)
     }
@@ -143,6 +143,8 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         attacks_let_through,
         attacks_accepted: summary.adversaries.values().map(|of| of.successes).sum(),
         let_through_per_s_max: summary.let_through_per_s_max.unwrap_or_default(),
+        refused_again: summary.reactions.as_ref().map_or(0, |of| of.refused_again),
+        second_peak_per_s: summary.reactions.as_ref().map_or(0, |of| of.second_peak_per_s),
         recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
         never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
         fired: summary.limits.iter().map(|of| (of.name.clone(), of.refused + of.would_refuse)).collect(),

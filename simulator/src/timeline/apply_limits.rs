@@ -19,6 +19,9 @@ pub(super) const KIND: Kind = kind! {
     "limits": "table", "none: back to `[server]`", "a table for each limit", "the limits, by name";
 };
 
+/// The limits file that leaves all limits to the settings.
+const SETTINGS_ONLY: &str = "settings_only = true\n";
+
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     let limits = table.table("limits", "such as [timeline.limits.device_requests]", problems);
     let limits = match limits {
@@ -30,6 +33,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
         let (at, limits) = limits?;
         // Only a date has no TOML as text here, and no limit has one.
         let text = toml::to_string(&limits).unwrap_or_default();
+        let text = if text.is_empty() { SETTINGS_ONLY.to_owned() } else { text };
         let wrong = judge.known.settings.wrong_limits(&judge.known.server, &text);
         for what in &wrong {
             judge.problems.push(Problem::new(at, what.clone()).expected("limits as docs/rate-limits.md has them"));

@@ -128,7 +128,7 @@ fn what_pages_show_of_a_terminal_is_what_it_shows() {
 
 #[test]
 fn limits_are_validated_as_the_page_shows() {
-    assert_eq!(check("docs/rate-limits.md"), 5);
+    assert_eq!(check("docs/rate-limits.md"), 6);
 }
 
 #[test]

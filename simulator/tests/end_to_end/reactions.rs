@@ -89,10 +89,11 @@ fn cohorts_react_as_declared_and_their_figures_are_those_of_the_event_log() {
     let folder = tempfile::tempdir().unwrap();
     let summary = rehearse(folder.path(), "run");
     let devices = beats(&events_in(&folder.path().join("run")));
-    let mut counted = vec![[0_u64; 6]; COHORTS.len()];
+    let mut counted = vec![[0_u64; 7]; COHORTS.len()];
+    let mut again_by_second = vec![BTreeMap::<u64, u64>::new(); COHORTS.len()];
     let mut north_refused = 0;
     for (cohort, site, beats) in devices.values() {
-        let [members, sent, acked, refused, asked_again, admitted] = &mut counted[*cohort];
+        let [members, sent, acked, refused, asked_again, admitted, refused_again] = &mut counted[*cohort];
         *members += 1;
         for (number, beat) in beats.iter().enumerate() {
             *sent += 1;
@@ -101,6 +102,8 @@ fn cohorts_react_as_declared_and_their_figures_are_those_of_the_event_log() {
             north_refused += u64::from(beat.is_refused && site == "north");
             let Some(next) = beats.get(number + 1).filter(|_| beat.is_refused) else { continue };
             let waited = next.sent_ms - beat.at_ms;
+            *refused_again += u64::from(next.is_refused);
+            *again_by_second[*cohort].entry(next.sent_ms / 1_000).or_default() += 1;
             *asked_again += u64::from(waited >= beat.wait_ms);
             *admitted += u64::from(waited >= beat.wait_ms && !next.is_refused);
             match COHORTS[*cohort] {
@@ -116,13 +119,19 @@ fn cohorts_react_as_declared_and_their_figures_are_those_of_the_event_log() {
     assert_eq!(cohorts.len(), COHORTS.len());
     for (number, cohort) in cohorts.iter().enumerate() {
         assert_eq!(cohort["retry"], COHORTS[number]);
-        let keys = ["devices", "sent", "acked", "refused", "asked_again", "admitted"];
+        let keys = ["devices", "sent", "acked", "refused", "asked_again", "admitted", "refused_again"];
         assert_eq!(keys.map(|key| cohort[key].as_u64().unwrap()), counted[number], "{cohort}");
+        assert_eq!(cohort["second_peak_per_s"], *again_by_second[number].values().max().unwrap());
         // A beat every 5 s: 119 or 120 in ten minutes.
         let wanted = cohort["wanted"].as_u64().unwrap();
         assert!((counted[number][0] * 119..=counted[number][0] * 120).contains(&wanted), "{cohort}");
         assert!(counted[number][3] > 0, "a cohort that is never refused proves nothing: {cohort}");
     }
+    let mut fleet = BTreeMap::<u64, u64>::new();
+    let seconds = again_by_second.iter().flatten();
+    seconds.for_each(|(second, count)| *fleet.entry(*second).or_default() += count);
+    assert_eq!(summary["reactions"]["second_peak_per_s"], *fleet.values().max().unwrap());
+    assert_eq!(summary["reactions"]["refused_again"], counted.iter().map(|of| of[6]).sum::<u64>());
     let sites = summary["reactions"]["sites"].as_array().unwrap();
     let beside: Vec<(&Value, &Value)> = sites.iter().map(|site| (&site["name"], &site["shares_address"])).collect();
     assert_eq!(beside, [(&"north".into(), &true.into()), (&"south".into(), &false.into())]);

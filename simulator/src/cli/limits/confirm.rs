@@ -6,7 +6,7 @@ use std::{path::Path, process::Command, time::Duration};
 use ks_protocol::duration;
 use ks_reports::sweep::Sweep;
 
-use crate::{cli::execute::quoted, failure::Failure, trials::Request};
+use crate::{cli::execute::quoted, failure::Failure, limits::in_scenario, trials::Request};
 
 /// The scenario with the recommended settings, in the sweep's folder.
 const SCENARIO: &str = "recommended.toml";
@@ -28,6 +28,8 @@ pub(super) fn confirm(
     let unreadable = |error: toml::de::Error| Failure::BadRequest(format!("{}: {}", path.display(), error.message()));
     let mut scenario: toml::Table = toml::from_str(&text).map_err(unreadable)?;
     scenario.insert("mode".to_owned(), "load".into());
+    let settings: Vec<(String, String)> =
+        settings.into_iter().filter(|(name, value)| !in_scenario(&mut scenario, name, value)).collect();
     let server = scenario.entry("server").or_insert_with(|| toml::Value::Table(toml::Table::new()));
     if let toml::Value::Table(server) = server {
         for (name, value) in settings {

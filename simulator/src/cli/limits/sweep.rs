@@ -26,7 +26,7 @@ use crate::{
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
     folder::RunFolder,
-    limits::{LimitSweep, SweepRequest, checked, grid, of_folder, varied},
+    limits::{LimitSweep, SweepRequest, checked, grid, known_cohorts, of_folder, varied},
     scenario::{Mode, Plan},
     trials::{Record, Request, Source, TRIALS},
 };
@@ -44,6 +44,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   ks-fleet limits sweep scenarios/flooded-neighbor.toml --vary RATE_LIMIT_DEVICE_PER_MIN=6..240
   ks-fleet limits sweep s.toml --vary RATE_LIMIT_DEVICE_PER_MIN=2..240 --vary RATE_LIMIT_DEVICE_BURST=5,20,60 --steps 6
+  ks-fleet limits sweep scenarios/second-wave.toml --vary 'cohort.field.retry=jitter:1s..120s'   the smallest jitter that will do
   ks-fleet limits sweep s.toml --configs candidates/ --trials 10 --budget 20m    a file NAME.env for each configuration
   ks-fleet limits sweep s.toml --vary RATE_LIMIT_DEVICE_BURST=1..100 --confirm=2m  the winner under load, over sockets
   ks-fleet limits sweep --resume reports/runs/s-limits-20260101000000             the trials it lacks";
@@ -65,13 +66,14 @@ pub(in crate::cli) struct SweepOptions {
     /// The scenario's TOML file: the traffic
     #[arg(required_unless_present = "resume")]
     scenario: Option<PathBuf>,
-    /// Try these values of a setting: NAME=FROM..TO, whose values grow by the same factor, or NAME=A,B,C; several make a grid
+    /// Try these values of a setting: NAME=FROM..TO, whose values grow by the same factor, or NAME=A,B,C; several make a grid.
+    /// Or how a cohort of the scenario reacts to refusals: cohort.NAME.retry=jitter:1s..120s
     #[arg(long, value_name = "NAME=VALUES", conflicts_with = "configs")]
     vary: Vec<String>,
     /// Values of each range [default: 10; fewer if three or more settings are varied]
     #[arg(long, value_name = "N", value_parser = within(2..=100_u32))]
     steps: Option<u32>,
-    /// Try each .env file of this folder: lines NAME=VALUE
+    /// Try each .env file of this folder: lines NAME=VALUE, also cohort.NAME.retry=jitter:30s
     #[arg(long, value_name = "DIR")]
     configs: Option<PathBuf>,
     /// Trials of each configuration, each with its own seed; every configuration gets the same seeds [default: 3]
@@ -133,7 +135,7 @@ impl SweepOptions {
             (None, true, Some(before)) => (before.varied.clone(), before.configurations.clone()),
             (None, true, None) => {
                 return Err(Failure::BadRequest(
-                    "nothing is varied: give --vary RATE_LIMIT_DEVICE_PER_MIN=2..240 or --configs DIR".to_owned(),
+                    "nothing is varied: give --vary RATE_LIMIT_DEVICE_PER_MIN=2..240, --vary cohort.NAME.retry=jitter:1s..120s or --configs DIR".to_owned(),
                 ));
             }
             (None, false, _) => {
@@ -169,6 +171,7 @@ pub(super) fn run(options: &SweepOptions, folder: Option<&RunFolder>) -> Result<
     };
     let Some(plan) = plan(&path, &text, Some(Mode::Rehearse), &own)? else { return Ok(2) };
     check_possible(&plan, None)?;
+    known_cohorts(&plan, &request.configurations)?;
     let request = SweepRequest { configurations: checked(&plan, request.configurations), ..request };
     if let (Some(folder), Some(before)) = (&options.resume, &before) {
         let differences = before.differences(&request);

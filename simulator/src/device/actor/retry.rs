@@ -108,6 +108,22 @@ impl Device {
         if is_answered && is_owed {
             self.count_beside(is_refused);
         }
+        if is_answered {
+            let before = self.refused_kinds.iter().position(|refused| *refused == kind);
+            let before = before.map(|place| self.refused_kinds.swap_remove(place));
+            if is_refused {
+                self.refused_kinds.push(kind);
+                self.count(|counts| counts.refused_again += u64::from(before.is_some()));
+            }
+        }
+    }
+
+    /// Counts a request that is sent now, if a limit refused the last one of its kind.
+    pub(super) fn count_sent_again(&self, kind: MessageType) {
+        if self.refused_kinds.contains(&kind) {
+            let second = self.shard.time.elapsed().as_secs();
+            self.count(|counts| *counts.sent_again.entry(second).or_default() += 1);
+        }
     }
 
     /// Counts an answer of a device that adversaries stand beside, or in whose name they send.

@@ -2,7 +2,7 @@
 
 use super::{
     Endpoint, LimitName, Mode, Oracle, Sent, Ticket,
-    budget::{Limit, State},
+    budget::{Budget, Limit, State},
 };
 
 /// A refusal as it has to be.
@@ -35,6 +35,38 @@ pub(super) enum Asked {
     PassedBySign,
     Refused(Refusal),
     Unsure(LimitName),
+}
+
+/// What the server did with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Did {
+    /// It went on, also after limits that the oracle can't know.
+    WentOn,
+    /// It refused it by the limit that it named, if it named one.
+    RefusedBy(Option<LimitName>),
+}
+
+/// What the server has shown of a limit's verdict by what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It went on after it.
+    Passed,
+    /// It refused by it.
+    Refused,
+    Nothing,
+}
+
+impl Seen {
+    /// Of the limit in this place among those that a request is asked by.
+    fn of(place: usize, asked: &[LimitName], did: Did) -> Self {
+        let Did::RefusedBy(by) = did else { return Self::Passed };
+        let refused = by.and_then(|by| asked.iter().position(|limit| *limit == by));
+        match refused {
+            Some(refused) if refused > place => Self::Passed,
+            Some(refused) if refused == place => Self::Refused,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// One limit's verdict.
@@ -106,17 +138,20 @@ impl Oracle {
         Asked::PassedBySign
     }
 
-    /// Steps 6 and 7, of a device that has passed step 5. `goes_on` after a limit that the oracle can't know: the server did.
-    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, goes_on: bool) -> Prediction {
+    /// Steps 6 and 7, of a device that has passed step 5, given what the server did.
+    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
         let mut unsure = None;
-        for name in asked_for(sent.endpoint) {
+        let asked = asked_for(sent.endpoint);
+        for (place, name) in asked.iter().enumerate() {
             let limit = self.limit(*name);
             if !limit.is_on() {
                 continue;
             }
+            // While an operator's change is under way, nobody can say by which values the server decided.
+            let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, did) };
             let state = match name {
-                LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit),
-                _ => self.spend_or_look(*name, ticket, &limit),
+                LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit, seen),
+                _ => self.spend_or_look(*name, ticket, &limit, seen),
             };
             if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
                 ticket.counted = state;
@@ -127,31 +162,36 @@ impl Oracle {
                     if *name == LimitName::Registrations {
                         self.refund_address(ticket);
                     }
-                    return Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                    let refused = Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                    return unsure.map_or(refused, Prediction::Unsure);
                 }
-                Said::Unsure if goes_on => unsure = unsure.or(Some(*name)),
+                Said::Unsure if Seen::of(place, asked, did) == Seen::Passed => unsure = unsure.or(Some(*name)),
                 Said::Unsure => return Prediction::Unsure(*name),
             }
         }
-        unsure.map_or(Prediction::Admitted, Prediction::Unsure)
+        match unsure {
+            // One that it passed can't have refused it, and no other one had to.
+            Some(name) if did == Did::WentOn => Prediction::Unsure(name),
+            _ => Prediction::Admitted,
+        }
     }
 
     /// Spends one of a budget, or looks at one whose charge comes later.
-    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit) -> State {
+    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
         let now_us = ticket.now_us;
         match name {
             LimitName::AddressRegistrations => {
                 let budget = self.address_registrations.budget(ticket.origin.address, limit, now_us);
-                return budget.map_or(State::Left, |budget| budget.spend(limit, now_us));
+                return budget.map_or(State::Left, |budget| spend(budget, ticket, limit));
             }
-            LimitName::Registrations => return self.registrations.spend(limit, now_us),
+            LimitName::Registrations => return spend(&mut self.registrations, ticket, limit),
             _ => {}
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };
         let (owes, pending) = (&mut device.owes, device.pending);
         match name {
-            LimitName::DeviceRequests => owes.requests.spend(limit, now_us),
-            LimitName::DeviceKeyChanges => owes.key_changes.spend(limit, now_us),
+            LimitName::DeviceRequests => spend_seen(&mut owes.requests, ticket, limit, seen),
+            LimitName::DeviceKeyChanges => spend(&mut owes.key_changes, ticket, limit),
             LimitName::DeviceStoredBytes => {
                 owes.stored_bytes.perhaps(pending.bytes, limit, now_us).state(limit, now_us)
             }
@@ -163,12 +203,40 @@ impl Oracle {
     /// A registration that the limit of all devices refuses is none of its address.
     fn refund_address(&mut self, ticket: &Ticket) {
         let limit = self.limit(LimitName::AddressRegistrations);
+        // Where it is not known which values decided, it may have stayed spent.
         if limit.is_on()
+            && !ticket.is_unsure
             && let Some(budget) = self.address_registrations.budget(ticket.origin.address, &limit, ticket.now_us)
         {
             budget.refund();
         }
     }
+}
+
+/// The same of a budget of which the server has shown whether something was left: what is owed after it is known.
+fn spend_seen(budget: &mut Budget, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
+    let state = budget.state(limit, ticket.now_us);
+    match (state, seen) {
+        (State::Unsure { .. }, Seen::Passed) if limit.value.mode == Mode::Enforce => {
+            budget.was_left(limit, ticket.now_us);
+            budget.charge(1, limit, ticket.now_us);
+        }
+        (State::Unsure { .. }, Seen::Refused) if limit.value.mode == Mode::Enforce => {
+            budget.was_used_up(limit, ticket.now_us);
+        }
+        _ => return spend(budget, ticket, limit),
+    }
+    state
+}
+
+/// Spends one of a budget if something is left; says whether it was. Where it is not known which values decided, one may have been spent.
+pub(super) fn spend(budget: &mut Budget, ticket: &Ticket, limit: &Limit) -> State {
+    if !ticket.is_unsure {
+        return budget.spend(limit, ticket.now_us);
+    }
+    let state = budget.state(limit, ticket.now_us);
+    budget.perhaps_charge(1, limit, ticket.now_us);
+    state
 }
 
 /// The limits that a verified request to an endpoint is asked by, in order.

@@ -129,6 +129,18 @@ impl Budget {
         self.most = owed_after(self.most, count, limit, now_us);
     }
 
+    /// The server has shown that something was left: it can't have owed more than that.
+    pub(super) fn was_left(&mut self, limit: &Limit, now_us: u64) {
+        let allowed = limit.granted(now_us).saturating_add(limit.tolerance());
+        self.most = self.most.min(allowed.max(self.least));
+    }
+
+    /// The server has shown that nothing was left: it must have owed more.
+    pub(super) fn was_used_up(&mut self, limit: &Limit, now_us: u64) {
+        let allowed = limit.granted(now_us).saturating_add(limit.tolerance());
+        self.least = self.least.max(allowed.saturating_add(1).min(self.most));
+    }
+
     /// Refunds one.
     pub(super) fn refund(&mut self) {
         self.least = self.least.saturating_sub(COST);
@@ -187,6 +199,30 @@ mod tests {
         limit.change(Value { per_min: 60, burst: 1, mode: Mode::Enforce }, 30_000_000);
         assert_eq!(budget.state(&limit, 30_000_000), used_up(1_500_000));
         assert_eq!(budget.state(&limit, 31_500_000), State::Left);
+    }
+
+    /// Goal: a verdict that was seen makes the next one certain. Method: 1 to 3 of 3 are owed; the fourth shows which.
+    #[test]
+    fn a_verdict_that_was_seen_narrows_what_is_owed() {
+        let (limit, mut budget) = (limit(60, 3), Budget::default());
+        budget.charge(1, &limit, 0);
+        budget.perhaps_charge(2, &limit, 0);
+        assert_eq!(budget.state(&limit, 0), State::Unsure { most_us: 1_000_000 });
+        let (mut left, mut used_up) = (budget, budget);
+        left.was_left(&limit, 0);
+        assert_eq!(left.state(&limit, 0), State::Left);
+        left.charge(1, &limit, 0);
+        assert_eq!(left.state(&limit, 0), State::Unsure { most_us: 1_000_000 }, "2 or 3");
+        used_up.was_used_up(&limit, 0);
+        assert_eq!(used_up.state(&limit, 0), State::UsedUp { least_us: 1, most_us: 1_000_000 });
+        for certain in [State::Left, self::used_up(1_000_000)] {
+            let mut budget = Budget::default();
+            budget.charge(if certain == State::Left { 2 } else { 3 }, &limit, 0);
+            let known = budget;
+            budget.was_left(&limit, 0);
+            budget.was_used_up(&limit, 0);
+            assert_eq!(budget, known, "what is known is not changed by a server that says otherwise");
+        }
     }
 
     #[test]

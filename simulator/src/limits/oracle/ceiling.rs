@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    Endpoint, Oracle, Sent, Ticket,
+    Endpoint, LimitName, Oracle, Sent, Ticket,
+    ask::{Refusal, Seen, spend},
     budget::{Budget, Limit, State},
-    values::Value,
+    values::{Mode, Value},
 };
 
 /// Servers know of a command at the latest so long after it was ordered, in microseconds.
@@ -64,13 +65,13 @@ impl Oracle {
         self.commands_ordered(at_us);
     }
 
-    /// What the server knows of a device's commands after the answer to a heartbeat.
+    /// What the server knows of a device's commands after the answer to a heartbeat: if it brings some, it knows that.
     pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> Awaited {
         let Ceiling { ordered_us, has_rollout, .. } = self.ceiling;
         let is_followed = ordered_us.is_none_or(|ordered_us| at_us >= ordered_us + FOLLOWED_US);
         match has_commands {
-            _ if has_rollout || !is_followed => Awaited::Unsure,
             true => Awaited::Yes,
+            false if has_rollout || !is_followed => Awaited::Unsure,
             false => Awaited::No,
         }
     }
@@ -80,14 +81,15 @@ impl Oracle {
         if self.ceiling.ordered_us.is_some() { Awaited::Unsure } else { Awaited::No }
     }
 
-    /// Spends one request of all devices.
-    pub(super) fn spend_of_all(&mut self, ticket: &Ticket, sent: &Sent<'_>, limit: &Limit) -> State {
+    /// Spends one request of all devices. Where its class, and so the verdict, is not known, the server's verdict shows what it was: the
+    /// request itself is undecidable then, and what is owed after it is known.
+    pub(super) fn spend_of_all(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, limit: &Limit, seen: Seen) -> State {
         let now_us = ticket.now_us;
         let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
         let at_once = |class: Class| self.ceiling.owes.state(&of(class), now_us) == State::Left;
         // The lowest class is asked first: what it may do, the others may too, and nobody has to look into the document.
         if at_once(Class::Logs) {
-            return self.ceiling.owes.spend(limit, now_us);
+            return spend(&mut self.ceiling.owes, ticket, limit);
         }
         let classes = self.classes(ticket, sent);
         let interval = self.ceiling.heartbeat_interval;
@@ -101,9 +103,56 @@ impl Oracle {
                 State::Left => State::Left,
             }
         });
-        let state = states.reduce(either).unwrap_or(State::Left);
-        self.ceiling.owes.spend_as(state, limit, now_us);
+        let states: Vec<State> = states.collect();
+        let state = states.iter().copied().reduce(either).unwrap_or(State::Left);
+        // A limit in shadow lets everything through, whatever it decides.
+        let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
+        if !(is_seen && matches!(state, State::Unsure { .. })) {
+            if ticket.is_unsure {
+                self.ceiling.owes.perhaps_charge(1, limit, now_us);
+            } else {
+                self.ceiling.owes.spend_as(state, limit, now_us);
+            }
+            return state;
+        }
+        // Which classes can have had that verdict: the highest has the largest burst, the lowest the smallest.
+        let is_possible = |state: &State| match seen {
+            Seen::Passed => !matches!(state, State::UsedUp { .. }),
+            _ => *state != State::Left,
+        };
+        let possible = classes.iter().zip(&states).filter(|(_, state)| is_possible(state)).map(|(class, _)| *class);
+        let possible: Vec<Class> = possible.collect();
+        match (seen, possible.first(), possible.last()) {
+            (Seen::Passed, _, Some(highest)) => {
+                self.ceiling.owes.was_left(&of(*highest), now_us);
+                self.ceiling.owes.charge(1, limit, now_us);
+            }
+            (_, Some(lowest), _) => self.ceiling.owes.was_used_up(&of(*lowest), now_us),
+            _ => {}
+        }
+        if let [class] = *possible {
+            self.learn_awaited(ticket, classes, class);
+        }
+        // Nothing else is open: if no command waits, it has to be refused, and if one does, it must not be.
+        if let [State::UsedUp { least_us, most_us }, State::Left] = *states {
+            let name = LimitName::AllRequests;
+            ticket.in_doubt = Some(Refusal { limit: name, said: name, least_us, most_us });
+        }
         state
+    }
+
+    /// The server's verdict has shown the class of a request that may be of two: so it knows, or does not, that commands wait for its device.
+    fn learn_awaited(&mut self, ticket: &Ticket, classes: &[Class], class: Class) {
+        if classes.len() < 2 {
+            return;
+        }
+        let awaited = match class {
+            Class::First => Awaited::Yes,
+            _ => self.awaited_after(ticket.at_us, false), // one that is ordered meanwhile is known soon
+        };
+        if let Some(device) = ticket.device.and_then(|place| self.device(place)) {
+            device.awaited = awaited;
+        }
     }
 
     /// The classes that a request may be of: two, where commands may wait for the device.

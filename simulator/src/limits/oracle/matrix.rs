@@ -41,6 +41,14 @@ impl Matrix {
         }
     }
 
+    /// One that was undecidable at first compares so.
+    pub(super) fn decided(&mut self, limit: LimitName, comparison: Comparison) {
+        let undecidable =
+            [self.all.get_mut(&Comparison::Undecidable), self.by_limit.get_mut(&(limit, Comparison::Undecidable))];
+        undecidable.into_iter().flatten().for_each(|count| *count = count.saturating_sub(1));
+        self.count(Some(limit), comparison);
+    }
+
     /// Requests that compare so.
     pub fn all(&self, comparison: Comparison) -> u64 {
         if comparison == Comparison::RightlyAdmitted {

@@ -9,6 +9,7 @@ mod ask;
 mod budget;
 mod ceiling;
 mod device;
+mod doubt;
 mod matrix;
 mod request;
 mod settle;
@@ -21,10 +22,11 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
-use ask::{Asked, Prediction};
+use ask::{Asked, Did, Prediction};
 use budget::{Budget, Limit, State};
 use ceiling::Ceiling;
 use device::Device;
+use doubt::{Doubt, InDoubt};
 use subjects::Table;
 
 pub use matrix::{Comparison, Matrix};
@@ -59,6 +61,8 @@ pub struct Ticket {
     before: Asked,
     /// The handler has it, and what the limits of the device had to say: steps 6 and 7.
     in_handler: Option<Prediction>,
+    /// Whether the ceiling had to refuse it hangs on whether a command waited for the device.
+    in_doubt: Option<InDoubt>,
     /// Whether the limit of log lines or of punches had something left.
     counted: State,
     /// It arrived while other values were being applied.
@@ -93,6 +97,8 @@ pub struct Oracle {
     devices: Vec<(String, Device)>,
     matrix: Matrix,
     wrong: Vec<Wrong>,
+    /// Verdicts that are decided at the end.
+    doubts: Vec<Doubt>,
 }
 
 impl Oracle {
@@ -115,6 +121,7 @@ impl Oracle {
             devices: Vec::new(),
             matrix: Matrix::default(),
             wrong: Vec::new(),
+            doubts: Vec::new(),
         };
         oracle.server_started(0);
         oracle
@@ -182,6 +189,7 @@ impl Oracle {
             pair: sent.named.map_or_else(Sequence::default, |(_, pair)| pair),
             before: Asked::Nothing,
             in_handler: None,
+            in_doubt: None,
             counted: State::Left,
             is_unsure: self.is_changing,
         };
@@ -195,7 +203,7 @@ impl Oracle {
     pub fn waits(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
         let Some(device) = ticket.device else { return };
         if self.devices.get(device).is_some_and(|(_, device)| !device.is_revoked) {
-            ticket.in_handler = Some(self.ask_device(ticket, sent, true));
+            ticket.in_handler = Some(self.ask_device(ticket, sent, Did::WentOn));
             self.in_flight(ticket, sent);
         }
     }
@@ -206,7 +214,7 @@ impl Oracle {
             Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
                 let asked = match ticket.before {
                     Asked::Refused(_) | Asked::Unsure(_) => None,
-                    _ => Some(self.handlers_prediction(&mut ticket, sent, false)),
+                    _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
             }

@@ -4,7 +4,7 @@ use ks_protocol::refusal::RefusalCode;
 
 use super::{
     Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Stored, Ticket, Wrong,
-    ask::{Asked, Prediction, Refusal},
+    ask::{Asked, Did, Prediction, Refusal, spend},
     budget::State,
     device::Charges,
     request::new_line_bytes,
@@ -17,10 +17,10 @@ const NEARLY_FULL_S: u64 = 60;
 
 impl Oracle {
     /// What the device's limits have to say: said when the handler took the request, or now.
-    pub(super) fn handlers_prediction(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, goes_on: bool) -> Prediction {
+    pub(super) fn handlers_prediction(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
         match (ticket.in_handler, ticket.device) {
             (Some(prediction), _) => prediction,
-            (None, Some(_)) => self.ask_device(ticket, sent, goes_on),
+            (None, Some(_)) => self.ask_device(ticket, sent, did),
             (None, None) => Prediction::Admitted,
         }
     }
@@ -41,7 +41,12 @@ impl Oracle {
         };
         let by = refused.limit.map_or("a limit", LimitName::as_str);
         match prediction {
-            Prediction::Unsure(limit) => self.matrix.count(Some(limit), Comparison::Undecidable),
+            Prediction::Unsure(limit) => {
+                self.matrix.count(Some(limit), Comparison::Undecidable);
+                if limit == LimitName::AllRequests {
+                    self.remember_doubt(ticket, sent, Some(refused));
+                }
+            }
             Prediction::Admitted => {
                 let what = format!("was refused by {by}; no limit was used up");
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
@@ -88,7 +93,7 @@ impl Oracle {
         } else if is_disk || is_overload {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
         } else {
-            let prediction = self.handlers_prediction(&mut ticket, sent, true);
+            let prediction = self.handlers_prediction(&mut ticket, sent, Did::WentOn);
             self.compare_passed(&ticket, sent, prediction);
             self.handled(&ticket, at_us, sent, answer);
         }
@@ -100,7 +105,13 @@ impl Oracle {
                 let what = format!("was let through; {} was used up", refusal.limit.as_str());
                 return self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyAdmitted), &what);
             }
-            (Asked::Unsure(limit), _) | (_, Prediction::Unsure(limit)) => (Some(limit), Comparison::Undecidable),
+            (Asked::Unsure(limit), _) => (Some(limit), Comparison::Undecidable),
+            (_, Prediction::Unsure(limit)) => {
+                if limit == LimitName::AllRequests {
+                    self.remember_doubt(ticket, sent, None);
+                }
+                (Some(limit), Comparison::Undecidable)
+            }
             _ => (None, Comparison::RightlyAdmitted),
         };
         self.matrix.count(verdict.0, verdict.1);
@@ -132,7 +143,7 @@ impl Oracle {
         if matches!(refused.code, C::UnknownDevice | C::BadSignature | C::StaleSequence) {
             let limit = self.limit(LimitName::ExpensiveFailures);
             if limit.is_on() {
-                self.expensive_failures.spend(&limit, ticket.now_us);
+                spend(&mut self.expensive_failures, ticket, &limit);
             }
         }
         let of_check = matches!(refused.code, C::BadSignature | C::StaleSequence);
@@ -161,7 +172,7 @@ impl Oracle {
                 if is_unsure {
                     budget.perhaps_charge(1, &limit, now_us);
                 } else {
-                    budget.spend(&limit, now_us);
+                    spend(budget, ticket, &limit);
                 }
             }
         }
@@ -172,14 +183,14 @@ impl Oracle {
         let (of_pairs, of_new) = (self.limit(LimitName::DevicePairFailures), self.limit(LimitName::NewDeviceFailures));
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         if of_pairs.is_on() {
-            device.owes.pair_failures.spend(&of_pairs, ticket.now_us);
+            spend(&mut device.owes.pair_failures, ticket, &of_pairs);
         }
         let (has_stored, may_have_stored) = (device.has_stored, device.may_have_stored);
         if of_new.is_on() && !has_stored {
             if may_have_stored {
                 self.new_device_failures.perhaps_charge(1, &of_new, ticket.now_us);
             } else {
-                self.new_device_failures.spend(&of_new, ticket.now_us);
+                spend(&mut self.new_device_failures, ticket, &of_new);
             }
         }
     }
@@ -208,7 +219,7 @@ impl Oracle {
         let limits = [LimitName::DeviceStoredBytes, LimitName::DeviceLogBytes, LimitName::DevicePunches];
         let limits = limits.map(|name| self.limit(name));
         let awaited = if let Stored::Beat { has_commands } = stored {
-            Some(self.awaited_after(at_us, has_commands))
+            Some(self.awaited_after(ticket.at_us, has_commands))
         } else {
             None
         };
@@ -249,6 +260,7 @@ impl Oracle {
 
     /// Charges what has been stored, unless the budget is used up, or was when it was asked.
     fn charge_stored(&mut self, ticket: &Ticket, (bytes, lines, punches): (u64, u64, u64), now_us: u64) {
+        let is_unsure = ticket.is_unsure || self.is_changing;
         let of_bytes = self.limit(LimitName::DeviceStoredBytes);
         let of_lines = (self.limit(LimitName::DeviceLogBytes), lines);
         let of_punches = (self.limit(LimitName::DevicePunches), punches);
@@ -256,6 +268,7 @@ impl Oracle {
         if of_bytes.is_on() {
             let budget = &mut device.owes.stored_bytes;
             match budget.state(&of_bytes, now_us) {
+                _ if is_unsure => budget.perhaps_charge(bytes, &of_bytes, now_us),
                 State::Left => budget.charge(bytes, &of_bytes, now_us),
                 State::UsedUp { .. } => {}
                 State::Unsure { .. } => budget.perhaps_charge(bytes, &of_bytes, now_us),
@@ -263,7 +276,9 @@ impl Oracle {
         }
         for (budget, (limit, count)) in [(&mut device.owes.log_bytes, of_lines), (&mut device.owes.punches, of_punches)]
         {
-            if limit.is_on() && count > 0 && ticket.counted == State::Left {
+            if limit.is_on() && is_unsure {
+                budget.perhaps_charge(count, &limit, now_us);
+            } else if limit.is_on() && count > 0 && ticket.counted == State::Left {
                 budget.charge(count, &limit, now_us);
             } else if limit.is_on() && matches!(ticket.counted, State::Unsure { .. }) {
                 budget.perhaps_charge(count, &limit, now_us);
@@ -307,7 +322,7 @@ impl Oracle {
 }
 
 /// What is wrong with the wait of a refusal, if anything is.
-fn wrong_wait(refusal: &Refusal, sent: &Sent<'_>, retry_after_s: Option<u64>) -> Option<String> {
+pub(super) fn wrong_wait(refusal: &Refusal, sent: &Sent<'_>, retry_after_s: Option<u64>) -> Option<String> {
     let [least_s, most_s] = [refusal.least_us, refusal.most_us].map(|us| us.div_ceil(1_000_000).max(1));
     let spread_s = if sent.named.is_some() { (most_s / 4).clamp(1, SPREAD_MAX_S) } else { 0 };
     let range = least_s..=most_s + spread_s;

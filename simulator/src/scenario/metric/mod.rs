@@ -94,6 +94,10 @@ pub enum Metric {
     RolloutDetectionS,
     /// Share of waits that the server asked for after which a device was admitted.
     RetryAfterHonest,
+    /// Requests that a limit refused, and the last one of the same device too.
+    RefusedAgain,
+    /// Most requests of a second that were sent again after a refusal.
+    SecondPeakPerS,
     /// Heartbeats sent for each that was due.
     Amplification,
     /// Refusals by limits of honest devices that share an address with an adversary.
@@ -190,6 +194,7 @@ impl Metric {
                 | M::RecoveryP99S
                 | M::RecoveryMaxS
                 | M::RolloutDetectionS
+                | M::SecondPeakPerS
         )
     }
 

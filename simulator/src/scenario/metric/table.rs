@@ -28,7 +28,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-pub(super) static NAMED: [Named; 50] = [
+pub(super) static NAMED: [Named; 52] = [
     named(
         Metric::Errors,
         "errors",
@@ -93,6 +93,20 @@ pub(super) static NAMED: [Named; 50] = [
         "share",
         Known::OfWholeRun,
         "of the refused requests of honest devices whose device asked again no sooner than `retry_after_s`, and got an answer, the share (0 to 1) that was not refused with a `retry_after_s` again. With `retry = \"obey\"` they waited exactly that long; no sample if none asked again",
+    ),
+    named(
+        Metric::RefusedAgain,
+        "fleet.refused_again",
+        "requests",
+        Known::OfWholeRun,
+        "requests of honest devices that were refused with `RATE_LIMITED` or `OVERLOADED` although the last request of the same kind by the same device that was answered had been too: what a second wave after a refusal costs; 0 if nobody was refused at all, which `limits.<NAME>.refused` shows",
+    ),
+    named(
+        Metric::SecondPeakPerS,
+        "fleet.second_peak_per_s",
+        "requests/s",
+        Known::OfWholeRun,
+        "requests of honest devices that were sent after such a refusal, in the busiest second: how high the second wave is, or one after it; 0 if nobody was refused",
     ),
     named(
         Metric::Amplification,

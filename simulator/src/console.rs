@@ -177,6 +177,11 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
     }
     text += &limits(summary);
+    if let Some(tls) = &summary.tls {
+        let [full, resumed, failed] = [tls.full, tls.resumed, tls.failed].map(grouped);
+        let p99 = tls.handshake_ms.map_or_else(String::new, |times| format!(", p99 {:.1} ms", times.p99));
+        text += &format!("  TLS handshakes: {full} full, {resumed} resumed, {failed} failed{p99}\n");
+    }
     let ledger = &summary.ledger;
     if ledger.reconciled {
         text += &format!(

@@ -29,6 +29,9 @@ pub enum Failure {
     /// The target does not answer.
     #[error("the target {target} does not answer: {why}")]
     Unreachable { target: String, why: String },
+    /// No TLS with the target.
+    #[error("the TLS handshake with {target} failed: {why}")]
+    Tls { target: String, why: String },
     /// The target answers too slowly.
     #[error("the target {target} is too slow: {why}")]
     TooSlow { target: String, why: String },
@@ -125,6 +128,9 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
+            Self::Tls { .. } => {
+                "name the host as in its certificate, and give the certificate of a private authority with --ca FILE".to_owned()
+            }
             Self::TargetFailed { .. } => "check the target's log, then run it again".to_owned(),
             Self::Output { cause } => {
                 format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_help(cause))
@@ -196,6 +202,7 @@ impl Failure {
             | Self::NotOurs { .. }
             | Self::Probe { .. }
             | Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::TargetFailed { .. }
             | Self::TooSlow { .. }
             | Self::OpenFiles { .. }

@@ -318,7 +318,7 @@ pub async fn run_shard(
                 }
             }
             () = tokio::time::sleep_until(next_tick) => {
-                let mut measured = shard.measurements.take();
+                let mut measured = taken(&plan, &shard);
                 measured.adversaries_cpu = actors.adversaries_cpu(&mut cpu);
                 let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // the receiver may have closed
                 tick += 1;
@@ -327,8 +327,19 @@ pub async fn run_shard(
     }
     let Ok(accounts) = actors.accounts().await else { return }; // the guard reports it
     guard.is_sent = true;
-    let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
+    let _ = reports.send(ShardReport::Tick(tick, Box::new(taken(&plan, &shard))));
     let _ = reports.send(ShardReport::Accounts(accounts));
+}
+
+/// What was measured since the last call. The first shard reports the handshakes of all: their network is the same.
+fn taken(plan: &ShardPlan, shard: &Shard) -> Measurements {
+    let mut measured = shard.measurements.take();
+    if plan.number == 0
+        && let Some(handshakes) = plan.network.take_handshakes()
+    {
+        measured.handshakes = handshakes;
+    }
+    measured
 }
 
 /// The actors of a shard.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
+use crate::link::tls::Handshakes;
 use crate::outages::Recovered;
 use crate::scenario::{AnswerCode, ChurnKind};
 
@@ -224,6 +225,8 @@ pub struct Measurements {
     pub named: Answered,
     /// How devices recovered from outages, by the outage's number in the order of their ends.
     pub recovered: BTreeMap<usize, Recovered>,
+    /// TLS handshakes of devices, operators and adversaries.
+    pub handshakes: Handshakes,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -253,6 +256,7 @@ impl Default for Measurements {
             beside: Answered::default(),
             named: Answered::default(),
             recovered: BTreeMap::new(),
+            handshakes: Handshakes::default(),
             registered: 0,
             in_flight: 0,
         }
@@ -343,6 +347,7 @@ impl Measurements {
         for (outage, recovered) in &other.recovered {
             self.recovered.entry(*outage).or_default().add(recovered);
         }
+        self.handshakes.add(&other.handshakes);
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }

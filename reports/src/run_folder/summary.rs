@@ -64,6 +64,9 @@ pub struct Summary {
     pub bad_server_signatures: u64,
     /// Health of the load generator.
     pub generator: Generator,
+    /// TLS handshakes with the target; none if it has no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsHandshakes>,
     /// Reconciliation of acknowledged with stored data.
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
@@ -175,6 +178,18 @@ pub struct Percentiles {
     pub p999: f64,
     /// Maximum.
     pub max: f64,
+}
+
+/// TLS handshakes of devices, adversaries and operators.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsHandshakes {
+    /// With a certificate and its check.
+    pub full: u64,
+    /// That continued the client's last session.
+    pub resumed: u64,
+    pub failed: u64,
+    /// Times of those that succeeded, in milliseconds, from the accepted connection; none if none did.
+    pub handshake_ms: Option<Percentiles>,
 }
 
 /// The load generator's view of itself.

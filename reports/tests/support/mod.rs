@@ -91,6 +91,7 @@ impl Folder {
             has_latency: true,
             bad_server_signatures: 0,
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
+            tls: None,
             ledger: Ledger { reconciled: true, ..Ledger::default() },
             adversaries: BTreeMap::new(),
             late_devices: None,

@@ -233,6 +233,9 @@ pub(super) fn replay_command(path: &Path, mode: Mode, options: &Options, target:
     }
     if let Some(target) = target {
         command += &format!(" --target {}", quoted(&target.url));
+        if let Some(authorities) = &target.authorities {
+            command += &format!(" --ca {}", quoted(&authorities.display().to_string()));
+        }
     }
     command
 }

@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
     folder,
+    link::endpoint::Endpoint,
     link::socket::{SocketNetwork, loopback_address, source_address},
     number::counted,
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
@@ -69,7 +70,8 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
     check_open_files(plan)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
-    let network = Arc::new(SocketNetwork::new(server.address));
+    refuse_raw_sockets(plan, &server.endpoint)?;
+    let network = Arc::new(SocketNetwork::new(server.endpoint.clone()));
     let mut console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
     console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(out, events);
@@ -123,8 +125,9 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
 /// # Errors
 /// It does not answer, or not as a server of this version.
 pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorError> {
-    let Some(address) = target.address() else { return Ok(Vec::new()) };
-    let network = SocketNetwork::new(address);
+    let Ok(endpoint) = target.endpoint() else { return Ok(Vec::new()) };
+    let address = endpoint.address;
+    let network = SocketNetwork::new(endpoint);
     let operator = target.operator(&network, address);
     let limits = operator.limits().await;
     operator.close();
@@ -154,6 +157,22 @@ fn check_open_files(plan: &Plan) -> Result<(), Failure> {
     }
 }
 
+/// Refuses adversaries that write to the server's own socket, where something else is before it: they would attack that.
+fn refuse_raw_sockets(plan: &Plan, endpoint: &Endpoint) -> Result<(), Failure> {
+    let is_raw =
+        |part: &&scenario::Adversary| matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
+    match plan.adversaries.iter().find(is_raw) {
+        Some(part) if !endpoint.is_bare() => Err(Failure::Impossible {
+            why: format!(
+                "the adversary `{}` writes unfinished requests to the server's own port, without TLS",
+                part.kind.as_str()
+            ),
+            help: "give --target the server's own http://HOST:PORT, or leave this adversary out",
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Connections that the adversaries of one table have open, about: one from each address, or all that they hold.
 fn connections_of(part: &scenario::Adversary) -> u64 {
     let holds = matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
@@ -174,7 +193,7 @@ fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
 /// The server of a run.
 struct Server {
     described: String,
-    address: SocketAddr,
+    endpoint: Endpoint,
     admin_token: String,
     timeouts: AnswerTimeouts,
     process: Option<Rc<EmbeddedServer>>,
@@ -182,19 +201,18 @@ struct Server {
 
 impl Server {
     fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
-        if let Some(Target { url, admin_token, timeouts, addresses }) = target.cloned() {
-            let nowhere = || Failure::Unreachable { target: url.clone(), why: "its host has no address".to_owned() };
-            let address = *addresses.first().ok_or_else(nowhere)?;
-            return Ok(Self { described: url, address, admin_token, timeouts, process: None });
+        if let Some(target) = target {
+            let Target { url, admin_token, timeouts, .. } = target.clone();
+            return Ok(Self { described: url, endpoint: target.endpoint()?, admin_token, timeouts, process: None });
         }
         let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
         let admin_token = hex(&seed);
         let settings = plan.server_settings(&admin_token);
         let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
-        let address = process.address();
+        let endpoint = Endpoint::plain(process.address());
         let described = "embedded server, a process of its own".to_owned();
         let timeouts = AnswerTimeouts::DEFAULT;
-        Ok(Self { described, address, admin_token, timeouts, process: Some(Rc::new(process)) })
+        Ok(Self { described, endpoint, admin_token, timeouts, process: Some(Rc::new(process)) })
     }
 
     /// Why the server is unusable, from its answer to provisioning.
@@ -213,7 +231,7 @@ impl Server {
 
     /// An operator of it, on a link of its own.
     fn operator(&self, network: &SocketNetwork) -> Operator {
-        Operator::new(network, source_address(self.address, 0), &self.admin_token).waiting(self.timeouts)
+        Operator::new(network, source_address(self.endpoint.address, 0), &self.admin_token).waiting(self.timeouts)
     }
 
     fn cpu_s(&self) -> Option<f64> {
@@ -243,7 +261,7 @@ async fn prepare<'a>(
     let sampler = samples.map(|samples| (server.operator(&network), samples));
     let way = Way {
         network,
-        target: server.address,
+        target: server.endpoint.address,
         addresses,
         admin_token: server.admin_token.clone(),
         timeouts: server.timeouts,

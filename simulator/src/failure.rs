@@ -46,6 +46,9 @@ pub enum Failure {
         path: PathBuf,
         cause: std::io::Error,
     },
+    /// An address of this machine can't be used.
+    #[error("cannot listen on {address}: {cause}")]
+    CannotListen { address: std::net::SocketAddr, cause: std::io::Error },
     /// Standard output can't be written.
     #[error("cannot write to standard output: {cause}")]
     Output { cause: std::io::Error },
@@ -135,6 +138,7 @@ impl Failure {
             Self::Output { cause } => {
                 format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_help(cause))
             }
+            Self::CannotListen { .. } => "name an address of this machine with a free port, such as 127.0.0.1:9900".to_owned(),
             Self::TooSlow { .. } => {
                 "check the server's log; if it only needs more time, raise --admin-timeout".to_owned()
             }
@@ -197,6 +201,7 @@ impl Failure {
             | Self::Events(_) => 2,
             Self::FolderBusy { .. }
             | Self::Machine { .. }
+            | Self::CannotListen { .. }
             | Self::File { .. }
             | Self::Target { .. }
             | Self::NotOurs { .. }

@@ -97,6 +97,10 @@ pub(super) fn run_one(
     let Some(plan) = plan(path, text, mode, options)? else { return Ok(2) };
     let mode = plan.mode;
     check_possible(&plan, target.as_ref())?;
+    if mode == Mode::Rehearse && options.metrics_listen.is_some() {
+        let why = "a rehearsal is over in seconds; --metrics-listen is for load runs".to_owned();
+        return Err(Failure::BadRequest(why));
+    }
     let target = target.map(Target::reached).transpose()?;
     let target = target.as_ref();
     let began = SystemClock.now();
@@ -150,7 +154,8 @@ fn load_run<'a>(
     options: &Options,
 ) -> LoadRun<'a> {
     let (events, quiet, progress) = (options.events(), options.quiet, String::new());
-    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None }
+    let metrics_listen = options.metrics_listen;
+    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None, metrics_listen }
 }
 
 /// Refuses in advance what would fail later in the run.

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{ErrorKind, IsTerminal},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -69,6 +70,9 @@ enum Command {
         scenario: PathBuf,
         #[command(flatten)]
         target: TargetOptions,
+        /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
+        #[arg(long, value_name = "ADDRESS")]
+        metrics_listen: Option<SocketAddr>,
         #[command(flatten)]
         options: Options,
     },
@@ -171,6 +175,9 @@ struct Options {
     /// Whether a rehearsal's database is kept.
     #[arg(skip)]
     keep_database: bool,
+    /// Where a load run's metrics are served.
+    #[arg(skip)]
+    metrics_listen: Option<SocketAddr>,
 }
 
 impl Options {
@@ -251,7 +258,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
             run_one(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, options }) => {
+        Some(Command::Run { scenario, target, metrics_listen, options }) => {
+            let options = Options { metrics_listen, ..options };
             red_without_verdict(&scenario, options.out.as_deref(), |folder| {
                 let text = read(&scenario)?;
                 let target = target.target()?;

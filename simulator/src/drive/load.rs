@@ -27,6 +27,7 @@ use crate::{
     folder,
     link::endpoint::Endpoint,
     link::socket::{SocketNetwork, loopback_address, source_address},
+    live_metrics::LiveMetrics,
     number::counted,
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
@@ -58,6 +59,8 @@ pub struct LoadRun<'a> {
     pub progress: String,
     /// Where samples of the server go, if any are wanted.
     pub samples: Option<Samples>,
+    /// Where the run's own metrics are served meanwhile.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs the plan under load and returns its summary; everything else is in the run folder.
@@ -65,14 +68,14 @@ pub struct LoadRun<'a> {
 /// # Errors
 /// The run could not begin, or a file of its folder can't be written.
 pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
-    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples } = of;
+    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples, metrics_listen } = of;
     ks_server::edge::raise_open_files_limit();
     check_open_files(plan)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
     refuse_raw_sockets(plan, &server.endpoint)?;
     let network = Arc::new(SocketNetwork::new(server.endpoint.clone()));
-    let mut console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
+    let console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
     console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
@@ -80,6 +83,8 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
     let (cpu_before, server_cpu_before) = (resources::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
+        let live = metrics_listen.map(|listen| LiveMetrics::serve(listen, plan)).transpose()?;
+        let mut console = console.with_metrics(live);
         let waiting_for = RefCell::new(String::new());
         let run = tokio::select! {
             biased;

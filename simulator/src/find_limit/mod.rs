@@ -184,6 +184,7 @@ impl FindLimit<'_> {
                 self.left(progress, asked.devices)
             ),
             samples: Some(Samples::clone(&samples)),
+            metrics_listen: None,
         });
         let summary = match ran {
             Ok(summary) => summary,

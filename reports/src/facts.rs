@@ -18,6 +18,14 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
 
 /// The verdict in a sentence.
 pub(crate) fn verdict_sentence(summary: &Summary) -> String {
+    let verdict = verdict_alone(summary);
+    match summary.unverified_answers {
+        0 => verdict,
+        count => format!("{verdict} The signatures of {} answers were not verified.", number::grouped(count)),
+    }
+}
+
+fn verdict_alone(summary: &Summary) -> String {
     match summary.verdict {
         Verdict::Pass => "Every expectation was met, and the measurement was sound.".into(),
         Verdict::Inconclusive => {

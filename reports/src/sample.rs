@@ -53,6 +53,7 @@ pub(crate) fn summary() -> Summary {
         other_latency_ms: BTreeMap::new(),
         has_latency: true,
         bad_server_signatures: 0,
+        unverified_answers: 0,
         generator: Generator {
             cpu_s: 8.2,
             achieved_bp: 9_998,

@@ -169,6 +169,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     };
     let word = if is_terminal { format!("\x1b[1;{colour}m{word}\x1b[0m") } else { word.to_owned() };
     let mut text = format!("{word}  {}\n", printable(&summary.scenario));
+    if summary.unverified_answers > 0 {
+        text += &format!("  the signatures of {} were not verified\n", counted(summary.unverified_answers, "answer"));
+    }
     for reason in &summary.reasons {
         text += &format!("  - {}\n", printable(reason));
     }

@@ -246,6 +246,7 @@ pub struct ShardPlan {
     pub sites: Vec<String>,
     /// Which devices have the same address.
     pub behind: FleetAddresses,
+    pub verify_percent: u8,
     pub connections: Connections,
     /// Number of shards that share the connections.
     pub shards: usize,
@@ -423,6 +424,7 @@ impl<'a> Actors<'a> {
             release_counter: FACTORY_COUNTER,
             otrt: otrt.map(|token| token.as_str().into()),
             booted_at: self.shard.time.unix_now().minus_ms(up_ms),
+            verify_percent: self.plan.verify_percent,
         })
     }
 

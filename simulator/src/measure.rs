@@ -193,6 +193,8 @@ pub struct Measurements {
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
+    /// Answers whose SIG_SERV was not verified, because the run verifies a sample.
+    pub unverified: u64,
     /// By kind of adversary, for kinds whose requests must all be refused.
     pub attacks: BTreeMap<&'static str, Score>,
     /// By kind of adversary, for all kinds.
@@ -240,6 +242,7 @@ impl Default for Measurements {
             due: 0,
             send_lag_us: histogram(),
             bad_server_signatures: 0,
+            unverified: 0,
             attacks: BTreeMap::new(),
             adversaries: BTreeMap::new(),
             adversaries_cpu: Duration::ZERO,
@@ -308,6 +311,7 @@ impl Measurements {
         self.due += other.due;
         let _ = self.send_lag_us.add(&other.send_lag_us); // histograms that grow always add up
         self.bad_server_signatures += other.bad_server_signatures;
+        self.unverified += other.unverified;
         for (kind, score) in &other.attacks {
             let sum = self.attacks.entry(kind).or_default();
             sum.attempts += score.attempts;

@@ -98,6 +98,7 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         other_latency_ms: by_type(total, others),
         has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
+        unverified_answers: total.unverified,
         generator,
         tls: tls(&total.handshakes),
         reactions: Some(reactions(about.plan, total)),

@@ -62,6 +62,9 @@ pub struct Summary {
     pub has_latency: bool,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
+    /// Answers whose SIG_SERV was not verified, because the run verified a sample.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unverified_answers: u64,
     /// Health of the load generator.
     pub generator: Generator,
     /// TLS handshakes with the target; none if it has no TLS.
@@ -130,6 +133,11 @@ impl Summary {
     pub fn rollouts(&self) -> impl Iterator<Item = &RolloutSummary> {
         self.rollout.iter().chain(&self.other_rollouts)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Summaries from before `has_latency` existed.

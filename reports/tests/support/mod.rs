@@ -90,6 +90,7 @@ impl Folder {
             other_latency_ms: BTreeMap::new(),
             has_latency: true,
             bad_server_signatures: 0,
+            unverified_answers: 0,
             generator: Generator { achieved_bp: 10_000, ..Generator::default() },
             tls: None,
             ledger: Ledger { reconciled: true, ..Ledger::default() },

@@ -81,6 +81,7 @@ pub(super) fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Optio
         devices: options.devices,
         duration: options.duration,
         seed: options.seed,
+        verify_percent: options.verify,
     };
     plan.with_overrides(overrides).map(Some).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))
 }
@@ -232,6 +233,9 @@ pub(super) fn replay_command(path: &Path, mode: Mode, options: &Options, target:
     }
     if let Some(prefix) = &options.id_prefix {
         command += &format!(" --id-prefix {prefix}");
+    }
+    if let Some(percent) = options.verify.filter(|percent| *percent < 100) {
+        command += &format!(" --verify {percent}%");
     }
     if options.events() != EventsKept::All {
         command += &format!(" --events {}", options.events().as_str());

@@ -127,6 +127,8 @@ fn a_certificate_that_cannot_be_used_prevents_the_start() {
     let another = generate_simple_self_signed([HOST.to_owned()]).unwrap().signing_key.serialize_pem();
     world.write("key.pem", another);
     refused(&world, 2, "TLS_CERT_FILE and TLS_KEY_FILE: the certificate cert.pem can't be used with the key key.pem");
+    let doctor = world.run(&["doctor"]);
+    assert!(doctor.stdout.contains("BAD   tls       TLS_CERT_FILE and TLS_KEY_FILE:"), "{}", doctor.stdout);
     world.set("TLS_CERT_FILE", "key.pem");
     refused(&world, 2, "key.pem has no certificate in PEM");
     world.set("TLS_CERT_FILE", "none.pem");

@@ -34,6 +34,8 @@ RUN groupadd --gid 10001 ks \
 
 # ---- ks-fleet -------------------------------------------------------------------------------------------------------
 FROM runtime AS fleet
+# The authorities that issue the certificates of https:// targets.
+RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 COPY --from=build-fleet /out/ks-fleet /usr/local/bin/ks-fleet
 WORKDIR /fleet
 COPY scenarios/*.toml scenarios/

@@ -113,6 +113,7 @@ async fn bytes_per_device() -> usize {
             release_counter: 1,
             otrt: None,
             booted_at: UnixMs(0),
+            verify_percent: 100,
         });
         devices.push(
             Device::new(

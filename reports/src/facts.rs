@@ -2,7 +2,7 @@
 
 use crate::number;
 use crate::recovery::Recovered;
-use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, Verdict};
+use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, TlsHandshakes, Verdict};
 
 /// The code of a success; everything else is a refusal or a failure.
 pub(crate) const OK: &str = "OK";
@@ -18,6 +18,14 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
 
 /// The verdict in a sentence.
 pub(crate) fn verdict_sentence(summary: &Summary) -> String {
+    let verdict = verdict_alone(summary);
+    match summary.unverified_answers {
+        0 => verdict,
+        count => format!("{verdict} The signatures of {} answers were not verified.", number::grouped(count)),
+    }
+}
+
+fn verdict_alone(summary: &Summary) -> String {
     match summary.verdict {
         Verdict::Pass => "Every expectation was met, and the measurement was sound.".into(),
         Verdict::Inconclusive => {
@@ -71,6 +79,20 @@ pub(crate) fn recovery(of: &Recovered) -> String {
     format!(
         "{affected} devices affected: half were served again after {half}, 99 % after {most}, all after {all}; {never} were never served again"
     )
+}
+
+/// TLS handshakes in words.
+pub(crate) fn tls(of: &TlsHandshakes) -> String {
+    let (full, resumed, failed) = (number::grouped(of.full), number::grouped(of.resumed), number::grouped(of.failed));
+    let times = of.handshake_ms.map_or_else(String::new, |times| {
+        format!(
+            "; p50 {}, p99 {}, max {}",
+            number::millis(times.p50),
+            number::millis(times.p99),
+            number::millis(times.max)
+        )
+    });
+    format!("{full} full, {resumed} resumed, {failed} failed{times}")
 }
 
 /// The reconciliation in words.

@@ -199,7 +199,9 @@ fn key_numbers(summary: &Summary) -> String {
             "answers whose signature did not verify".into(),
         ),
     ];
-    let figures = figures.into_iter().filter(|(name, ..)| summary.has_latency || !name.starts_with("Response time"));
+    let tls = summary.tls.map(|tls| ("TLS handshakes", grouped(tls.full + tls.resumed), facts::tls(&tls)));
+    let figures =
+        figures.into_iter().chain(tls).filter(|(name, ..)| summary.has_latency || !name.starts_with("Response time"));
     let figure = |(name, value, more): (&str, String, String)| {
         format!("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", text(name), text(&value), text(&more))
     };

@@ -133,6 +133,7 @@ fn numbers(summary: &Summary) -> String {
     if let Some(recovery) = &summary.recovery {
         lines.push(format!("**Recovery from outages:** {}", facts::recovery(&recovery.all)));
     }
+    lines.extend(summary.tls.map(|tls| format!("**TLS handshakes:** {}", facts::tls(&tls))));
     lines.push(format!("**Ledger:** {}", facts::ledger(&summary.ledger)));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);

@@ -9,7 +9,7 @@ use crate::review::{
 };
 use crate::run_folder::{
     ActionTime, Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger,
-    LimitVerdicts, Mode, Percentiles, Phase, RolloutSummary, Summary, Tick, Verdict, VerdictCounts,
+    LimitVerdicts, Mode, Percentiles, Phase, RolloutSummary, Summary, Tick, TlsHandshakes, Verdict, VerdictCounts,
 };
 
 pub(crate) fn codes(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -53,6 +53,7 @@ pub(crate) fn summary() -> Summary {
         other_latency_ms: BTreeMap::new(),
         has_latency: true,
         bad_server_signatures: 0,
+        unverified_answers: 0,
         generator: Generator {
             cpu_s: 8.2,
             achieved_bp: 9_998,
@@ -60,6 +61,7 @@ pub(crate) fn summary() -> Summary {
             sockets_max: 64,
             ..Generator::default()
         },
+        tls: Some(TlsHandshakes { full: 1_004, resumed: 250, failed: 2, handshake_ms: Some(heartbeat) }),
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
         late_devices: None,
         limits: Vec::new(),

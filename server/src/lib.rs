@@ -35,3 +35,4 @@ pub mod rules;
 pub mod serve;
 pub mod service;
 pub mod store;
+pub mod tls;

@@ -54,6 +54,16 @@ pub struct ClassLabel {
     pub class: &'static str,
 }
 
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Handshake {
+    /// `full`, `resumed` or `failed`.
+    pub result: &'static str,
+}
+
+/// Every value of [`Handshake`].
+const HANDSHAKES: [&str; 3] = ["full", "resumed", "failed"];
+
 /// Every value of [`Decided`].
 const DECISIONS: [&str; 14] = [
     "created",
@@ -129,6 +139,8 @@ pub struct Metrics {
     /// Open connections.
     pub connections: Gauge,
     pub connections_accepted: Counter,
+    /// TLS handshakes of the server's own listener, by how they ended.
+    pub tls_handshakes: Family<Handshake, Counter>,
     registry: Registry,
 }
 
@@ -164,6 +176,7 @@ impl Default for Metrics {
             limit_subjects: Gauge::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
+            tls_handshakes: Family::default(),
             registry: Registry::with_prefix("ks"),
         };
         for path in PATHS {
@@ -230,17 +243,33 @@ impl Default for Metrics {
         registry.register("store_writes_in_progress_max", help, metrics.writes_in_progress_max.clone());
         let help = "The least that a write waited lately beyond two commits";
         registry.register("store_writes_delay_seconds", help, metrics.writes_delay_seconds.clone());
-        registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("connections_accepted", "Connections accepted", metrics.connections_accepted.clone());
+        metrics.register_connections();
         metrics
     }
 }
 
 impl Metrics {
+    fn register_connections(&mut self) {
+        for result in HANDSHAKES {
+            drop(self.tls_handshakes.get_or_create(&Handshake { result }));
+        }
+        let registry = &mut self.registry;
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("connections_accepted", "Connections accepted", self.connections_accepted.clone());
+        let help = "TLS handshakes of the server's own listener, by how they ended: full, resumed, failed";
+        registry.register("tls_handshakes", help, self.tls_handshakes.clone());
+    }
+
     /// Counts an answer.
     pub fn answered(&self, path: &'static str, code: &'static str) {
         debug_assert!(PATHS.contains(&path), "{path} is not counted from the start");
         self.answers.get_or_create(&Answered { path, code }).inc();
+    }
+
+    /// Counts a TLS handshake.
+    pub fn handshake(&self, result: &'static str) {
+        debug_assert!(HANDSHAKES.contains(&result), "{result} is not counted from the start");
+        self.tls_handshakes.get_or_create(&Handshake { result }).inc();
     }
 
     /// Counts a request refused while the server was overloaded.

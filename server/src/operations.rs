@@ -1,6 +1,9 @@
 //! Endpoints for monitoring: /health and /metrics.
 
-use axum::{extract::State, response::IntoResponse};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use hyper::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
@@ -44,7 +47,12 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
     app.metrics.writes_limit.set(number(app.overload.limit()));
     app.metrics.writes_in_progress_max.set(number(app.overload.most_ever()));
     app.metrics.writes_delay_seconds.set(app.overload.delay_us() as f64 / 1e6);
-    let Ok(text) = app.metrics.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    exposition(&headers, app.metrics.render())
+}
+
+/// The answer to a scrape: metrics in OpenMetrics, converted to Prometheus's older text format for clients that request it.
+pub fn exposition(headers: &HeaderMap, openmetrics: Result<String, std::fmt::Error>) -> Response {
+    let Ok(text) = openmetrics else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if wants_older_text(accepted) {
         let kind = "text/plain; version=0.0.4; charset=utf-8";

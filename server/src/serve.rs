@@ -1,6 +1,6 @@
 //! `ks-server serve`: runs the app on threads and sockets until it should stop.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -30,10 +30,14 @@ use crate::{
     router::router,
     service::{background, limits},
     store::{SqliteReader, SqliteStore, StoreError, audit::chain::head_text, torn_log},
+    tls::Tls,
 };
 
 /// Most connections that wait to be accepted; the kernel may have a lower limit.
 const BACKLOG: u32 = 65_535;
+
+/// Interval of the check for a renewed certificate.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
 pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
@@ -46,6 +50,7 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
     // First of all, because checking a large database takes long.
     let mut stop = runtime.block_on(async { Stop::listening(with_stdin) })?;
     let listener = runtime.block_on(async { bind(config) })?;
+    let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let metrics = Arc::new(Metrics::default());
     let (queues, mut threads) = start_store(config, &metrics)?;
     let keyring = runtime.block_on(keyring(config, &queues))?;
@@ -71,8 +76,8 @@ pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
             ));
         }
         limits::warn_of_contradictions(&app);
-        announce(&app, &listener).await?;
-        until_stopped(app, listener, &mut stop, &mut threads.ended, supervisor).await
+        announce(&app, &listener, tls.is_some()).await?;
+        until_stopped(app, (listener, tls), &mut stop, &mut threads.ended, supervisor).await
     });
     drop(runtime); // ends every task, so that the store's queues close
     threads.join();
@@ -97,7 +102,7 @@ async fn keyring(config: &Config, queues: &Queues) -> Result<Keyring, StartError
 }
 
 /// Reports in the log and on standard output that the server is ready, and its address.
-async fn announce(app: &App, listener: &TcpListener) -> Result<(), StartError> {
+async fn announce(app: &App, listener: &TcpListener, is_tls: bool) -> Result<(), StartError> {
     let address = listener.local_addr().map_err(|cause| StartError::System { what: "read the address", cause })?;
     let connections_max = app.config.connections_max;
     tracing::info!(%address, devices = app.registry.len(), connections_max, key_id = %app.keyring.key_id(), "serving");
@@ -109,7 +114,8 @@ async fn announce(app: &App, listener: &TcpListener) -> Result<(), StartError> {
             "current head of the audit; check it later with `ks-server audit verify --head`"
         );
     }
-    if let Err(error) = say(&format!("listening on http://{address}")) {
+    let scheme = if is_tls { "https" } else { "http" };
+    if let Err(error) = say(&format!("listening on {scheme}://{address}")) {
         tracing::warn!(%error, "could not print the address; serving anyway");
     }
     Ok(())
@@ -118,7 +124,7 @@ async fn announce(app: &App, listener: &TcpListener) -> Result<(), StartError> {
 /// Serves until it should stop, or until the store ends.
 async fn until_stopped(
     app: App,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     stop: &mut Stop,
     store_ended: &mut mpsc::Receiver<()>,
     supervisor: Arc<Supervisor>,
@@ -127,6 +133,7 @@ async fn until_stopped(
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
     let reload = app.config.limits_file.is_some().then(Reload::listening).transpose()?;
     let reloading = tokio::spawn(follow_signal(reload, app.clone()));
+    let renewing = tokio::spawn(follow_certificate(tls.clone()));
     supervisor.ready();
     let mut result = Ok(());
     let stopped = async {
@@ -137,7 +144,7 @@ async fn until_stopped(
         }
         supervisor.stopping();
     };
-    listen::serve(listener, router(app.clone()), app.clone(), stopped).await;
+    listen::serve(listener, tls, router(app.clone()), app.clone(), stopped).await;
     let found = app.reader.ask(|store| store.in_place()).await.map(drop);
     if let Err(error @ (StoreError::Misplaced(_) | StoreError::Damaged(_))) = app.writer.damage().and(found) {
         result = Err(StartError::StoreLost(error.to_string()));
@@ -146,6 +153,7 @@ async fn until_stopped(
     background.abort();
     watchdog.abort();
     reloading.abort();
+    renewing.abort();
     result
 }
 
@@ -155,6 +163,27 @@ async fn follow_signal(reload: Option<Reload>, app: App) {
     loop {
         reload.requested().await;
         limits::reload(&app).await;
+    }
+}
+
+/// Puts a renewed certificate into use. One that can't be used is reported once, and the previous one stays in use.
+async fn follow_certificate(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else { return };
+    loop {
+        tokio::time::sleep(CERTIFICATE_INTERVAL).await;
+        let tls = Arc::clone(&tls);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "in no order with anything, and a disk that hangs holds up no request"
+        )]
+        let refreshed = tokio::task::spawn_blocking(move || tls.refresh()).await;
+        match refreshed {
+            Ok(Ok(true)) => tracing::info!("the TLS certificate has changed; new connections use it"),
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, help = error.help(), "the new TLS certificate can't be used; the previous one stays in use");
+            }
+        }
     }
 }
 

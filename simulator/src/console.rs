@@ -14,7 +14,9 @@ use ks_protocol::text::printable;
 use ks_reports::run_folder::{Summary, Tick, Verdict, VerdictCounts};
 
 pub(crate) use crate::number::grouped;
-use crate::{conductor::Observer, number::counted, resources::Stopwatch};
+use crate::{
+    conductor::Observer, live_metrics::LiveMetrics, measure::Measurements, number::counted, resources::Stopwatch,
+};
 
 /// Real time between two updates on a terminal, and between two lines elsewhere.
 const UPDATE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -29,6 +31,7 @@ pub struct Console {
     errors: u64,
     /// Before each line of progress.
     before: String,
+    live: Option<LiveMetrics>,
 }
 
 impl Console {
@@ -43,7 +46,14 @@ impl Console {
             shown: Stopwatch::started(),
             errors: 0,
             before: String::new(),
+            live: None,
         }
+    }
+
+    /// The same of a run whose metrics are served while it goes on.
+    #[must_use]
+    pub fn with_metrics(self, live: Option<LiveMetrics>) -> Self {
+        Self { live, ..self }
     }
 
     /// The same of a run that is a part of something, which `before` says before each line of progress.
@@ -89,6 +99,12 @@ impl Console {
 }
 
 impl Observer for Console {
+    fn measured(&mut self, elapsed_s: f64, total: &Measurements) {
+        if let Some(live) = &self.live {
+            live.update(elapsed_s, total, self.open_sockets());
+        }
+    }
+
     fn tick(&mut self, tick: &Tick, planned_s: f64) {
         let refused = tick.codes.iter().filter(|(code, _)| *code != "OK").map(|(_, count)| count);
         self.errors += refused.sum::<u64>();
@@ -153,6 +169,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     };
     let word = if is_terminal { format!("\x1b[1;{colour}m{word}\x1b[0m") } else { word.to_owned() };
     let mut text = format!("{word}  {}\n", printable(&summary.scenario));
+    if summary.unverified_answers > 0 {
+        text += &format!("  the signatures of {} were not verified\n", counted(summary.unverified_answers, "answer"));
+    }
     for reason in &summary.reasons {
         text += &format!("  - {}\n", printable(reason));
     }
@@ -177,6 +196,11 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
     }
     text += &limits(summary);
+    if let Some(tls) = &summary.tls {
+        let [full, resumed, failed] = [tls.full, tls.resumed, tls.failed].map(grouped);
+        let p99 = tls.handshake_ms.map_or_else(String::new, |times| format!(", p99 {:.1} ms", times.p99));
+        text += &format!("  TLS handshakes: {full} full, {resumed} resumed, {failed} failed{p99}\n");
+    }
     let ledger = &summary.ledger;
     if ledger.reconciled {
         text += &format!(

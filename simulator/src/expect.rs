@@ -336,6 +336,13 @@ impl Sum {
             }
             Metric::RegisterAcked => counted(registrations.code(OK)),
             Metric::RegisterP99Ms => quantile_ms(registrations, 0.99),
+            Metric::TlsHandshakes => counted(measured.handshakes.succeeded()),
+            Metric::TlsResumed => counted(measured.handshakes.resumed),
+            Metric::TlsFailed => counted(measured.handshakes.failed),
+            Metric::TlsHandshakeP99Ms => {
+                let times = &measured.handshakes.times_us;
+                (!times.is_empty()).then(|| times.value_at_quantile(0.99) as f64 / 1_000.0)
+            }
             Metric::BadServerSignatures => counted(measured.bad_server_signatures),
             _ => None, // handled by `of_whole_run`
         }

@@ -29,6 +29,9 @@ pub enum Failure {
     /// The target does not answer.
     #[error("the target {target} does not answer: {why}")]
     Unreachable { target: String, why: String },
+    /// No TLS with the target.
+    #[error("the TLS handshake with {target} failed: {why}")]
+    Tls { target: String, why: String },
     /// The target answers too slowly.
     #[error("the target {target} is too slow: {why}")]
     TooSlow { target: String, why: String },
@@ -43,6 +46,9 @@ pub enum Failure {
         path: PathBuf,
         cause: std::io::Error,
     },
+    /// An address of this machine can't be used.
+    #[error("cannot listen on {address}: {cause}")]
+    CannotListen { address: std::net::SocketAddr, cause: std::io::Error },
     /// Standard output can't be written.
     #[error("cannot write to standard output: {cause}")]
     Output { cause: std::io::Error },
@@ -125,10 +131,14 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
+            Self::Tls { .. } => {
+                "name the host as in its certificate, and give the certificate of a private authority with --ca FILE".to_owned()
+            }
             Self::TargetFailed { .. } => "check the target's log, then run it again".to_owned(),
             Self::Output { cause } => {
                 format!("{}; `ks-fleet report` draws a run's report again", ks_server::failure::output_help(cause))
             }
+            Self::CannotListen { .. } => "name an address of this machine with a free port, such as 127.0.0.1:9900".to_owned(),
             Self::TooSlow { .. } => {
                 "check the server's log; if it only needs more time, raise --admin-timeout".to_owned()
             }
@@ -191,11 +201,13 @@ impl Failure {
             | Self::Events(_) => 2,
             Self::FolderBusy { .. }
             | Self::Machine { .. }
+            | Self::CannotListen { .. }
             | Self::File { .. }
             | Self::Target { .. }
             | Self::NotOurs { .. }
             | Self::Probe { .. }
             | Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::TargetFailed { .. }
             | Self::TooSlow { .. }
             | Self::OpenFiles { .. }

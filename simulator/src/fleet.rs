@@ -246,6 +246,7 @@ pub struct ShardPlan {
     pub sites: Vec<String>,
     /// Which devices have the same address.
     pub behind: FleetAddresses,
+    pub verify_percent: u8,
     pub connections: Connections,
     /// Number of shards that share the connections.
     pub shards: usize,
@@ -318,7 +319,7 @@ pub async fn run_shard(
                 }
             }
             () = tokio::time::sleep_until(next_tick) => {
-                let mut measured = shard.measurements.take();
+                let mut measured = taken(&plan, &shard);
                 measured.adversaries_cpu = actors.adversaries_cpu(&mut cpu);
                 let _ = reports.send(ShardReport::Tick(tick, Box::new(measured))); // the receiver may have closed
                 tick += 1;
@@ -327,8 +328,19 @@ pub async fn run_shard(
     }
     let Ok(accounts) = actors.accounts().await else { return }; // the guard reports it
     guard.is_sent = true;
-    let _ = reports.send(ShardReport::Tick(tick, Box::new(shard.measurements.take())));
+    let _ = reports.send(ShardReport::Tick(tick, Box::new(taken(&plan, &shard))));
     let _ = reports.send(ShardReport::Accounts(accounts));
+}
+
+/// What was measured since the last call. The first shard reports the handshakes of all: their network is the same.
+fn taken(plan: &ShardPlan, shard: &Shard) -> Measurements {
+    let mut measured = shard.measurements.take();
+    if plan.number == 0
+        && let Some(handshakes) = plan.network.take_handshakes()
+    {
+        measured.handshakes = handshakes;
+    }
+    measured
 }
 
 /// The actors of a shard.
@@ -412,6 +424,7 @@ impl<'a> Actors<'a> {
             release_counter: FACTORY_COUNTER,
             otrt: otrt.map(|token| token.as_str().into()),
             booted_at: self.shard.time.unix_now().minus_ms(up_ms),
+            verify_percent: self.plan.verify_percent,
         })
     }
 

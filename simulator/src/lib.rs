@@ -32,6 +32,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod limits;
 pub mod link;
+pub mod live_metrics;
 pub mod measure;
 mod number;
 pub mod operator;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 
 use crate::device::exchange::{Done, MessageType};
+use crate::link::tls::Handshakes;
 use crate::outages::Recovered;
 use crate::scenario::{AnswerCode, ChurnKind};
 
@@ -205,6 +206,8 @@ pub struct Measurements {
     pub send_lag_us: Histogram<u64>,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
+    /// Answers whose SIG_SERV was not verified, because the run verifies a sample.
+    pub unverified: u64,
     /// By kind of adversary, for kinds whose requests must all be refused.
     pub attacks: BTreeMap<&'static str, Score>,
     /// By kind of adversary, for all kinds.
@@ -237,6 +240,8 @@ pub struct Measurements {
     pub named: Answered,
     /// How devices recovered from outages, by the outage's number in the order of their ends.
     pub recovered: BTreeMap<usize, Recovered>,
+    /// TLS handshakes of devices, operators and adversaries.
+    pub handshakes: Handshakes,
     /// Change of the number of registered devices.
     pub registered: i64,
     /// Change of the number of requests in flight.
@@ -250,6 +255,7 @@ impl Default for Measurements {
             due: 0,
             send_lag_us: histogram(),
             bad_server_signatures: 0,
+            unverified: 0,
             attacks: BTreeMap::new(),
             adversaries: BTreeMap::new(),
             adversaries_cpu: Duration::ZERO,
@@ -266,6 +272,7 @@ impl Default for Measurements {
             beside: Answered::default(),
             named: Answered::default(),
             recovered: BTreeMap::new(),
+            handshakes: Handshakes::default(),
             registered: 0,
             in_flight: 0,
         }
@@ -317,6 +324,7 @@ impl Measurements {
         self.due += other.due;
         let _ = self.send_lag_us.add(&other.send_lag_us); // histograms that grow always add up
         self.bad_server_signatures += other.bad_server_signatures;
+        self.unverified += other.unverified;
         for (kind, score) in &other.attacks {
             let sum = self.attacks.entry(kind).or_default();
             sum.attempts += score.attempts;
@@ -356,6 +364,7 @@ impl Measurements {
         for (outage, recovered) in &other.recovered {
             self.recovered.entry(*outage).or_default().add(recovered);
         }
+        self.handshakes.add(&other.handshakes);
         self.registered += other.registered;
         self.in_flight += other.in_flight;
     }

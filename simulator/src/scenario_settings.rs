@@ -47,6 +47,8 @@ impl ServerSettings for ScenarioSettings {
             "S3_SECRET_ACCESS_KEY",
             "S3_SECRET_ACCESS_KEY_FILE",
             "RATE_LIMITS_FILE",
+            "TLS_CERT_FILE",
+            "TLS_KEY_FILE",
         ]
     }
 

@@ -190,6 +190,7 @@ impl<'a> StartedRun<'a> {
             models: fleet::names(&plan.fleet.models),
             sites: fleet::names(&plan.fleet.sites),
             behind: plan.fleet.addresses,
+            verify_percent: plan.verify_percent,
             connections: plan.fleet.connections,
             shards,
             ticks: Ticks::of(plan),

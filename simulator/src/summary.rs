@@ -8,7 +8,7 @@ use ks_reports::reactions::{Beside, Cohort, Reactions};
 use ks_reports::recovery::{OutageRecovery, Recovered, Recovery};
 use ks_reports::run_folder::{
     Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
-    PhaseFigures, Summary, Verdict,
+    PhaseFigures, Summary, TlsHandshakes, Verdict,
 };
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     expect::Final,
     fleet,
     invariants::{Invariant, Violation},
+    link::tls::Handshakes,
     measure::{Answered, CohortCounts, Measured, Measurements, OK, Score},
     number::{counted, grouped},
     outages::{self, Outage},
@@ -97,7 +98,9 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         other_latency_ms: by_type(total, others),
         has_latency: about.mode == Mode::Load || about.plan.has_delays(),
         bad_server_signatures: total.bad_server_signatures,
+        unverified_answers: total.unverified,
         generator,
+        tls: tls(&total.handshakes),
         reactions: Some(reactions(about.plan, total)),
         recovery: recovery(about.plan, &played.outages, total),
         rollout,
@@ -120,6 +123,12 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         notes: about.notes.into_iter().chain(churn(total)).collect(),
         ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
     }
+}
+
+/// TLS handshakes; none if there were none.
+fn tls(handshakes: &Handshakes) -> Option<TlsHandshakes> {
+    let Handshakes { full, resumed, failed, ref times_us } = *handshakes;
+    (full + resumed + failed > 0).then(|| TlsHandshakes { full, resumed, failed, handshake_ms: percentiles(times_us) })
 }
 
 /// How devices recovered from outages; none if no outage ended.

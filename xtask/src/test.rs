@@ -9,12 +9,13 @@ use crate::{
 /// Runs them, the cheap ones first; continues after failures and lists them all.
 pub(crate) fn run() -> Result<(), Failed> {
     let needs = [
-        ("cc", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
-        ("python3", "Python 3, which runs the API fuzzer and an S3 store: `apt-get install python3-venv`"),
-        ("taskset", "taskset, which holds a rehearsal on one core: `apt-get install util-linux`"),
+        ("cc", "--version", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
+        ("python3", "--version", "Python 3, which runs the API fuzzer and an S3 store: `apt-get install python3-venv`"),
+        ("haproxy", "-v", "HAProxy, which terminates TLS before a server: `apt-get install haproxy`"),
+        ("taskset", "--version", "taskset, which holds a rehearsal on one core: `apt-get install util-linux`"),
     ];
     let missing: Vec<&str> =
-        needs.iter().filter(|(program, _)| !exists(program, &["--version"])).map(|(_, needed)| *needed).collect();
+        needs.iter().filter(|(program, flag, _)| !exists(program, &[flag])).map(|(.., needed)| *needed).collect();
     if !missing.is_empty() {
         return Err(Failed(format!("the tests need {}", missing.join(" and "))));
     }

@@ -23,7 +23,8 @@ pub use self::{
     rollout::{ActionTime, GateSample, RolloutDecision, RolloutSample, RolloutSummary},
     summary::{
         AdversaryRequests, Attacks, Expectation, Generator, Heartbeats, InvariantResult, LateDevices, Ledger,
-        LimitCount, LimitVerdicts, LoadFigures, Percentiles, Phase, PhaseFigures, Summary, VerdictCounts,
+        LimitCount, LimitVerdicts, LoadFigures, Percentiles, Phase, PhaseFigures, Summary, TlsHandshakes,
+        VerdictCounts,
     },
     tick::Tick,
 };

@@ -62,8 +62,14 @@ pub struct Summary {
     pub has_latency: bool,
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
+    /// Answers whose SIG_SERV was not verified, because the run verified a sample.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unverified_answers: u64,
     /// Health of the load generator.
     pub generator: Generator,
+    /// TLS handshakes with the target; none if it has no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsHandshakes>,
     /// Reconciliation of acknowledged with stored data.
     pub ledger: Ledger,
     /// Each adversary's attempts and successes, by kind, of those whose requests must all be refused.
@@ -129,6 +135,11 @@ impl Summary {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Summaries from before `has_latency` existed.
 fn yes() -> bool {
     true
@@ -175,6 +186,18 @@ pub struct Percentiles {
     pub p999: f64,
     /// Maximum.
     pub max: f64,
+}
+
+/// TLS handshakes of devices, adversaries and operators.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsHandshakes {
+    /// With a certificate and its check.
+    pub full: u64,
+    /// That continued the client's last session.
+    pub resumed: u64,
+    pub failed: u64,
+    /// Times of those that succeeded, in milliseconds, from the accepted connection; none if none did.
+    pub handshake_ms: Option<Percentiles>,
 }
 
 /// The load generator's view of itself.

@@ -21,6 +21,7 @@ use crate::{
     store::{
         BUSY_TIMEOUT, Reader, StoreError, free_bytes, holder, refuse_lost, torn_log, unwritable, unwritable_folder,
     },
+    tls::Tls,
 };
 
 /// Free space below which doctor warns, in bytes: a day of 10,000 devices at one heartbeat a minute is about 2 GB.
@@ -119,6 +120,11 @@ fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
                 .push(ok("firmware", format!("{} signs releases, if it is in the keyset", key.public_key().key_id())));
         }
         Err(error) => findings.push(bad("firmware", &error)),
+    }
+    match config.tls.clone().map(Tls::load) {
+        None => {}
+        Some(Ok(_)) => findings.push(ok("tls", "the certificate and its key can be used")),
+        Some(Err(error)) => findings.push(bad("tls", &error.into())),
     }
     let key = assembly::signing_key(config, assembly::KeyCreation::No);
     match (&key, &config.server_key) {

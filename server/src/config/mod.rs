@@ -36,6 +36,7 @@ use crate::{
     error_report::Dsn,
     failure::StartError,
     limit::{LimitValues, SitePrefixes},
+    tls::TlsFiles,
 };
 use reader::SettingReader;
 
@@ -47,6 +48,8 @@ const IDLE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 pub struct Config {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// The certificate with which this server serves TLS; none for plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// The SQLite file.
     pub database: PathBuf,
     /// Where the signing key comes from.
@@ -136,6 +139,7 @@ impl Config {
         let limits = reader.limits();
         Self {
             listen: SocketAddr::new(address, port),
+            tls: reader.tls(),
             server_key: reader.server_key(&database),
             server_keys: reader
                 .text("SERVER_KEYS_DIR")

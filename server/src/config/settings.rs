@@ -88,6 +88,20 @@ const BEFORE_LIMITS: &[Setting] = &[
     setting("HOST", "0.0.0.0", "an IP address to listen on", "127.0.0.1", "Address to listen on."),
     setting("PORT", "3000", "a whole number from 0 to 65535 (0: any free port)", "3000", "Port to listen on."),
     setting(
+        "TLS_CERT_FILE",
+        "",
+        "the path of a PEM file",
+        "/etc/letsencrypt/live/fleet.example.com/fullchain.pem",
+        "Certificate chain with which the server itself serves TLS on PORT; it is read again when it changes. If unset, it serves plain HTTP, for a proxy that terminates TLS.",
+    ),
+    setting(
+        "TLS_KEY_FILE",
+        "",
+        "the path of a PEM file",
+        "/etc/letsencrypt/live/fleet.example.com/privkey.pem",
+        "Private key of the certificate in TLS_CERT_FILE; set both or none.",
+    ),
+    setting(
         "DATABASE_URL",
         "file:./data/ks.sqlite",
         "`file:` and the path of a SQLite file (or `sqlite:` and the path, or the path alone)",

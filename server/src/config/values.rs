@@ -8,7 +8,7 @@ use super::{
     ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource, missing_database::DEVELOPMENT_KEY,
     reader::SettingReader,
 };
-use crate::{error_report::Dsn, failure::StartError, limit};
+use crate::{error_report::Dsn, failure::StartError, limit, tls::TlsFiles};
 
 impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
     pub(super) fn database(&mut self) -> PathBuf {
@@ -37,6 +37,20 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
             }
             (None, Some(file)) => ServerKeySource::File(file.into()),
             (None, None) => ServerKeySource::Development(database.with_file_name(DEVELOPMENT_KEY)),
+        }
+    }
+
+    pub(super) fn tls(&mut self) -> Option<TlsFiles> {
+        let (one, other) = ("TLS_CERT_FILE", "TLS_KEY_FILE");
+        match (self.text(one), self.text(other)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.into(), key: key.into() }),
+            (None, None) => None,
+            (certificate, _) => {
+                let (set, unset) = if certificate.is_some() { (one, other) } else { (other, one) };
+                let what = format!("{set} is set, but {unset} is not");
+                self.wrong.push(StartError::refused(what, format!("set both for TLS, or unset {set} for plain HTTP")));
+                None
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::{borrow::Cow, path::PathBuf};
 
 pub use database::DatabaseFault;
 
-use crate::store::SCHEMA_VERSION;
+use crate::{store::SCHEMA_VERSION, tls::TlsError};
 
 /// `Display` says what is wrong and [`StartError::help`] how to fix it; the command line prints both and exits with
 /// [`StartError::exit_code`].
@@ -70,6 +70,9 @@ pub enum StartError {
         /// Why.
         cause: std::io::Error,
     },
+    /// The listener's certificate can't be used.
+    #[error("TLS_CERT_FILE and TLS_KEY_FILE: {0}")]
+    Tls(#[from] TlsError),
     /// The database can't be used.
     #[error("the database {path} can't be used: {why}")]
     UnusableDatabase {
@@ -212,6 +215,7 @@ impl StartError {
             Self::CannotListen { .. } => {
                 "stop the program that listens there, or set PORT to a free port (`ss -ltnp` shows which program listens)".to_owned()
             }
+            Self::Tls(error) => error.help().to_owned(),
             Self::UnusableDatabase { path, fault, .. } => fault.help(path),
             Self::NoDatabase { .. } => {
                 "set DATABASE_URL to the server's database; to begin a new one, run `ks-server migrate` first".to_owned()
@@ -268,6 +272,7 @@ impl StartError {
             | Self::KeyMissing { .. }
             | Self::Refused(..)
             | Self::InvalidKey { .. }
+            | Self::Tls(TlsError::Missing { .. } | TlsError::Unusable { .. })
             | Self::InvalidInventory { .. } => 2,
             Self::StoreEnded
             | Self::StoreLost(_)
@@ -278,6 +283,7 @@ impl StartError {
             | Self::ForeignDatabase { .. }
             | Self::DamagedLog { .. }
             | Self::CannotListen { .. }
+            | Self::Tls(TlsError::File { .. })
             | Self::UnusableDatabase { .. }
             | Self::File { .. }
             | Self::Output { .. }

@@ -3,7 +3,8 @@
 //! | what the peer delays | how long |
 //! | --- | --- |
 //! | its next request after an answer | `IDLE_TIMEOUT_MS` |
-//! | the rest of a head, from its first byte, or from the answer before it; the first head, from the connection's start | `REQUEST_TIMEOUT_MS` |
+//! | a TLS handshake, where the server terminates TLS itself | `REQUEST_TIMEOUT_MS` |
+//! | the rest of a head, from its first byte, or from the answer before it; the first head, from the connection's start, or the end of its handshake | `REQUEST_TIMEOUT_MS` |
 //! | a body | `REQUEST_TIMEOUT_MS`, applied by the reader of the body |
 //! | reading an answer | `REQUEST_TIMEOUT_MS` without progress |
 //! | the end of its body, after an answer that did not wait for it | some seconds ([`Linger`]) |
@@ -32,7 +33,6 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::{Notify, watch},
     time::{Instant, Sleep},
 };
@@ -121,6 +121,21 @@ impl Activity {
         self.close.notify_one();
     }
 
+    /// The TLS handshake has ended: the first head is expected from now on.
+    pub(super) fn is_shaken(&self, now_us: u64) {
+        self.is(HEAD, now_us);
+    }
+
+    /// Completes when the connection has to end before its first request.
+    pub(super) async fn aborted(&self) {
+        loop {
+            self.close.notified().await;
+            if self.is_aborted() {
+                return;
+            }
+        }
+    }
+
     /// Whether the connection ends immediately when it is asked to close.
     fn is_aborted(&self) -> bool {
         self.may_abort.load(Ordering::Relaxed)
@@ -178,14 +193,13 @@ impl Drop for AnswerBody {
 /// # Errors
 /// It ended abnormally: the peer disconnected, was too slow, or did not speak HTTP.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     router: Router,
     app: &App,
     activity: &Arc<Activity>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
-    let _ = stream.set_nodelay(true); // an answer is one small write; failing to set this is not an error
     let verified_device = Arc::new(VerifiedDevice::default());
     let service = service_fn(|mut request: hyper::Request<Incoming>| {
         activity.is(BUSY, app.elapsed_us());
@@ -253,8 +267,8 @@ fn bare(status: StatusCode) -> Response<Body> {
 }
 
 /// A stream that fails when its peer delays a head or an answer for too long.
-struct TimedStream {
-    stream: TcpStream,
+struct TimedStream<S> {
+    stream: S,
     activity: Arc<Activity>,
     limit: Duration,
     /// Runs while a head is incomplete. An idle connection has no timer here.
@@ -274,7 +288,7 @@ fn wait(timer: &mut Option<Pin<Box<Sleep>>>, limit: Duration, cx: &mut Context<'
     Poll::Ready(io::ErrorKind::TimedOut.into())
 }
 
-impl AsyncRead for TimedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
@@ -304,7 +318,7 @@ impl AsyncRead for TimedStream {
     }
 }
 
-impl TimedStream {
+impl<S> TimedStream<S> {
     /// Limits a step of writing: progress resets the timer.
     fn timed<T>(&mut self, step: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         match step {
@@ -317,7 +331,7 @@ impl TimedStream {
     }
 }
 
-impl AsyncWrite for TimedStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(step, cx)

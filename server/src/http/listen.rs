@@ -11,16 +11,19 @@ use std::{
 };
 
 use axum::Router;
+use rustls::HandshakeKind;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     app::App,
     http::connection::{self, Activity},
     limit::network_of,
+    tls::Tls,
 };
 
 /// Pause after the system refused a connection (too many open files), before the next is tried.
@@ -31,7 +34,13 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 const CLOSE_SHARE: usize = 256;
 
 /// Serves until `stop` completes, then finishes requests in progress, for at most the configured grace.
-pub async fn serve(listener: TcpListener, router: Router, app: App, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    app: App,
+    stop: impl Future<Output = ()>,
+) {
     let connections = Arc::new(Connections::new(app.config.connections_max));
     let (stopping, stopped) = watch::channel(false);
     let mut stop = std::pin::pin!(stop);
@@ -59,7 +68,8 @@ pub async fn serve(listener: TcpListener, router: Router, app: App, stop: impl F
             permit = connections.permit(app.elapsed_us()) => permit,
         };
         let slot = Slot::join(&connections, &app, network_of(peer.ip()), permit);
-        tokio::spawn(serve_one(stream, peer, router.clone(), app.clone(), slot, stopped.clone()));
+        let _ = stream.set_nodelay(true); // an answer is one small write; failing to set this is not an error
+        tokio::spawn(serve_one((stream, peer), tls.clone(), router.clone(), app.clone(), slot, stopped.clone()));
     }
     drop(listener);
     let _ = stopping.send(true); // no connection is left, or each ends after its answer
@@ -71,18 +81,63 @@ pub async fn serve(listener: TcpListener, router: Router, app: App, stop: impl F
 }
 
 async fn serve_one(
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    tls: Option<Arc<Tls>>,
     router: Router,
     app: App,
     slot: Slot,
     stopped: watch::Receiver<bool>,
 ) {
     let activity = Arc::clone(&slot.activity);
-    if let Err(error) = connection::serve(stream, peer, router, &app, &activity, stopped).await {
+    let ended = match tls {
+        None => connection::serve(stream, peer, router, &app, &activity, stopped).await,
+        Some(tls) => match handshake(stream, peer, &tls, &app, &activity, stopped.clone()).await {
+            Some(stream) => connection::serve(stream, peer, router, &app, &activity, stopped).await,
+            None => Ok(()),
+        },
+    };
+    if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
     drop(slot);
+}
+
+/// A connection's TLS handshake; none if it failed, took too long, or the connection has to end.
+async fn handshake(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: &Tls,
+    app: &App,
+    activity: &Activity,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<TlsStream<TcpStream>> {
+    let accepted = TlsAcceptor::from(tls.current()).accept(stream);
+    let accepted = tokio::select! {
+        biased;
+        accepted = tokio::time::timeout(app.config.request_timeout, accepted) => accepted,
+        () = activity.aborted() => return None,
+        _ = stopped.wait_for(|stopped| *stopped) => return None,
+    };
+    let failed = |why: &dyn std::fmt::Display| {
+        app.metrics.handshake("failed");
+        tracing::debug!(%peer, %why, "TLS handshake failed");
+    };
+    match accepted {
+        Ok(Ok(stream)) => {
+            let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            app.metrics.handshake(if is_resumed { "resumed" } else { "full" });
+            activity.is_shaken(app.elapsed_us());
+            Some(stream)
+        }
+        Ok(Err(error)) => {
+            failed(&error);
+            None
+        }
+        Err(timeout) => {
+            failed(&timeout);
+            None
+        }
+    }
 }
 
 /// All open connections.

@@ -40,3 +40,4 @@ mod start_errors;
 mod store_conformance;
 mod supervisor;
 mod support;
+mod tls;

@@ -81,6 +81,7 @@ pub(super) fn plan(path: &Path, text: &[u8], mode: Option<Mode>, options: &Optio
         devices: options.devices,
         duration: options.duration,
         seed: options.seed,
+        verify_percent: options.verify,
     };
     plan.with_overrides(overrides).map(Some).map_err(|wrong| Failure::BadRequest(wrong.join("; ")))
 }
@@ -97,6 +98,10 @@ pub(super) fn run_one(
     let Some(plan) = plan(path, text, mode, options)? else { return Ok(2) };
     let mode = plan.mode;
     check_possible(&plan, target.as_ref())?;
+    if mode == Mode::Rehearse && options.metrics_listen.is_some() {
+        let why = "a rehearsal is over in seconds; --metrics-listen is for load runs".to_owned();
+        return Err(Failure::BadRequest(why));
+    }
     let target = target.map(Target::reached).transpose()?;
     let target = target.as_ref();
     let began = SystemClock.now();
@@ -150,7 +155,8 @@ fn load_run<'a>(
     options: &Options,
 ) -> LoadRun<'a> {
     let (events, quiet, progress) = (options.events(), options.quiet, String::new());
-    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None }
+    let metrics_listen = options.metrics_listen;
+    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None, metrics_listen }
 }
 
 /// Refuses in advance what would fail later in the run.
@@ -228,11 +234,17 @@ pub(super) fn replay_command(path: &Path, mode: Mode, options: &Options, target:
     if let Some(prefix) = &options.id_prefix {
         command += &format!(" --id-prefix {prefix}");
     }
+    if let Some(percent) = options.verify.filter(|percent| *percent < 100) {
+        command += &format!(" --verify {percent}%");
+    }
     if options.events() != EventsKept::All {
         command += &format!(" --events {}", options.events().as_str());
     }
     if let Some(target) = target {
         command += &format!(" --target {}", quoted(&target.url));
+        if let Some(authorities) = &target.authorities {
+            command += &format!(" --ca {}", quoted(&authorities.display().to_string()));
+        }
     }
     command
 }

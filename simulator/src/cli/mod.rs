@@ -3,13 +3,18 @@
 use std::{
     ffi::OsString,
     io::{ErrorKind, IsTerminal},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
-use ks_protocol::{duration, number::within, text::printable};
+use ks_protocol::{
+    duration,
+    number::{canonical, within},
+    text::printable,
+};
 use ks_reports::{
     Drawn,
     load_limit::{draw_load_limit, is_load_limit},
@@ -69,6 +74,13 @@ enum Command {
         scenario: PathBuf,
         #[command(flatten)]
         target: TargetOptions,
+        /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
+        #[arg(long, value_name = "ADDRESS")]
+        metrics_listen: Option<SocketAddr>,
+        /// Verify the signatures of all answers, or of this share, drawn at random: `10%`. More load for the same CPU; refusals are
+        /// always verified, and the report says how many answers were not [default: all]
+        #[arg(long, value_name = "SHARE", value_parser = verified_share)]
+        verify: Option<u8>,
         #[command(flatten)]
         options: Options,
     },
@@ -171,12 +183,24 @@ struct Options {
     /// Whether a rehearsal's database is kept.
     #[arg(skip)]
     keep_database: bool,
+    /// Where a load run's metrics are served.
+    #[arg(skip)]
+    metrics_listen: Option<SocketAddr>,
+    /// Of how many answers in a hundred a load run's devices verify the signature.
+    #[arg(skip)]
+    verify: Option<u8>,
 }
 
 impl Options {
     fn events(&self) -> EventsKept {
         self.events.unwrap_or_default()
     }
+}
+
+/// `all`, or a share in percent.
+fn verified_share(text: &str) -> Result<u8, String> {
+    let percent = if text == "all" { Some(100) } else { text.strip_suffix('%').and_then(canonical::<u8>) };
+    percent.filter(|percent| (1..=100).contains(percent)).ok_or_else(|| "expected `all` or 1% to 100%".to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -251,7 +275,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
             run_one(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, options }) => {
+        Some(Command::Run { scenario, target, metrics_listen, verify, options }) => {
+            let options = Options { metrics_listen, verify, ..options };
             red_without_verdict(&scenario, options.out.as_deref(), |folder| {
                 let text = read(&scenario)?;
                 let target = target.target()?;

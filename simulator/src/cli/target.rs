@@ -15,10 +15,13 @@ const ADMIN_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)
 /// Options of `run` for a target.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(in crate::cli) struct TargetOptions {
-    /// Run against this server instead of starting one: http://HOST:PORT. Its admin token is read from the environment, as
+    /// Run against this server instead of starting one: http://HOST:PORT, or https://HOST[:PORT][/PATH]. Its admin token is read from the environment, as
     /// ADMIN_TOKEN, or from a file
     #[arg(long, value_name = "URL")]
     target: Option<String>,
+    /// File with the certificate of the authority that issued an https:// target's [default: the system's authorities]
+    #[arg(long, value_name = "FILE", requires = "target")]
+    ca: Option<PathBuf>,
     /// File with the target's admin token [env: ADMIN_TOKEN_FILE]
     #[arg(long, value_name = "FILE", requires = "target")]
     admin_token_file: Option<PathBuf>,
@@ -35,7 +38,7 @@ impl TargetOptions {
     /// There is no token for it, or its URL is invalid.
     pub(in crate::cli) fn target(self) -> Result<Option<Target>, Failure> {
         let Some(url) = self.target else { return Ok(None) };
-        let mut target = Target::new(url, admin_token(self.admin_token_file)?)?;
+        let mut target = Target::new(url, admin_token(self.admin_token_file)?, self.ca)?;
         if let Some(timeout) = self.admin_timeout {
             target.timeouts = AnswerTimeouts::all(timeout);
         }

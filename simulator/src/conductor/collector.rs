@@ -91,6 +91,7 @@ impl Collector {
         }
         self.sockets_max = self.sockets_max.max(observer.open_sockets());
         observer.tick(&tick, self.duration.as_secs_f64());
+        observer.measured(to.as_secs_f64(), &self.total);
         if from >= self.end {
             self.judge.take_tail(self.end, measured);
             return Ok(None);

@@ -59,6 +59,8 @@ const LAST_STEP_MAX: Duration = Duration::from_secs(10);
 pub trait Observer {
     /// A tick has ended; `registered` devices take part.
     fn tick(&mut self, tick: &Tick, planned_s: f64);
+    /// The same tick: `total` is what has been measured since the start.
+    fn measured(&mut self, _elapsed_s: f64, _total: &Measurements) {}
     /// The run entered another part: `waiting for answers`, `reconciling`.
     fn part(&mut self, what: &str);
     /// Whether the user has asked to stop.

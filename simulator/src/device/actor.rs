@@ -365,8 +365,10 @@ impl Device {
         let (response_us, service_us) = (micros(in_flight.intended_at.elapsed()), micros(in_flight.sent_at.elapsed()));
         let registered =
             i64::from(self.machine.state() == DeviceState::Registered) - i64::from(was == DeviceState::Registered);
+        let unverified = self.machine.take_unverified();
         self.shard.measure(|measured| {
             measured.in_flight -= 1;
+            measured.unverified += unverified;
             measured.registered += registered;
             measured.of_mut(in_flight.kind).end(ended.code, response_us, Some(service_us));
         });

@@ -11,7 +11,7 @@ use ks_protocol::{
     key::PrivateKey,
     message::{AckState, LogLevel, Network, Trust},
     refusal::{RefusalCode, RefusalDocument},
-    signature::{OpenError, Reply, open_response},
+    signature::{OpenError, Reply, open_response, open_unverified},
     time::UnixMs,
 };
 use rand_chacha::ChaCha8Rng;
@@ -61,6 +61,10 @@ pub struct Machine {
     pub(super) telemetry: ChaCha8Rng,
     /// A reboot command was executed; the device reboots once its ACK is stored.
     pub(super) reboot_is_due: bool,
+    /// Of how many answers in a hundred the signature is verified; refusals always are.
+    verify_percent: u8,
+    /// Answers whose signature was not verified, since they were last taken.
+    unverified: u64,
 }
 
 /// A rotation of the device's key in progress.
@@ -84,6 +88,8 @@ pub struct DeviceInit {
     pub otrt: Option<Rc<str>>,
     /// When it was switched on.
     pub booted_at: UnixMs,
+    /// Of how many answers in a hundred the signature is verified: all of them, except in a load run that says otherwise.
+    pub verify_percent: u8,
 }
 
 /// The private key of a simulated device: derived from the seed, so that a run repeats; anyone with the seed has it.
@@ -94,8 +100,8 @@ pub fn device_key(root_seed: u64, device_id: &DeviceId) -> PrivateKey {
 impl Machine {
     /// A device that was just switched on for the first time.
     pub fn new(init: DeviceInit) -> Self {
-        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, booted_at } =
-            init;
+        let DeviceInit { device_id, root_seed, server_keys, model, firmware_version, release_counter, otrt, .. } = init;
+        let DeviceInit { booted_at, verify_percent, .. } = init;
         let mut telemetry = seed::stream(root_seed, device_id.as_str(), "telemetry");
         let network = match seed::below(&mut telemetry, 10) {
             0..6 => Network::Ethernet,
@@ -121,6 +127,8 @@ impl Machine {
             network,
             telemetry,
             reboot_is_due: false,
+            verify_percent,
+            unverified: 0,
         }
     }
 
@@ -190,9 +198,22 @@ impl Machine {
         sig_dev: &str,
         body: &[u8],
     ) -> Result<Reply<T>, OpenError> {
-        let opened = open_response(&self.server_keys.keys, status, sig_dev, body);
+        let is_verified =
+            self.verify_percent >= 100 || seed::below(&mut self.telemetry, 100) < u64::from(self.verify_percent);
+        let keys = &self.server_keys.keys;
+        let opened = if is_verified {
+            open_response(keys, status, sig_dev, body)
+        } else {
+            open_unverified(keys, status, sig_dev, body)
+        };
+        self.unverified += u64::from(!is_verified && matches!(opened, Ok(Reply::Answer(_))));
         self.opened(&opened);
         opened
+    }
+
+    /// Takes out how many answers were not verified.
+    pub(super) fn take_unverified(&mut self) -> u64 {
+        std::mem::take(&mut self.unverified)
     }
 
     /// Accepts an answer that was handed over as a value, as [`Machine::open`] accepts a document signed by that key.

@@ -25,7 +25,9 @@ use crate::{
     failure::Failure,
     fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
     folder,
+    link::endpoint::Endpoint,
     link::socket::{SocketNetwork, loopback_address, source_address},
+    live_metrics::LiveMetrics,
     number::counted,
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
@@ -57,6 +59,8 @@ pub struct LoadRun<'a> {
     pub progress: String,
     /// Where samples of the server go, if any are wanted.
     pub samples: Option<Samples>,
+    /// Where the run's own metrics are served meanwhile.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs the plan under load and returns its summary; everything else is in the run folder.
@@ -64,13 +68,14 @@ pub struct LoadRun<'a> {
 /// # Errors
 /// The run could not begin, or a file of its folder can't be written.
 pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
-    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples } = of;
+    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples, metrics_listen } = of;
     ks_server::edge::raise_open_files_limit();
     check_open_files(plan)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
-    let network = Arc::new(SocketNetwork::new(server.address));
-    let mut console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
+    refuse_raw_sockets(plan, &server.endpoint)?;
+    let network = Arc::new(SocketNetwork::new(server.endpoint.clone()));
+    let console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
     console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
     let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
@@ -78,6 +83,8 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
     let (cpu_before, server_cpu_before) = (resources::own_cpu_s(), server.cpu_s());
 
     let played = System::new().block_on(async {
+        let live = metrics_listen.map(|listen| LiveMetrics::serve(listen, plan)).transpose()?;
+        let mut console = console.with_metrics(live);
         let waiting_for = RefCell::new(String::new());
         let run = tokio::select! {
             biased;
@@ -123,8 +130,9 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
 /// # Errors
 /// It does not answer, or not as a server of this version.
 pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorError> {
-    let Some(address) = target.address() else { return Ok(Vec::new()) };
-    let network = SocketNetwork::new(address);
+    let Ok(endpoint) = target.endpoint() else { return Ok(Vec::new()) };
+    let address = endpoint.address;
+    let network = SocketNetwork::new(endpoint);
     let operator = target.operator(&network, address);
     let limits = operator.limits().await;
     operator.close();
@@ -154,6 +162,22 @@ fn check_open_files(plan: &Plan) -> Result<(), Failure> {
     }
 }
 
+/// Refuses adversaries that write to the server's own socket, where something else is before it: they would attack that.
+fn refuse_raw_sockets(plan: &Plan, endpoint: &Endpoint) -> Result<(), Failure> {
+    let is_raw =
+        |part: &&scenario::Adversary| matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
+    match plan.adversaries.iter().find(is_raw) {
+        Some(part) if !endpoint.is_bare() => Err(Failure::Impossible {
+            why: format!(
+                "the adversary `{}` writes unfinished requests to the server's own port, without TLS",
+                part.kind.as_str()
+            ),
+            help: "give --target the server's own http://HOST:PORT, or leave this adversary out",
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Connections that the adversaries of one table have open, about: one from each address, or all that they hold.
 fn connections_of(part: &scenario::Adversary) -> u64 {
     let holds = matches!(part.kind, AdversaryKind::HalfRequest | AdversaryKind::SlowBody);
@@ -174,7 +198,7 @@ fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
 /// The server of a run.
 struct Server {
     described: String,
-    address: SocketAddr,
+    endpoint: Endpoint,
     admin_token: String,
     timeouts: AnswerTimeouts,
     process: Option<Rc<EmbeddedServer>>,
@@ -182,19 +206,18 @@ struct Server {
 
 impl Server {
     fn find(plan: &Plan, target: Option<&Target>, out: &Path) -> Result<Self, Failure> {
-        if let Some(Target { url, admin_token, timeouts, addresses }) = target.cloned() {
-            let nowhere = || Failure::Unreachable { target: url.clone(), why: "its host has no address".to_owned() };
-            let address = *addresses.first().ok_or_else(nowhere)?;
-            return Ok(Self { described: url, address, admin_token, timeouts, process: None });
+        if let Some(target) = target {
+            let Target { url, admin_token, timeouts, .. } = target.clone();
+            return Ok(Self { described: url, endpoint: target.endpoint()?, admin_token, timeouts, process: None });
         }
         let seed = ks_server::edge::os_randomness().map_err(|error| Failure::Server(error.to_string()))?;
         let admin_token = hex(&seed);
         let settings = plan.server_settings(&admin_token);
         let process = EmbeddedServer::start(settings, out.join(folder::SERVER_LOG)).map_err(Failure::Server)?;
-        let address = process.address();
+        let endpoint = Endpoint::plain(process.address());
         let described = "embedded server, a process of its own".to_owned();
         let timeouts = AnswerTimeouts::DEFAULT;
-        Ok(Self { described, address, admin_token, timeouts, process: Some(Rc::new(process)) })
+        Ok(Self { described, endpoint, admin_token, timeouts, process: Some(Rc::new(process)) })
     }
 
     /// Why the server is unusable, from its answer to provisioning.
@@ -213,7 +236,7 @@ impl Server {
 
     /// An operator of it, on a link of its own.
     fn operator(&self, network: &SocketNetwork) -> Operator {
-        Operator::new(network, source_address(self.address, 0), &self.admin_token).waiting(self.timeouts)
+        Operator::new(network, source_address(self.endpoint.address, 0), &self.admin_token).waiting(self.timeouts)
     }
 
     fn cpu_s(&self) -> Option<f64> {
@@ -243,7 +266,7 @@ async fn prepare<'a>(
     let sampler = samples.map(|samples| (server.operator(&network), samples));
     let way = Way {
         network,
-        target: server.address,
+        target: server.endpoint.address,
         addresses,
         admin_token: server.admin_token.clone(),
         timeouts: server.timeouts,

@@ -3,15 +3,17 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
     time::Duration,
 };
 
+use hyper::header::HeaderValue;
 use ks_protocol::number::canonical;
 use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
     failure::Failure,
-    link::{Network, socket::source_address},
+    link::{Network, endpoint::Endpoint, socket::source_address, tls::ServerTls},
     operator::{AnswerTimeouts, Operator},
 };
 
@@ -23,45 +25,57 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 const ADDRESSES_MAX: usize = 16;
 
 /// An external server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Target {
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT` or `https://HOST`, with a path if it is behind a proxy that has one for it.
     pub url: String,
+    /// File with the certificates that are trusted instead of the system's.
+    pub authorities: Option<PathBuf>,
     pub admin_token: String,
     pub timeouts: AnswerTimeouts,
     /// Its addresses; only the one that answers, once known.
-    pub(super) addresses: Vec<SocketAddr>,
+    addresses: Vec<SocketAddr>,
+    host: HeaderValue,
+    prefix: String,
+    tls: Option<ServerTls>,
 }
 
 impl Target {
-    /// Parses and resolves a URL.
+    /// Parses and resolves a URL. `authorities` is a file with the certificates that are trusted instead of the system's.
     ///
     /// # Errors
-    /// The URL is not `http://HOST:PORT`, or its host has no address (an unreachable target).
-    pub fn new(url: String, admin_token: String) -> Result<Self, Failure> {
-        let invalid = |why: &str| Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT"));
+    /// The URL is not `http://` or `https://` and a host, the certificates can't be used, or the host has no address (an unreachable
+    /// target).
+    pub fn new(url: String, admin_token: String, authorities: Option<PathBuf>) -> Result<Self, Failure> {
+        let invalid = |why: &str| {
+            Failure::BadRequest(format!("--target is `{url}`: {why}; expected http://HOST:PORT or https://HOST:PORT"))
+        };
         let uri: hyper::Uri = url.parse().map_err(|_| invalid("it is not a URL"))?;
         let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(invalid("TLS is not supported: simulate devices behind the proxy that terminates it"));
-            }
-            _ => return Err(invalid("it does not begin with http://")),
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(invalid("it does not begin with http:// or https://")),
+        };
         if authority.as_str().contains('@') {
             return Err(invalid("it contains a user; put the admin token into ADMIN_TOKEN"));
         }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(invalid("it contains a path"));
+        if uri.query().is_some() {
+            return Err(invalid("it contains a query"));
+        }
+        if authorities.is_some() && !is_tls {
+            return Err(invalid("--ca is for https://"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = match authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
             Some((_, port)) => {
                 canonical::<u16>(port).filter(|port| *port > 0).ok_or_else(|| invalid("invalid port"))?
             }
+            None if is_tls => 443,
             None => 80,
         };
+        let tls = is_tls.then(|| ServerTls::new(host, authorities.as_deref())).transpose();
+        let tls = tls.map_err(|error| Failure::BadRequest(error.to_string()))?;
         let unreachable = |why: String| Failure::Unreachable { target: url.clone(), why };
         let resolved = (host, port).to_socket_addrs();
         let resolved = resolved.map_err(|error| unreachable(format!("its host `{host}` has no address ({error})")))?;
@@ -74,12 +88,25 @@ impl Target {
         if addresses.is_empty() {
             return Err(unreachable(format!("its host `{host}` has no address")));
         }
-        Ok(Self { url, admin_token, timeouts: AnswerTimeouts::DEFAULT, addresses })
+        let prefix = uri.path().to_owned();
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("it is not a URL"))?;
+        Ok(Self { admin_token, authorities, timeouts: AnswerTimeouts::DEFAULT, addresses, host, prefix, tls, url })
     }
 
-    /// The address that is used: the one that answers, once known.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.addresses.first().copied()
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.addresses.first().is_none_or(|address| address.ip().is_loopback())
+    }
+
+    /// Where it is: at the address that answers, once known.
+    ///
+    /// # Errors
+    /// Its host has no address.
+    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let unreachable =
+            || Failure::Unreachable { target: self.url.clone(), why: "its host has no address".to_owned() };
+        let address = self.addresses.first().copied().ok_or_else(unreachable)?;
+        Ok(Endpoint::of_url(address, self.host.clone(), &self.prefix, self.tls.clone()))
     }
 
     /// An operator of it, at one of its addresses.
@@ -98,7 +125,20 @@ impl Target {
             Ok(address) => self.addresses = vec![address],
             Err(why) => return Err(Failure::Unreachable { target: self.url, why }),
         }
+        runtime.block_on(self.check_tls())?;
         Ok(self)
+    }
+
+    /// Makes one TLS handshake, so that a wrong certificate is an error before anything starts.
+    async fn check_tls(&self) -> Result<(), Failure> {
+        let (Some(tls), Some(address)) = (&self.tls, self.addresses.first()) else { return Ok(()) };
+        let handshake = async {
+            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            tls.check(stream).await
+        };
+        let checked = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await;
+        let timed_out = |_| Err(format!("it did not end within {} s", CONNECT_TIMEOUT.as_secs()));
+        checked.unwrap_or_else(timed_out).map_err(|why| Failure::Tls { target: self.url.clone(), why })
     }
 }
 

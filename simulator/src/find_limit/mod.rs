@@ -158,7 +158,7 @@ impl FindLimit<'_> {
 
     /// Whether the server is on this machine.
     fn is_one_machine(&self) -> bool {
-        self.target.and_then(Target::address).is_none_or(|address| address.ip().is_loopback())
+        self.target.is_none_or(Target::is_local)
     }
 
     /// Makes the run of a step.
@@ -184,6 +184,7 @@ impl FindLimit<'_> {
                 self.left(progress, asked.devices)
             ),
             samples: Some(Samples::clone(&samples)),
+            metrics_listen: None,
         });
         let summary = match ran {
             Ok(summary) => summary,

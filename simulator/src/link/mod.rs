@@ -2,9 +2,11 @@
 //!
 //! Every caller has a [`Link`] of its own; the devices' links go through [`faults`].
 
+pub mod endpoint;
 pub mod faults;
 pub mod in_process;
 pub mod socket;
+pub mod tls;
 pub mod witnessed;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
@@ -35,6 +37,8 @@ pub enum LinkError {
     NoSocket,
     /// No connection could be made.
     ConnectFailed,
+    /// A connection was made, but no TLS on it.
+    TlsFailed,
     /// The connection ended before the answer was complete.
     ConnectionLost,
     /// No answer in time.
@@ -50,6 +54,7 @@ impl LinkError {
         match self {
             Self::NoSocket => NO_SOCKET,
             Self::ConnectFailed => "CONNECT_FAILED",
+            Self::TlsFailed => "TLS_FAILED",
             Self::ConnectionLost => "CONNECTION_LOST",
             Self::TimedOut => "TIMEOUT",
         }
@@ -82,4 +87,9 @@ pub trait Link {
 pub trait Network: Send + Sync {
     /// A new link whose other end sees `from`, where the network can choose it.
     fn link(&self, from: SocketAddr) -> Rc<dyn Link>;
+
+    /// The TLS handshakes of its links since the last call; none without TLS.
+    fn take_handshakes(&self) -> Option<tls::Handshakes> {
+        None
+    }
 }

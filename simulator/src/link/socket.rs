@@ -17,11 +17,16 @@ use hyper::{client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use ks_protocol::document::DOCUMENT_BYTES_MAX;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
     sync::Mutex,
 };
 
-use super::{HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
+use super::{
+    HttpAnswer, HttpRequest, Link, LinkError, Network, Reply,
+    endpoint::Endpoint,
+    tls::{DeviceTls, Handshakes, ServerTls},
+};
 
 /// Greatest answer that may be large, in bytes: a page of an admin list, or a firmware image.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -34,14 +39,14 @@ const CALLERS_PER_ADDRESS: u32 = 20_000;
 
 /// Sockets to one server.
 pub struct SocketNetwork {
-    target: SocketAddr,
+    endpoint: Endpoint,
     open: Arc<AtomicU64>,
 }
 
 impl SocketNetwork {
-    /// Every link goes to `target`.
-    pub fn new(target: SocketAddr) -> Self {
-        Self { target, open: Arc::default() }
+    /// Every link goes to `endpoint`.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, open: Arc::default() }
     }
 
     /// Sockets that are open now.
@@ -73,7 +78,17 @@ pub fn loopback_address(target: SocketAddr, bits: u32) -> SocketAddr {
 
 impl Network for SocketNetwork {
     fn link(&self, from: SocketAddr) -> Rc<dyn Link> {
-        Rc::new(SocketLink { target: self.target, from, connection: Mutex::new(None), open: Arc::clone(&self.open) })
+        Rc::new(SocketLink {
+            endpoint: self.endpoint.clone(),
+            tls: self.endpoint.tls.as_ref().map(ServerTls::of_device),
+            from,
+            connection: Mutex::new(None),
+            open: Arc::clone(&self.open),
+        })
+    }
+
+    fn take_handshakes(&self) -> Option<Handshakes> {
+        self.endpoint.tls.as_ref().map(ServerTls::take_handshakes)
     }
 }
 
@@ -94,7 +109,8 @@ fn answer_bytes_max(path: &str) -> usize {
 type Connection = http1::SendRequest<Full<Bytes>>;
 
 struct SocketLink {
-    target: SocketAddr,
+    endpoint: Endpoint,
+    tls: Option<DeviceTls>,
     from: SocketAddr,
     connection: Mutex<Option<Connection>>,
     open: Arc<AtomicU64>,
@@ -121,7 +137,20 @@ pub async fn connect(target: SocketAddr, from: SocketAddr) -> Result<TcpStream, 
 
 impl SocketLink {
     async fn connect(&self) -> Result<Connection, LinkError> {
-        let stream = connect(self.target, self.from).await?;
+        let stream = connect(self.endpoint.address, self.from).await?;
+        match &self.tls {
+            None => self.speak_http(stream).await,
+            Some(tls) => {
+                let stream = tls.handshake(stream).await.map_err(|_| LinkError::TlsFailed)?;
+                self.speak_http(stream).await
+            }
+        }
+    }
+
+    async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        &self,
+        stream: S,
+    ) -> Result<Connection, LinkError> {
         let handshake = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|_| LinkError::ConnectFailed)?;
         let open = Arc::clone(&self.open);
@@ -134,10 +163,11 @@ impl SocketLink {
     }
 
     async fn exchange(&self, mut request: HttpRequest) -> Reply {
-        if let Ok(host) = self.target.to_string().parse() {
-            request.headers_mut().insert(header::HOST, host);
-        }
         let bytes_max = answer_bytes_max(request.uri().path());
+        request.headers_mut().insert(header::HOST, self.endpoint.host.clone());
+        if let Some(uri) = self.endpoint.with_prefix(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let mut place = self.connection.lock().await;
         // Taken out, and put back only after a complete answer: a call dropped half-way drops its connection too.
         let kept = match place.take() {

@@ -25,6 +25,8 @@ pub struct Overrides {
     pub duration: Option<Duration>,
     /// The root of all randomness: 0 to 2^63 - 1.
     pub seed: Option<u64>,
+    /// Of how many answers in a hundred devices verify the signature; load runs only.
+    pub verify_percent: Option<u8>,
 }
 
 impl Plan {
@@ -42,6 +44,12 @@ impl Plan {
                 wrong.push(format!("the id prefix is `{prefix}`, expected {ID_PREFIX_EXPECTED}"));
             }
             plan.fleet.id_prefix = prefix;
+        }
+        if let Some(percent) = overrides.verify_percent {
+            plan.verify_percent = percent;
+            if plan.mode == Mode::Rehearse {
+                wrong.push("a rehearsal verifies all signatures or none: use --signatures modelled".to_owned());
+            }
         }
         if let Some(seed) = overrides.seed {
             plan.seed = seed;

@@ -44,6 +44,8 @@ pub struct Plan {
     pub timeline: Vec<TimedStep>,
     /// At least one.
     pub expectations: Vec<Expectation>,
+    /// Of how many answers in a hundred devices verify the signature: 100, unless the command line says otherwise.
+    pub verify_percent: u8,
 }
 
 /// The clock of a scenario.

@@ -74,6 +74,8 @@ fn asks_of_any_load(expectation: &Expectation) -> bool {
             | Metric::HeartbeatP999Ms
             | Metric::HeartbeatMaxMs
             | Metric::BadServerSignatures
+            | Metric::TlsFailed
+            | Metric::TlsHandshakeP99Ms
             | Metric::LedgerLost
             | Metric::LedgerDuplicated
             | Metric::LedgerReordered

@@ -2,8 +2,8 @@
 //! Method: the real executable on small fleets and short runs.
 
 use std::{
-    io::{BufRead, BufReader, Lines},
-    net::TcpListener,
+    io::{BufRead, BufReader, Lines, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Output, Stdio},
@@ -312,4 +312,52 @@ fn a_failure_is_one_sentence_help_and_the_documented_code() {
     }
     let report = fleet().arg("report").arg(folder.path()).output().unwrap();
     assert_eq!(report.status.code(), Some(2), "{}", stderr_of(&report));
+}
+
+/// Goal: a load run can be watched while it goes on, and what is scraped then is what the summary says in the end.
+#[test]
+fn the_metrics_of_a_run_are_served_while_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scenario = scenario(folder.path(), NO_ERRORS);
+    let mut command = fleet();
+    command.arg("run").arg(&scenario).arg("--out").arg(folder.path().join("run"));
+    command.args(["--duration", "8s", "--metrics-listen", &address.to_string()]).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut last = String::new();
+    while process.try_wait().unwrap().is_none() {
+        if let Some(answer) = scrape(address) {
+            last = answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    assert!(last.contains("HTTP/1.1 200 OK") && last.contains("content-type: text/plain; version=0.0.4"), "{last}");
+    let value = |name: &str| {
+        let found = last.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("{name}: {last}"))
+    };
+    let acked = value("ks_fleet_requests_ended_total{type=\"heartbeat\",code=\"OK\"}");
+    let all = summary_in(&folder.path().join("run"))["heartbeats"]["acked"].as_f64().unwrap();
+    assert!((1.0..=all).contains(&acked), "{acked} of {all}");
+    assert_eq!(value("ks_fleet_heartbeat_response_seconds_count"), acked);
+    assert!((value("ks_fleet_devices{state=\"registered\"}") - 20.0).abs() < 0.5);
+    let again = fleet().arg("rehearse").arg(&scenario).args(["--metrics-listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "a rehearsal has no such flag");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (refused, _) = run(folder.path(), &scenario, &["--metrics-listen", &address]);
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr_of(&refused));
+    assert!(stderr_of(&refused).contains(&format!("cannot listen on {address}")), "{}", stderr_of(&refused));
+}
+
+/// The answer to one scrape; none while nobody listens.
+fn scrape(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = "GET /metrics HTTP/1.1\r\nhost: fleet\r\naccept: text/plain\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer).filter(|answer| answer.contains("ks_fleet_requests_ended_total{"))
 }

@@ -27,5 +27,6 @@ mod review;
 mod review_endings;
 mod review_of_several;
 mod support;
+mod tls;
 mod trials_and_exploring;
 mod trials_that_go_on;

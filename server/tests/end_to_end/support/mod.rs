@@ -197,7 +197,8 @@ impl Process {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let Some(address) = line.trim_end().strip_prefix("listening on http://") else {
+        let schemes = ["listening on http://", "listening on https://"];
+        let Some(address) = schemes.iter().find_map(|scheme| line.trim_end().strip_prefix(scheme)) else {
             let _ = child.kill(); // it may have exited already
             panic!("printed {line:?} instead of its address, {:?}: {}", child.wait(), world.log());
         };

@@ -37,6 +37,10 @@ fn server() -> PrivateKey {
 }
 
 fn machine() -> Machine {
+    machine_that_verifies(100)
+}
+
+fn machine_that_verifies(percent: u8) -> Machine {
     let key: PublicKey = server().public_key();
     Machine::new(DeviceInit {
         device_id: "SIM-1".parse().unwrap(),
@@ -52,6 +56,7 @@ fn machine() -> Machine {
         release_counter: 1,
         otrt: None,
         booted_at: UnixMs(0),
+        verify_percent: percent,
     })
 }
 
@@ -260,4 +265,46 @@ fn a_rotation_whose_answer_was_lost_is_ended_by_the_new_key() {
     let taken = receive(&mut device, MessageType::RotateKey, 200, &sig, sealed(200, &sig, &rotated)).unwrap();
     assert_eq!(taken.done.keys_rotated, 1);
     assert_eq!(due(&device), Some(MessageType::CommandAck), "it is acknowledged once it is done");
+}
+
+/// Goal: a device that verifies a sample finds the same share of bad signatures, believes no answer by a key that it does not trust, and no
+/// refusal without its signature.
+#[test]
+fn a_sample_of_the_answers_is_verified_and_every_refusal() {
+    let mut device = machine_that_verifies(30);
+    let (mut found, mut believed) = (0, 0);
+    for _ in 0..2_000 {
+        let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
+        let forged = sealed(200, &sig, &next_beat(Vec::new())).replace("next_beat_ms: 60000", "next_beat_ms: 60001");
+        match receive(&mut device, MessageType::Heartbeat, 200, &sig, forged) {
+            Ok(_) => believed += 1,
+            Err(OpenError::BadSignature) => found += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!((500..=700).contains(&found), "{found} of 2000 at 30 %");
+    assert_eq!(device.take_unverified(), believed);
+    let refusal = RefusalDocument {
+        code: RefusalCode::Revoked,
+        message: String::new(),
+        retry_after_s: None,
+        server_boot_epoch: None,
+        server_seq: None,
+        server_time: None,
+    };
+    for _ in 0..50 {
+        let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
+        let forged = sealed(403, "another request's", &refusal);
+        assert!(matches!(
+            receive(&mut device, MessageType::Heartbeat, 403, &sig, forged),
+            Err(OpenError::BadSignature)
+        ));
+        let stranger = PrivateKey::from_seed(&[8; 32]);
+        let answer =
+            seal_response(&stranger, &stranger.public_key().key_id(), 200, &sig, &next_beat(Vec::new())).unwrap();
+        let received = receive(&mut device, MessageType::Heartbeat, 200, &sig, answer);
+        assert!(matches!(received, Err(OpenError::UnknownKey(_))));
+        device.wanted_keyset = None;
+    }
+    assert_eq!((device.state(), device.take_unverified()), (DeviceState::New, 0));
 }

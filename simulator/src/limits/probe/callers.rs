@@ -140,6 +140,7 @@ impl<'a> Callers<'a> {
                 release_counter: 1,
                 otrt: Some(token.into()),
                 booted_at: server.clock.now(),
+                verify_percent: 100,
             };
             Device { machine: Machine::new(init).with_key(new.key), link: from(addresses.own), calls: 0 }
         };

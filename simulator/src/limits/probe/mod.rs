@@ -179,8 +179,9 @@ pub async fn probe(
         End::Failed { why, help } => Failure::Probe { target: target.url.clone(), why, help },
         End::Interrupted => Failure::Interrupted("nothing was measured"),
     };
-    let address = target.address().ok_or_else(|| failed("its host has no address".to_owned().into()))?;
-    let network = SocketNetwork::new(address);
+    let endpoint = target.endpoint()?;
+    let address = endpoint.address;
+    let network = SocketNetwork::new(endpoint);
     let operator = target.operator(&network, address);
     let declared = operator.limits().await.map_err(|error| failed(error.into()))?.limits;
     let keys = operator.server_keys(edge.clock.now()).await.map_err(|error| failed(error.into()))?;

@@ -140,6 +140,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         adversaries: adversaries?,
         timeline: timeline?,
         expectations: expectations?,
+        verify_percent: 100,
     };
     check_rollouts(&plan, &known.rollouts, problems);
     faults::check_places(&plan, &known.places, problems);

@@ -80,9 +80,10 @@ impl AnswerCode {
     /// The code of an accepted request.
     pub const OK: &'static str = "OK";
     /// Codes of the simulator itself, for requests without a valid answer.
-    pub const LOCAL: [&'static str; 9] = [
+    pub const LOCAL: [&'static str; 10] = [
         "TIMEOUT",
         "CONNECT_FAILED",
+        "TLS_FAILED",
         "CONNECTION_LOST",
         "BAD_ANSWER",
         "UNKNOWN_KEY",

@@ -116,6 +116,14 @@ pub enum Metric {
     NeverServed,
     /// Background failures of a kind that began.
     Churn(ChurnKind),
+    /// TLS handshakes that succeeded.
+    TlsHandshakes,
+    /// Of these, those that resumed a session.
+    TlsResumed,
+    /// TLS handshakes that failed.
+    TlsFailed,
+    /// Time of those that succeeded, 99th percentile.
+    TlsHandshakeP99Ms,
     /// Answers with an invalid SIG_SERV.
     BadServerSignatures,
 }
@@ -166,6 +174,7 @@ impl Metric {
                 | M::HeartbeatP99Ms
                 | M::HeartbeatP999Ms
                 | M::RegisterP99Ms
+                | M::TlsHandshakeP99Ms
                 | M::HeartbeatPerMin
                 | M::RecoveryP50S
                 | M::RecoveryP99S
@@ -190,6 +199,7 @@ impl Metric {
                 | M::HeartbeatMaxMs
                 | M::HeartbeatPerMin
                 | M::RegisterP99Ms
+                | M::TlsHandshakeP99Ms
                 | M::RecoveryP50S
                 | M::RecoveryP99S
                 | M::RecoveryMaxS

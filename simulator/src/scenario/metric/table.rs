@@ -28,7 +28,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-pub(super) static NAMED: [Named; 52] = [
+pub(super) static NAMED: [Named; 56] = [
     named(
         Metric::Errors,
         "errors",
@@ -295,6 +295,34 @@ pub(super) static NAMED: [Named; 52] = [
         "times",
         Known::OfWholeRun,
         "how often the link of one became flaky, likewise",
+    ),
+    named(
+        Metric::TlsHandshakes,
+        "tls.handshakes",
+        "handshakes",
+        Known::AnyTime,
+        "TLS handshakes that succeeded; 0 at a server without TLS",
+    ),
+    named(
+        Metric::TlsResumed,
+        "tls.resumed",
+        "handshakes",
+        Known::AnyTime,
+        "of these, those that resumed the device's last session",
+    ),
+    named(
+        Metric::TlsFailed,
+        "tls.failed",
+        "handshakes",
+        Known::AnyTime,
+        "TLS handshakes that failed; their requests have the code `TLS_FAILED`",
+    ),
+    named(
+        Metric::TlsHandshakeP99Ms,
+        "tls.handshake_p99_ms",
+        "ms",
+        Known::AnyTime,
+        "time of those that succeeded, from the accepted connection, 99th percentile; no sample at a server without TLS",
     ),
     named(
         Metric::BadServerSignatures,

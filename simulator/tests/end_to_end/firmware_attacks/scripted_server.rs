@@ -298,6 +298,7 @@ pub(super) fn meets(script: Script, trusted: Trust, hours: u64) -> Came {
             release_counter: 5,
             otrt: None,
             booted_at: EPOCH,
+            verify_percent: 100,
         });
         let link = Rc::new(Line(Rc::clone(&server)));
         let device =

@@ -83,7 +83,8 @@ impl Server {
             .unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+        let (_, address) = line.trim().split_once("://").unwrap();
+        let address = address.parse().unwrap();
         Self { process, address }
     }
 }

@@ -1,0 +1,188 @@
+//! TLS to a server: whose certificates are trusted, and sessions that each device resumes as its own.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+use ks_server::tls::{TlsError, certificates, provider, read_file};
+use rustls::{
+    CertificateError, ClientConfig, Error, HandshakeKind, RootCertStore,
+    client::Resumption,
+    pki_types::{InvalidDnsNameError, ServerName},
+};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::measure::{histogram, record};
+
+/// Why TLS to a server can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file with the authority's certificate can't be used.
+    #[error("--ca: {0}")]
+    File(#[from] TlsError),
+    /// The file has a certificate that is not an authority's.
+    #[error("--ca: {path} can't be used: {cause}")]
+    NotAnAuthority { path: String, cause: Error },
+    /// This machine trusts nobody.
+    #[error(
+        "this machine has no certificates of authorities{0}; install them (Debian: ca-certificates), or name a file with --ca"
+    )]
+    NoRoots(String),
+    /// A host that no certificate can name.
+    #[error("no certificate can be issued for the host `{host}`: {cause}")]
+    Host { host: String, cause: InvalidDnsNameError },
+    /// The library refused the settings.
+    #[error(transparent)]
+    Library(#[from] Error),
+}
+
+/// A server's TLS, as its clients see it.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    handshakes: Arc<Mutex<Handshakes>>,
+}
+
+impl ServerTls {
+    /// Trusts the authorities in this file, or those of the system; the server must have a certificate for `host`.
+    ///
+    /// # Errors
+    /// The file can't be used, the system has no authorities, or no certificate can name the host.
+    pub fn new(host: &str, authorities: Option<&Path>) -> Result<Self, TrustError> {
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|cause| TrustError::Host { host: host.to_owned(), cause })?;
+        let roots = authorities.map_or_else(roots_of_system, roots_of)?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), name, handshakes: Arc::default() })
+    }
+
+    /// The same for one device, which resumes no session but its own.
+    pub(super) fn of_device(&self) -> DeviceTls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(1);
+        DeviceTls { connector: Arc::new(config).into(), server: self.clone() }
+    }
+
+    /// The handshakes since the last call.
+    pub(super) fn take_handshakes(&self) -> Handshakes {
+        std::mem::take(&mut self.handshakes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One handshake, as a check of the server.
+    ///
+    /// # Errors
+    /// A sentence that says why it failed.
+    pub async fn check(&self, stream: TcpStream) -> Result<(), String> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(self.name.clone(), stream).await.map(drop).map_err(|error| self.explain(&error))
+    }
+
+    /// Why a handshake failed, in words.
+    fn explain(&self, error: &io::Error) -> String {
+        let host = self.name.to_str();
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+        match cause {
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                "its certificate is not from an authority that is trusted here".to_owned()
+            }
+            Some(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => format!("its certificate is not for `{host}`"),
+            Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+                "its certificate has expired".to_owned()
+            }
+            Some(Error::InvalidMessage(_)) => "it does not speak TLS; is it an http:// server?".to_owned(),
+            _ => error.to_string(),
+        }
+    }
+}
+
+fn roots_of_system() -> Result<RootCertStore, TrustError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    let why = || found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+    if roots.is_empty() { Err(TrustError::NoRoots(why())) } else { Ok(roots) }
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, &read_file(path)?)? {
+        let refused = |cause| TrustError::NotAnAuthority { path: path.display().to_string(), cause };
+        roots.add(certificate).map_err(refused)?;
+    }
+    Ok(roots)
+}
+
+/// TLS of one device, with its last session.
+pub(super) struct DeviceTls {
+    connector: TlsConnector,
+    server: ServerTls,
+}
+
+impl DeviceTls {
+    /// Makes the handshake on a new connection, and counts it.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(super) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let started = Instant::now();
+        let connected = self.connector.connect(self.server.name.clone(), stream).await;
+        let mut counts = self.server.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        match &connected {
+            Ok(stream) => {
+                let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+                counts.ended(is_resumed, started.elapsed());
+            }
+            Err(_) => counts.failed += 1,
+        }
+        connected
+    }
+}
+
+/// TLS handshakes, counted and timed.
+#[derive(Debug, Clone)]
+pub struct Handshakes {
+    /// With a certificate and its check.
+    pub full: u64,
+    /// That continued an earlier session.
+    pub resumed: u64,
+    pub failed: u64,
+    /// Of those that succeeded, in microseconds, from the accepted connection.
+    pub times_us: Histogram<u64>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self { full: 0, resumed: 0, failed: 0, times_us: histogram() }
+    }
+}
+
+impl Handshakes {
+    fn ended(&mut self, is_resumed: bool, took: Duration) {
+        *(if is_resumed { &mut self.resumed } else { &mut self.full }) += 1;
+        record(&mut self.times_us, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds those of another thread or tick.
+    pub fn add(&mut self, other: &Self) {
+        self.full += other.full;
+        self.resumed += other.resumed;
+        self.failed += other.failed;
+        let _ = self.times_us.add(&other.times_us); // histograms that grow always add up
+    }
+
+    /// Those that succeeded.
+    pub fn succeeded(&self) -> u64 {
+        self.full + self.resumed
+    }
+}

@@ -70,7 +70,7 @@ struct Distribution {
 impl Distribution {
     fn of(histogram: &Histogram<u64>) -> Self {
         let mut buckets: Vec<(f64, u64)> = BUCKETS_US.iter().map(|bound| (*bound as f64 / 1e6, 0)).collect();
-        buckets.push((f64::MAX, 0));
+        buckets.push((f64::INFINITY, 0));
         let mut sum_s = 0.0;
         for value in histogram.iter_recorded() {
             let (us, count) = (value.value_iterated_to(), value.count_since_last_iteration());

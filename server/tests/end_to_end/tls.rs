@@ -83,7 +83,7 @@ async fn requests_are_served_and_sessions_resumed() {
 
 #[tokio::test]
 async fn a_renewed_certificate_is_used_without_a_restart() {
-    let (world, old) = world_with_tls(&[]);
+    let (world, old) = world_with_tls(&[("REQUEST_TIMEOUT_MS", "600000")]);
     let server = world.start();
     let mut kept = connect(&server, &trusting(&old)).await.unwrap();
     server.write("cert.pem", "half a certificate");

@@ -91,7 +91,8 @@ impl ServerTls {
         let host = self.name.to_str();
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
         match cause {
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            // A wrong signature: an authority of the same name, but with another key.
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
                 "its certificate is not from an authority that is trusted here".to_owned()
             }
             Some(Error::InvalidCertificate(

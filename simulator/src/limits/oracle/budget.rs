@@ -214,7 +214,7 @@ mod tests {
         left.charge(1, &limit, 0);
         assert_eq!(left.state(&limit, 0), State::Unsure { most_us: 1_000_000 }, "2 or 3");
         used_up.was_used_up(&limit, 0);
-        assert_eq!(used_up.state(&limit, 0), State::UsedUp { least_us: 1, most_us: 1_000_000 });
+        assert_eq!(used_up.state(&limit, 0), State::UsedUp { least_us: 17, most_us: 1_000_000 });
         for certain in [State::Left, self::used_up(1_000_000)] {
             let mut budget = Budget::default();
             budget.charge(if certain == State::Left { 2 } else { 3 }, &limit, 0);

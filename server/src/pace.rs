@@ -5,14 +5,25 @@ use std::time::Duration;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use sha2::{Digest, Sha256};
 
+/// When a device's beats are due, whatever the interval: drawn from its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phase(u64);
+
+impl Phase {
+    /// That of a device.
+    pub fn of(device_id: &DeviceId) -> Self {
+        let hash = Sha256::digest(device_id.as_str());
+        let mut first = [0; 8];
+        first.copy_from_slice(hash.get(..8).unwrap_or(&[0; 8]));
+        Self(u64::from_be_bytes(first))
+    }
+}
+
 /// Milliseconds from `now` until the device's next beat: the first moment of its phase that is at least half an
 /// interval away. After an outage the whole fleet is back in its phases within one and a half intervals.
-pub fn next_beat_ms(device_id: &DeviceId, now: UnixMs, interval: Duration) -> u64 {
+pub fn next_beat_ms(Phase(phase): Phase, now: UnixMs, interval: Duration) -> u64 {
     let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-    let hash = Sha256::digest(device_id.as_str());
-    let mut first = [0; 8];
-    first.copy_from_slice(hash.get(..8).unwrap_or(&[0; 8]));
-    let phase = u64::from_be_bytes(first) % interval_ms;
+    let phase = phase % interval_ms;
     let earliest = now.0 + interval_ms.div_ceil(2);
     let into_interval = earliest % interval_ms;
     let wait = (phase + interval_ms - into_interval) % interval_ms;
@@ -38,13 +49,13 @@ mod tests {
         let interval = Duration::from_mins(1);
         let mut per_quarter = [0; 4];
         for number in 0..400 {
-            let device: DeviceId = format!("KS-{number}").parse().unwrap();
+            let device = Phase::of(&format!("KS-{number}").parse().unwrap());
             let now = UnixMs(1_800_000_000_000 + number * 7);
-            let wait = next_beat_ms(&device, now, interval);
+            let wait = next_beat_ms(device, now, interval);
             assert!((30_000..90_000).contains(&wait), "{wait}");
             let at = UnixMs(now.0 + wait);
-            assert_eq!(next_beat_ms(&device, at, interval), 60_000, "in phase, every interval");
-            assert_eq!(next_beat_ms(&device, UnixMs(at.0 + 900), interval), 59_100, "lateness does not add up");
+            assert_eq!(next_beat_ms(device, at, interval), 60_000, "in phase, every interval");
+            assert_eq!(next_beat_ms(device, UnixMs(at.0 + 900), interval), 59_100, "lateness does not add up");
             per_quarter[usize::try_from(at.0 % 60_000 / 15_000).unwrap()] += 1;
         }
         assert!(per_quarter.iter().all(|devices| *devices > 70), "{per_quarter:?}");
@@ -52,7 +63,7 @@ mod tests {
 
     #[test]
     fn one_millisecond_of_interval_does_not_divide_by_zero() {
-        let device: DeviceId = "K".parse().unwrap();
-        assert_eq!(next_beat_ms(&device, UnixMs(5), Duration::ZERO), 1);
+        let device = Phase::of(&"K".parse().unwrap());
+        assert_eq!(next_beat_ms(device, UnixMs(5), Duration::ZERO), 1);
     }
 }

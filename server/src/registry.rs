@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::{
     limit::{Gcra, Limit, Limits, Verdict},
+    pace::Phase,
     refusal::Refusal,
     store::{
         Newest, Reader, StoreError,
@@ -38,6 +39,8 @@ pub struct Known {
     pub public_key: PublicKey,
     /// The device as the sender of requests that this key verifies.
     pub sender: Sender,
+    /// When its beats are due.
+    pub phase: Phase,
     verifier: OnceLock<Option<Verifier>>,
     now: Mutex<KnownState>,
 }
@@ -138,7 +141,8 @@ impl Known {
             spent,
         };
         let sender = Sender { row: record.row, key_no: record.key_no };
-        Self { public_key: record.public_key, sender, verifier: OnceLock::new(), now: Mutex::new(state) }
+        let phase = Phase::of(&record.device_id);
+        Self { public_key: record.public_key, sender, phase, verifier: OnceLock::new(), now: Mutex::new(state) }
     }
 
     /// The key ready to verify with; none if the stored key is not a valid point. Decoded at first use.

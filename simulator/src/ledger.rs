@@ -11,6 +11,7 @@ use ks_reports::run_folder::Ledger;
 
 use crate::{
     adversary,
+    by_device::ByDevice,
     device::{fate::FateNotes, pending::PendingPeriod, punches::badge},
     pairs::Pairs,
 };
@@ -68,7 +69,7 @@ struct Stored {
 /// Compares rows with accounts, row by row.
 #[derive(Debug)]
 pub struct Reconciliation {
-    devices: BTreeMap<DeviceId, (DeviceAccount, Stored)>,
+    devices: ByDevice<(DeviceAccount, Stored)>,
     /// Repeated rows: how many of each sequence, over all devices.
     second: BTreeMap<Sequence, u64>,
     is_alone: bool,
@@ -78,14 +79,14 @@ pub struct Reconciliation {
 impl Reconciliation {
     /// Starts from what devices know. `is_alone`: the server belongs to the run, and everything it stored came from this run.
     pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
-        let devices = accounts.into_iter().map(|(device_id, account)| (device_id, (account, Stored::default())));
+        let devices = accounts.into_iter().map(|(name, account)| (name.to_string(), (account, Stored::default())));
         Self { devices: devices.collect(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
     }
 
     /// Adds one stored row, in commit order. On an external server, rows of devices outside the run are
     /// ignored, unless an adversary of the run uses that name.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
-        let Some((account, stored)) = self.devices.get_mut(device_id) else {
+        let Some((account, stored)) = self.devices.get_mut(device_id.as_str()) else {
             self.ledger.misattributed += u64::from(self.is_alone || adversary::may_be_named(device_id));
             return;
         };
@@ -104,7 +105,7 @@ impl Reconciliation {
 
     /// Adds one command as the server has it.
     pub fn command(&mut self, command: &StoredCommand) {
-        let Some((account, _)) = self.devices.get_mut(&command.device_id) else { return };
+        let Some((account, _)) = self.devices.get_mut(command.device_id.as_str()) else { return };
         let said = account.said.get(&command.command_id).copied();
         if account.confirmed.remove(&command.command_id) {
             self.ledger.acks_checked += 1;
@@ -118,7 +119,7 @@ impl Reconciliation {
 
     /// Adds one punch as the server has it.
     pub fn punch(&mut self, punch: &StoredPunch) {
-        let Some((account, stored)) = self.devices.get_mut(&punch.device_id) else { return };
+        let Some((account, stored)) = self.devices.get_mut(punch.device_id.as_str()) else { return };
         let is_ours = (1..=account.punches_made).contains(&punch.punch_no)
             && badge(&punch.device_id, punch.punch_no) == punch.badge;
         if !is_ours {
@@ -130,7 +131,7 @@ impl Reconciliation {
 
     /// The result, once every row and every command was added.
     pub fn finish(mut self) -> Ledger {
-        for (account, Stored { punches, seen, .. }) in self.devices.values() {
+        for (_, (account, Stored { punches, seen, .. })) in self.devices.iter() {
             self.ledger.checked += account.acked.len();
             let lost = account.acked.missing_from(seen);
             self.ledger.lost += lost;

@@ -9,6 +9,7 @@
 
 pub mod adversary;
 pub mod advise;
+pub mod by_device;
 pub mod churn;
 pub mod cli;
 mod cohort_members;

@@ -1,5 +1,6 @@
 //! Operators and the factory: clients of the admin API, over their own link. There is no other access to a server.
 
+mod heartbeats;
 mod limits;
 
 use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
@@ -8,13 +9,13 @@ use bytes::Bytes;
 use hyper::{Method, Request, header};
 use ks_protocol::{
     document,
-    id::{DeviceId, KeyId, RolloutId, Sequence},
+    id::{DeviceId, KeyId, RolloutId},
     message::{CommandOrder, Keyset, Trust},
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
 use ks_server::{
-    admin::{heartbeats::HeartbeatPage, page::Page},
+    admin::page::Page,
     rollout::{policy::Policy, update::UpdateState},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -500,36 +501,5 @@ impl Operator {
             next = cursor.map(|cursor| format!("{list}?limit={PAGE}&cursor={cursor}"));
         }
         Ok(())
-    }
-
-    /// The row of the newest stored heartbeat; those of a run that starts now come after it.
-    pub async fn last_heartbeat_row(&self) -> Result<i64, OperatorError> {
-        self.heartbeats(&i64::MAX.to_string(), 1).await.map(|page| page.last_row)
-    }
-
-    /// Passes every heartbeat stored after the row `after` to `each`, in commit order, with the time when it was received.
-    pub async fn stored_heartbeats(
-        &self,
-        after: i64,
-        mut each: impl FnMut(&DeviceId, Sequence, UnixMs),
-    ) -> Result<(), OperatorError> {
-        let (mut next, mut cursors) = (Some(after.to_string()), Cursors::default());
-        while let Some(cursor) = next {
-            let page = self.heartbeats(&cursor, PAGE).await?;
-            for (_, device_id, boot_epoch, seq, _, received_at) in &page.items {
-                each(device_id, Sequence { boot_epoch: *boot_epoch, seq: *seq }, *received_at);
-            }
-            let path = || format!("/api/heartbeats?cursor={cursor}");
-            next = cursors
-                .after_page(page.items.len(), PAGE, page.next_cursor)
-                .map_err(|what| OperatorError::Unintelligible { path: path(), what })?;
-        }
-        Ok(())
-    }
-
-    async fn heartbeats(&self, cursor: &str, limit: usize) -> Result<HeartbeatPage, OperatorError> {
-        let path = format!("/api/heartbeats?cursor={cursor}&limit={limit}");
-        let body = self.call(Method::GET, &path, "text/plain", Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|error| OperatorError::Unintelligible { path, what: error.to_string() })
     }
 }

@@ -44,6 +44,16 @@ impl RunTime {
         self.started.elapsed()
     }
 
+    /// The time of the run at a moment.
+    pub fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.started)
+    }
+
+    /// Wall-clock time at a moment.
+    pub fn unix_at(&self, at: Instant) -> UnixMs {
+        self.epoch + self.since_start(at)
+    }
+
     /// Wall-clock time now; a simulated device's clock is right.
     pub fn unix_now(&self) -> UnixMs {
         self.epoch + self.elapsed()
@@ -102,7 +112,12 @@ pub struct Shard {
 impl Shard {
     /// Whether new beats are still scheduled.
     pub fn is_running(&self) -> bool {
-        !self.stopped.load(Ordering::Relaxed) && Instant::now() < self.ends_at
+        self.is_running_at(Instant::now())
+    }
+
+    /// The same, where the time is known already: reading it is not free, and each beat needs it often.
+    pub fn is_running_at(&self, now: Instant) -> bool {
+        !self.stopped.load(Ordering::Relaxed) && now < self.ends_at
     }
 
     /// The shared copy of the same keys.

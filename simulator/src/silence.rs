@@ -1,9 +1,11 @@
 //! How long devices were silent for the server, from the heartbeats that it stored: who missed the deadline of its presence.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::LateDevices;
+
+use crate::by_device::ByDevice;
 
 /// Heartbeat intervals of silence after which the server calls a device late (docs/admin-api.md).
 const INTERVALS: u32 = 2;
@@ -16,35 +18,33 @@ pub struct Silences {
     /// Longest silence in time.
     deadline: Duration,
     /// The last heartbeat of each device, and its longest silence before it.
-    heard: BTreeMap<DeviceId, (UnixMs, Duration)>,
+    heard: ByDevice<Option<(UnixMs, Duration)>>,
 }
 
 impl Silences {
     /// Counts from the end of the ramp on, for devices that are asked for a heartbeat each `interval`.
     pub fn new(epoch: UnixMs, ramp: Duration, interval: Duration) -> Self {
-        Self { from: epoch + ramp, deadline: interval * INTERVALS, heard: BTreeMap::new() }
+        Self { from: epoch + ramp, deadline: interval * INTERVALS, heard: ByDevice::default() }
     }
 
     /// A heartbeat that was stored; in order of time for each device.
     pub fn heard(&mut self, device: &DeviceId, at: UnixMs) {
         let silence = |since: UnixMs| Duration::from_millis(at.since_ms(since));
-        match self.heard.get_mut(device) {
+        match self.heard.entry(device.as_str()) {
             Some((last, longest)) => {
                 *longest = (*longest).max(silence((*last).max(self.from)));
                 *last = at.max(*last);
             }
-            None => {
-                self.heard.insert(device.clone(), (at, silence(self.from)));
-            }
+            new => *new = Some((at, silence(self.from))),
         }
     }
 
     /// Which of these devices were silent for longer, until the run's end.
     pub fn late<'a>(&self, devices: impl Iterator<Item = &'a DeviceId>, end: UnixMs) -> LateDevices {
         let until_end = |since: UnixMs| Duration::from_millis(end.since_ms(since.max(self.from)));
-        let longest = |device: &DeviceId| match self.heard.get(device) {
-            Some((last, longest)) => (*longest).max(until_end(*last)),
-            None => until_end(self.from),
+        let longest = |device: &DeviceId| match self.heard.get(device.as_str()) {
+            Some(Some((last, longest))) => (*longest).max(until_end(*last)),
+            _ => until_end(self.from),
         };
         let late = devices.filter(|device| longest(device) > self.deadline).count();
         LateDevices { devices: u64::try_from(late).unwrap_or(u64::MAX), deadline_s: self.deadline.as_secs_f64() }

@@ -48,7 +48,7 @@ pub fn exchange(
 }
 
 async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
-    let (received_at, sequence, device_id) = (app.clock.now(), beat.sequence(), beat.device_id.clone());
+    let (received_at, sequence) = (app.clock.now(), beat.sequence());
     let orders_before = known.orders();
     let recorded = app.writer.hot(known.sender, Beat { heartbeat: beat, at: received_at }).await?;
     let due = recorded.map_err(|denied| remember(known, denied))?;
@@ -61,7 +61,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
     Ok(NextBeat {
         kind: Default::default(),
         server_time: received_at,
-        next_beat_ms: pace::next_beat_ms(&device_id, received_at, app.config.heartbeat_interval),
+        next_beat_ms: pace::next_beat_ms(known.phase, received_at, app.config.heartbeat_interval),
         keyset_version: app.keyring.version(),
         commands: Rows::truncated(due.commands),
         firmware: due.firmware,

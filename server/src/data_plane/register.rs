@@ -60,7 +60,7 @@ async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refu
     known.charge_stored(&app.limits, ROW_BYTES, app.elapsed_us());
     Ok(Registered {
         kind: Default::default(),
-        next_beat_ms: pace::next_beat_ms(&device_id, at, app.config.heartbeat_interval),
+        next_beat_ms: pace::next_beat_ms(known.phase, at, app.config.heartbeat_interval),
         device_id,
         registered_at,
         keyset_version: app.keyring.version(),

@@ -9,10 +9,10 @@ use crate::store::{
     hot::{HotDone, HotRequest, HotWork},
 };
 
-/// Length of the next batch: how many of `requests`, from the first on, are from different devices.
+/// Length of the next batch: how many of `requests`, from the first on, are from different devices. Each device has one row.
 pub fn batch_len<'r>(requests: impl IntoIterator<Item = &'r HotRequest>) -> usize {
     let mut devices = std::collections::BTreeSet::new();
-    requests.into_iter().take_while(|request| devices.insert(request.work.device_id())).count()
+    requests.into_iter().take_while(|request| devices.insert(request.sender.row)).count()
 }
 
 /// Runs a batch, which contains each device at most once; returns the result of each request.

@@ -22,11 +22,12 @@ use ks_protocol::{id::Sequence, key::PrivateKey, message::Heartbeat, refusal::Re
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use serde_json::json;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
     backoff::Backoff,
-    exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, due, heartbeat, pending},
+    exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, heartbeat, most_urgent, pending},
     fate::Gone,
     machine::{DeviceState, Machine},
     pending::PendingMessages,
@@ -180,9 +181,9 @@ impl Device {
         }
     }
 
-    fn schedule(&self, wanted_at: Instant, ctx: &mut Context<Self>) {
+    fn schedule(&self, wanted_at: Instant, now: Instant, ctx: &mut Context<Self>) {
         let intended_at = self.shard.timer.beat_at(wanted_at);
-        if !self.shard.is_running() || intended_at >= self.shard.ends_at {
+        if !self.shard.is_running_at(now) || intended_at >= self.shard.ends_at {
             return;
         }
         let (due, cycle) = (self.shard.timer.at(intended_at), self.power_cycle);
@@ -195,26 +196,27 @@ impl Device {
     }
 
     fn beat_due(&mut self, intended_at: Instant, ctx: &mut Context<Self>) {
+        let now = Instant::now();
         let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
-        if !self.shard.is_running() || is_over {
+        if !self.shard.is_running_at(now) || is_over {
             return;
         }
         if let HeartbeatInterval::Fixed(interval) = self.shard.interval {
-            self.schedule(intended_at + interval, ctx);
+            self.schedule(intended_at + interval, now, ctx);
         }
         if self.machine.state() == DeviceState::Registered && !self.is_off {
             self.count(|counts| counts.wanted += 1);
             if self.held_until.is_none() {
-                self.queue_beat(intended_at);
+                self.queue_beat(intended_at, now);
             }
         }
-        self.pump(ctx);
+        self.pump_at(now, ctx);
     }
 
     /// A beat is to be sent as soon as no other request is in flight.
-    fn queue_beat(&mut self, intended_at: Instant) {
+    fn queue_beat(&mut self, intended_at: Instant, now: Instant) {
         let has_room = self.waiting.len() < WAITING_BEATS_MAX;
-        let lag_us = micros(intended_at.elapsed());
+        let lag_us = micros(now.saturating_duration_since(intended_at));
         self.shard.measure(|measured| {
             measured.due += 1;
             record(&mut measured.send_lag_us, lag_us);
@@ -228,42 +230,51 @@ impl Device {
 
     /// Sends the next message, unless one is in flight.
     fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.pump_at(Instant::now(), ctx);
+    }
+
+    fn pump_at(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if self.is_without_power() {
             return;
         }
-        self.update_pending();
+        let due: SmallVec<[MessageType; 4]> = match self.machine.state() {
+            DeviceState::Registered => pending(&self.machine).collect(),
+            _ => SmallVec::new(),
+        };
+        self.update_pending(&due, now);
         if self.in_flight.is_some() || self.is_retired || self.is_off {
             return;
         }
-        let may_start = !self.is_resting && self.shard.is_running();
+        let may_start = !self.is_resting && self.shard.is_running_at(now);
         let (kind, intended_at) = match self.machine.state() {
             DeviceState::Revoked | DeviceState::Dead => return self.waiting.clear(),
             // Answered by an unknown key: fetch the keyset first, or the next answer can't be verified either.
-            DeviceState::New if may_start && self.machine.wants_keyset() => (MessageType::Keyset, Instant::now()),
-            DeviceState::New if may_start => (MessageType::Register, Instant::now()),
+            DeviceState::New if may_start && self.machine.wants_keyset() => (MessageType::Keyset, now),
+            DeviceState::New if may_start => (MessageType::Register, now),
             DeviceState::New => return,
-            DeviceState::Registered => match (self.waiting.pop_front(), due(&self.machine)) {
+            DeviceState::Registered => match (self.waiting.pop_front(), most_urgent(due)) {
                 (Some(intended_at), _) => (MessageType::Heartbeat, intended_at),
-                (None, Some(kind)) if may_start => (kind, Instant::now()),
+                (None, Some(kind)) if may_start => (kind, now),
                 _ => return,
             },
         };
-        self.send(kind, intended_at, ctx);
+        self.send(kind, intended_at, now, ctx);
     }
 
-    /// Updates which message kinds are pending, of those that must get through.
-    fn update_pending(&mut self) {
-        let mut kinds: Vec<MessageType> = match self.machine.state() {
-            DeviceState::New => vec![MessageType::Register],
-            DeviceState::Registered => std::iter::once(MessageType::Heartbeat).chain(pending(&self.machine)).collect(),
+    /// Updates which message kinds are pending, of those that must get through; `due` are those that a registered device has to send.
+    fn update_pending(&mut self, due: &[MessageType], now: Instant) {
+        let first = match self.machine.state() {
+            DeviceState::New => MessageType::Register,
+            DeviceState::Registered => MessageType::Heartbeat,
             // What is still pending is not the server's fault.
             DeviceState::Revoked | DeviceState::Dead => {
                 self.pending = PendingMessages::default();
                 return;
             }
         };
-        kinds.retain(|kind| kind.exchange().must_get_through());
-        self.pending.set(&kinds, self.shard.time.elapsed());
+        let kinds = std::iter::once(first).chain(due.iter().copied());
+        let kinds: SmallVec<[MessageType; 4]> = kinds.filter(|kind| kind.exchange().must_get_through()).collect();
+        self.pending.set(&kinds, self.shard.time.since_start(now));
     }
 
     /// A shift starts: all its punches are made together.
@@ -277,43 +288,35 @@ impl Device {
         self.pump(ctx);
     }
 
-    fn send(&mut self, kind: MessageType, intended_at: Instant, ctx: &mut Context<Self>) {
-        let now = self.shard.time.unix_now();
+    fn send(&mut self, kind: MessageType, intended_at: Instant, now: Instant, ctx: &mut Context<Self>) {
+        let unix_now = self.shard.time.unix_at(now);
         let (shard, link, site) = (Rc::clone(&self.shard), Rc::clone(&self.link), self.site);
         if kind == MessageType::Heartbeat && shard.hands_beats_over {
-            let (beat, key) = (heartbeat::next(&mut self.machine, now), self.machine.key().clone());
+            let (beat, key) = (heartbeat::next(&mut self.machine, unix_now), self.machine.key().clone());
             let called = async move |luck| hand_over(&shard, site, &link, (beat, key), luck).await;
-            return self.call(kind, intended_at, (String::new(), Notes::new()), called, ctx);
+            return self.call(kind, (intended_at, now), (String::new(), Notes::new()), called, ctx);
         }
-        let Some(Outgoing { http, wire, sig_dev, notes }) = kind.exchange().request(&mut self.machine, now) else {
+        let Some(Outgoing { http, wire, sig_dev, notes }) = kind.exchange().request(&mut self.machine, unix_now) else {
             return;
         };
         let called = async move |luck| {
             let reply = shard.network_faults.call(site, &link, http, shard.answer_timeout, luck).await;
             Ended::Document(reply, sig_dev)
         };
-        self.call(kind, intended_at, (wire, notes), called, ctx);
+        self.call(kind, (intended_at, Instant::now()), (wire, notes), called, ctx);
     }
 
     /// Makes a call, given what decides which faults hit it.
     fn call<F: Future<Output = Ended> + 'static>(
         &mut self,
         kind: MessageType,
-        intended_at: Instant,
+        (intended_at, sent_at): (Instant, Instant),
         (wire, notes): (String, Notes),
         called: impl FnOnce(Luck) -> F,
         ctx: &mut Context<Self>,
     ) {
         let sequence = self.machine.sequence();
-        let in_flight = InFlight {
-            kind,
-            power_cycle: self.power_cycle,
-            sequence,
-            intended_at,
-            sent_at: Instant::now(),
-            wire,
-            notes,
-        };
+        let in_flight = InFlight { kind, power_cycle: self.power_cycle, sequence, intended_at, sent_at, wire, notes };
         self.in_flight = Some((kind, intended_at));
         if kind == MessageType::Heartbeat {
             self.account.sent.insert(sequence);
@@ -349,20 +352,21 @@ impl Device {
                 RequestOutcome { code: error.code(), taken: AnswerEffect::default() }
             }
         };
-        let is_ok = ended.code == OK;
+        let (now, is_ok) = (Instant::now(), ended.code == OK);
         if is_ok || (ended.taken.wait_ms.is_some() && self.retry() != Retry::Ignore) {
             self.backoff.answered();
         }
         self.note_wait(in_flight.kind, in_flight.sent_at, &ended);
         if is_ok {
-            self.pending.end(in_flight.kind, self.shard.time.elapsed());
+            self.pending.end(in_flight.kind, self.shard.time.since_start(now));
         }
         if is_ok && in_flight.kind == MessageType::Heartbeat {
             self.account.acked.insert(in_flight.sequence);
             self.shard.capture(self.machine.device_id(), &in_flight.wire);
-            self.served();
+            self.served(now);
         }
-        let (response_us, service_us) = (micros(in_flight.intended_at.elapsed()), micros(in_flight.sent_at.elapsed()));
+        let [response_us, service_us] =
+            [in_flight.intended_at, in_flight.sent_at].map(|from| micros(now.saturating_duration_since(from)));
         let registered =
             i64::from(self.machine.state() == DeviceState::Registered) - i64::from(was == DeviceState::Registered);
         let unverified = self.machine.take_unverified();
@@ -375,21 +379,20 @@ impl Device {
         in_flight.notes.append(&mut ended.taken.notes);
         self.log(&in_flight, &ended);
         if is_forgotten {
-            return self.pump(ctx);
+            return self.pump_at(now, ctx);
         }
-        if self.machine.reboot_if_due(self.shard.time.unix_now()) {
+        if self.machine.reboot_if_due(self.shard.time.unix_at(now)) {
             let runs = self.machine.firmware.running().version.to_string();
             self.log_firmware_event("rebooted", &runs);
             self.note_stay();
         }
-        self.plan_next(in_flight.kind, &ended, ctx);
+        self.plan_next(in_flight.kind, &ended, now, ctx);
         self.continue_update(ctx);
-        self.pump(ctx);
+        self.pump_at(now, ctx);
     }
 
     /// Schedules the next request: as the server says, or after a failure with backoff and jitter.
-    fn plan_next(&mut self, kind: MessageType, ended: &RequestOutcome, ctx: &mut Context<Self>) {
-        let now = Instant::now();
+    fn plan_next(&mut self, kind: MessageType, ended: &RequestOutcome, now: Instant, ctx: &mut Context<Self>) {
         let is_failed = ended.code != OK;
         let is_optional = !matches!(kind, MessageType::Register | MessageType::Heartbeat);
         if is_failed && (is_optional || self.machine.state() == DeviceState::New) {
@@ -403,12 +406,12 @@ impl Device {
                 }
                 (HeartbeatInterval::Server, wait_ms) => plausible(Duration::from_millis(wait_ms.unwrap_or(1_000))),
             };
-            self.schedule(now + first, ctx);
+            self.schedule(now + first, now, ctx);
         } else if kind == MessageType::Heartbeat && is_failed {
             self.retry_heartbeat(ended, ctx);
         } else if kind == MessageType::Heartbeat && self.shard.interval == HeartbeatInterval::Server {
             let wait = self.wait_after(ended);
-            self.schedule(now + wait, ctx);
+            self.schedule(now + wait, now, ctx);
         }
     }
 
@@ -451,8 +454,8 @@ impl Device {
     }
 
     /// A heartbeat was accepted: the device has recovered from an outage that it waited for.
-    fn served(&mut self) {
-        let now = self.shard.time.elapsed();
+    fn served(&mut self, now: Instant) {
+        let now = self.shard.time.since_start(now);
         self.count(|counts| counts.acked += 1);
         if let Some((outage, after)) = self.unserved.served(now, self.site, &self.shard.outages) {
             self.count(|counts| counts.recovered.served(after));
@@ -538,7 +541,9 @@ async fn hand_over(
     }
     match Outgoing::signed(&key, &beat) {
         Some(Outgoing { http, sig_dev, .. }) => {
-            Ended::Document(shard.network_faults.call(site, link, http, timeout, luck).await, sig_dev)
+            // In a box, because it is rare and large: every heartbeat would have to move it.
+            let call = Box::pin(shard.network_faults.call(site, link, http, timeout, luck));
+            Ended::Document(call.await, sig_dev)
         }
         None => Ended::Value(Err(LinkError::ConnectionLost)), // never: our own heartbeats can be encoded
     }

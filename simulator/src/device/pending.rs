@@ -1,6 +1,8 @@
 //! How long each kind of message stays pending until the server accepts one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::device::exchange::MessageType;
 
@@ -21,25 +23,37 @@ pub struct PendingPeriod {
 /// The kinds of messages a device has to send now, and its long pending periods so far.
 #[derive(Debug, Default)]
 pub struct PendingMessages {
-    open: BTreeMap<MessageType, Duration>,
+    /// Since when, in the order of kinds; each heartbeat ends and begins one.
+    open: SmallVec<[(MessageType, Duration); 2]>,
     long: Vec<PendingPeriod>,
 }
 
 impl PendingMessages {
     /// Exactly these kinds are pending from now on.
     pub fn set(&mut self, kinds: &[MessageType], now: Duration) {
-        let over: Vec<MessageType> = self.open.keys().copied().filter(|kind| !kinds.contains(kind)).collect();
-        for kind in over {
-            self.end(kind, now);
+        let mut at = 0;
+        while let Some((kind, _)) = self.open.get(at).copied() {
+            if kinds.contains(&kind) {
+                at += 1;
+            } else {
+                self.end(kind, now);
+            }
         }
         for kind in kinds {
-            self.open.entry(*kind).or_insert(now);
+            if let Err(place) = self.place(*kind) {
+                self.open.insert(place, (*kind, now));
+            }
         }
+    }
+
+    fn place(&self, kind: MessageType) -> Result<usize, usize> {
+        self.open.binary_search_by_key(&kind, |(open, _)| *open)
     }
 
     /// A message of this kind was accepted, or no longer needs to be sent.
     pub fn end(&mut self, kind: MessageType, now: Duration) {
-        let Some(since) = self.open.remove(&kind) else { return };
+        let Ok(place) = self.place(kind) else { return };
+        let (_, since) = self.open.remove(place);
         if now.saturating_sub(since) >= PERIOD_MIN && self.long.len() < PERIODS_MAX {
             self.long.push(PendingPeriod { kind, since, until: now });
         }

@@ -99,7 +99,7 @@ fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
     if !ending.ledger.reconciled {
         return; // the stored rows could not be read, which fails the run by itself
     }
-    let missing = |(name, device): (&String, &ObservedDevice)| {
+    let missing = |(name, device): (&str, &ObservedDevice)| {
         let missing = device.beats.missing_from(&device.stored);
         (missing > 0).then(|| format!("{name}: {} acknowledged and not stored", counted(missing, "heartbeat")))
     };
@@ -238,7 +238,7 @@ fn outcomes_by(seen: &Observations, policy: &Policy, version: &str, by: Duration
         let silent_at = update.offered_at.map(|offered_at| offered_at + silence);
         [confirmed_at, update.failed_at, exposed_at, silent_at].into_iter().flatten().any(|at| at <= by)
     };
-    u64::try_from(seen.devices.values().filter(has_outcome).count()).unwrap_or(u64::MAX)
+    u64::try_from(seen.devices.iter().map(|(_, device)| device).filter(has_outcome).count()).unwrap_or(u64::MAX)
 }
 
 /// When the background failures of each device begin and are over; of a device without any there is no entry.

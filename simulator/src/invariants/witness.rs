@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::{DownloadRequest, Invariant, REPORTED_MAX, Violation};
 use crate::{
+    by_device::ByDevice,
     limits::oracle::{Answer, Oracle, Origin, Sent, SitePrefixes, Ticket, Values},
     operator::ObservedLimits,
     pairs::Pairs,
@@ -40,7 +41,7 @@ pub struct Witness {
 #[derive(Default)]
 pub(super) struct Observations {
     /// By the device's name.
-    pub(super) devices: BTreeMap<String, ObservedDevice>,
+    pub(super) devices: ByDevice<ObservedDevice>,
     /// When each release was offered last.
     pub(super) offered_last: BTreeMap<String, Duration>,
     /// When each release was revoked.
@@ -225,11 +226,7 @@ impl Witness {
 
     /// Adds a heartbeat that the server has stored.
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
-        let mut seen = self.seen();
-        match seen.devices.get_mut(device_id.as_str()) {
-            Some(device) => device.stored.insert(sequence),
-            None => seen.devices.entry(device_id.to_string()).or_default().stored.insert(sequence),
-        };
+        self.seen().devices.entry(device_id.as_str()).stored.insert(sequence);
     }
 }
 
@@ -253,7 +250,7 @@ impl Observations {
             self.uploaded(request);
         } else if order == "devices/revoke" {
             for device_id in revoked_in(request) {
-                self.devices.entry(device_id).or_default().revoked_at.get_or_insert(at);
+                self.devices.entry(&device_id).revoked_at.get_or_insert(at);
             }
         } else if let Some(release_id) = order.strip_prefix("releases/").and_then(|rest| rest.strip_suffix("/revoke")) {
             self.releases_revoked.entry(release_id.to_owned()).or_insert(at);
@@ -286,10 +283,7 @@ impl Observations {
 
     /// A device's request with this pair was accepted; a heartbeat says which version it runs.
     fn accepted(&mut self, at: Duration, path: &str, device_id: &str, sequence: Sequence, version: Option<&str>) {
-        let device = match self.devices.get_mut(device_id) {
-            Some(device) => device,
-            None => self.devices.entry(device_id.to_owned()).or_default(),
-        };
+        let device = self.devices.entry(device_id);
         if let Some(version) = version.filter(|version| device.version != **version) {
             version.clone_into(&mut device.version);
             device.runs_since.insert(version.to_owned(), at);

@@ -4,12 +4,12 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http_body_util::BodyExt;
-use ks_protocol::{key::PublicKey, message::Heartbeat};
+use ks_protocol::{key::PublicKey, message::Heartbeat, modelled};
 use ks_server::{app::App, data_plane::heartbeat, router::router};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{HandedBeat, HttpAnswer, HttpRequest, Link, LinkError, Network, Reply};
+use super::{HandedBeat, HttpAnswer, HttpRequest, Link, LinkError, Network, Reply, StoredBeats};
 
 /// The address of a rehearsal's server, while it is up.
 #[derive(Clone)]
@@ -93,6 +93,21 @@ impl Link for InProcessLink {
                 biased; // a stopped server's answer must not arrive
                 _ = server.changed() => Err(LinkError::ConnectionLost),
                 answer = exchange => Ok(answer),
+            }
+        }))
+    }
+
+    /// With the reader of the admin API, in the same queue.
+    fn stored_beats(&self, after: i64, limit: usize) -> Option<StoredBeats<'_>> {
+        let mut server = self.server.clone();
+        let running = server.borrow_and_update().as_ref().filter(|_| modelled::is_on())?.app.clone();
+        Some(Box::pin(async move {
+            tokio::select! {
+                biased;
+                _ = server.changed() => Err(LinkError::ConnectionLost),
+                read = running.admin_reader.ask(move |store| store.heartbeats(after, limit)) => {
+                    read.map_err(|_| LinkError::ConnectionLost)
+                }
             }
         }))
     }

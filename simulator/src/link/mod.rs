@@ -20,6 +20,7 @@ use ks_protocol::{
     message::{Heartbeat, NextBeat},
     signature,
 };
+use ks_server::store::heartbeats::HeartbeatRecord;
 
 pub type HttpRequest = Request<Full<Bytes>>;
 
@@ -69,6 +70,9 @@ pub type BeatAnswer = (signature::Reply<NextBeat>, KeyId);
 /// A heartbeat handed over as a value, until its answer.
 pub type HandedBeat<'a> = Pin<Box<dyn Future<Output = Result<BeatAnswer, LinkError>> + 'a>>;
 
+/// Stored heartbeats, until they are read.
+pub type StoredBeats<'a> = Pin<Box<dyn Future<Output = Result<Vec<HeartbeatRecord>, LinkError>> + 'a>>;
+
 /// A way to the server. Stays on its thread.
 pub trait Link {
     /// Sends one request and waits for its answer; requests on one link go one after the other.
@@ -79,6 +83,12 @@ pub trait Link {
     /// Hands over a heartbeat as a value, made with `key`, where the server is in this process and signatures are modelled: the
     /// same exchange without its documents. `None` where that is not so, or the server has to see the document: then [`Link::call`].
     fn hand<'a>(&'a self, _beat: &'a Heartbeat, _key: &'a PublicKey) -> Option<HandedBeat<'a>> {
+        None
+    }
+
+    /// Reads stored heartbeats above a row as values, at most `limit`, in commit order: what `GET /api/heartbeats` answers, without its
+    /// document. `None` where [`Link::hand`] never hands over values: then [`Link::call`].
+    fn stored_beats(&self, _after: i64, _limit: usize) -> Option<StoredBeats<'_>> {
         None
     }
 }

@@ -14,7 +14,7 @@ use hyper::Method;
 
 use ks_protocol::{key::PublicKey, message::Heartbeat, signature};
 
-use super::{HandedBeat, HttpRequest, Link, Network, Reply};
+use super::{HandedBeat, HttpRequest, Link, Network, Reply, StoredBeats};
 use crate::{
     invariants::Witness,
     limits::oracle::{Answer, Endpoint, Origin, Refused, Sent, Stored, Ticket, document_in},
@@ -154,6 +154,10 @@ impl Link for WitnessedLink {
 
     fn close(&self) {
         self.link.close();
+    }
+
+    fn stored_beats(&self, after: i64, limit: usize) -> Option<StoredBeats<'_>> {
+        self.link.stored_beats(after, limit)
     }
 
     fn hand<'a>(&'a self, beat: &'a Heartbeat, key: &'a PublicKey) -> Option<HandedBeat<'a>> {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
-use ks_server::{clock::ms, pace::next_beat_ms};
+use ks_server::{
+    clock::ms,
+    pace::{Phase, next_beat_ms},
+};
 
 use crate::{
     churn::{Episode, Schedule},
@@ -106,7 +109,7 @@ fn phase(plan: &Plan, epoch: UnixMs, device: &fleet::DeviceSpec) -> Duration {
     let interval = plan.interval();
     let at = match plan.fleet.heartbeat_interval {
         HeartbeatInterval::Fixed(_) => ms(device.starts_after),
-        HeartbeatInterval::Server => next_beat_ms(&device.device_id, epoch, interval),
+        HeartbeatInterval::Server => next_beat_ms(Phase::of(&device.device_id), epoch, interval),
     };
     Duration::from_millis(at % ms(interval).max(1))
 }

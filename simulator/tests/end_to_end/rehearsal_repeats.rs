@@ -323,7 +323,8 @@ fn an_eventful_run_repeats_and_comes_to_its_end() {
     assert_eq!(summary["verdict"], "pass", "{summary:#}");
 }
 
-/// Goal: with modelled signatures heartbeats are handed over as values, and nothing happens otherwise than with their documents.
+/// Goal: with modelled signatures heartbeats are handed over as values, and read back as values, and nothing happens or is found
+/// otherwise than with their documents.
 /// Method: a canary, runs in which the server or the fleet fails in every way, and a fleet whose keys change: with real signatures, which are always
 /// documents, and with modelled ones. The logs have every exchange with its answer.
 #[test]
@@ -343,6 +344,10 @@ fn modelled_signatures_change_nothing_that_happens() {
         });
         assert_eq!(real["requests_by_code"], modelled["requests_by_code"], "{}", scenario.display());
         assert_eq!(hash(&real), hash(&modelled), "{}", scenario.display());
+        assert_ne!(real["ledger"]["checked"], 0, "{}", scenario.display());
+        for found in ["ledger", "late_devices", "invariants"] {
+            assert_eq!(real[found], modelled[found], "{found} of {}", scenario.display());
+        }
     }
 }
 

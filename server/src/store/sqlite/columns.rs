@@ -82,8 +82,7 @@ pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusql
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
-    let text: String = row.get(index)?;
-    text.parse().map_err(|error: T::Err| {
+    row.get_ref(index)?.as_str()?.parse().map_err(|error: T::Err| {
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
     })
 }
@@ -98,8 +97,8 @@ where
 
 /// A name from the store as an enum value; an unknown one was not written by this program.
 pub(super) fn word<T>(row: &Row<'_>, index: usize, of: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
-    let text: String = row.get(index)?;
-    of(&text).ok_or_else(|| {
+    let text = row.get_ref(index)?.as_str()?;
+    of(text).ok_or_else(|| {
         let wrong = format!("`{text}` is not a known value");
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, wrong.into())
     })

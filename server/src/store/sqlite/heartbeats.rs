@@ -1,11 +1,13 @@
 //! Heartbeats in SQLite, and the firmware that devices reported.
 
+use std::sync::LazyLock;
+
 use ks_protocol::{
     id::{DeviceId, Sequence},
     message::Heartbeat,
     time::UnixMs,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, ToSql, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
@@ -26,10 +28,20 @@ const ACCEPTED: &str =
 const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
     WHERE device = ?1";
 
-const INSERT_BEAT: &str =
+const INSERT_BEATS: &str =
     "INSERT INTO device_heartbeats (id, device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
-        network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at) VALUES ";
+
+/// How many columns those are, and their places for one heartbeat.
+const COLUMNS: usize = 14;
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Heartbeats that one statement inserts, where there are so many: one search for the end of the table, and not one each.
+const TOGETHER: usize = 16;
+
+/// Inserts one heartbeat, and that many.
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| format!("{INSERT_BEATS}{PLACES}"));
+static INSERT_SEVERAL: LazyLock<String> = LazyLock::new(|| format!("{INSERT_BEATS}{}", [PLACES; TOGETHER].join(", ")));
 
 fn beat_taken(row: &Row<'_>) -> rusqlite::Result<BeatTaken> {
     Ok(BeatTaken {
@@ -46,40 +58,70 @@ fn last_row(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(id), 0) FROM device_heartbeats")?.query_row([], |row| row.get(0))
 }
 
+/// Inserts heartbeats, each as the row that it is given.
+fn insert(writes: &super::Transaction<'_>, beats: &[(i64, &Beat)]) -> rusqlite::Result<()> {
+    let (together, rest) = beats.as_chunks::<TOGETHER>();
+    let mut several = writes.prepare_cached(&INSERT_SEVERAL)?;
+    let mut one = writes.prepare_cached(&INSERT_ONE)?;
+    for beats in together {
+        for (place, beat) in beats.iter().enumerate() {
+            bind(&mut several, 1 + place * COLUMNS, beat)?;
+        }
+        several.raw_execute()?;
+    }
+    for beat in rest {
+        bind(&mut one, 1, beat)?;
+        one.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// Binds the values of a heartbeat, from the parameter `first` on.
+fn bind(
+    statement: &mut Statement<'_>,
+    first: usize,
+    (row, Beat { heartbeat: beat, at }): &(i64, &Beat),
+) -> rusqlite::Result<()> {
+    let values: [&dyn ToSql; COLUMNS] = [
+        row,
+        &beat.device_id.as_str(),
+        &integer(at.0),
+        &beat.boot_epoch,
+        &integer(beat.seq.get()),
+        &integer(beat.uptime_s),
+        &beat.cpu_temp_c,
+        &integer(beat.free_mem_kib),
+        &beat.network.as_str(),
+        &beat.rssi_dbm,
+        &beat.firmware.version.as_str(),
+        &integer(beat.firmware.release_counter),
+        &integer(beat.keyset_version),
+        &integer(beat.sent_at.0),
+    ];
+    (first..).zip(values).try_for_each(|(parameter, value)| statement.raw_bind_parameter(parameter, value))
+}
+
 impl HeartbeatRows for Writes<'_> {
     fn take_beats(&mut self, beats: &[(Sender, &Beat)]) -> Result<Vec<Option<BeatTaken>>, StoreError> {
         // The rows that the heartbeats will have are the next ones: no other program writes.
-        let mut row = last_row(&self.0)?;
+        let mut row = last_row(&self.0)? + 1;
         let mut accepted = self.0.prepare_cached(ACCEPTED)?;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
-        let mut insert = self.0.prepare_cached(INSERT_BEAT)?;
         let mut taken = Vec::with_capacity(beats.len());
-        for (Sender { row: device, key_no }, Beat { heartbeat: beat, at }) in beats {
-            let seq = integer(beat.seq.get());
-            let known = accepted.query_row(params![device, key_no, beat.boot_epoch, seq], beat_taken);
+        let mut stored: Vec<(i64, &Beat)> = Vec::with_capacity(beats.len());
+        for (Sender { row: device, key_no }, beat) in beats {
+            let Beat { heartbeat: Heartbeat { boot_epoch, seq, .. }, at } = beat;
+            let seq = integer(seq.get());
+            let known = accepted.query_row(params![device, key_no, boot_epoch, seq], beat_taken);
             let known = known.optional()?;
             if let Some(known) = &known {
+                take.execute(params![known.row, boot_epoch, seq, integer(at.0), row])?;
+                stored.push((row, beat));
                 row += 1;
-                take.execute(params![known.row, beat.boot_epoch, seq, integer(at.0), row])?;
-                insert.execute(params![
-                    row,
-                    beat.device_id.as_str(),
-                    integer(at.0),
-                    beat.boot_epoch,
-                    seq,
-                    integer(beat.uptime_s),
-                    beat.cpu_temp_c,
-                    integer(beat.free_mem_kib),
-                    beat.network.as_str(),
-                    beat.rssi_dbm,
-                    beat.firmware.version.as_str(),
-                    integer(beat.firmware.release_counter),
-                    integer(beat.keyset_version),
-                    integer(beat.sent_at.0),
-                ])?;
             }
             taken.push(known);
         }
+        insert(&self.0, &stored)?;
         Ok(taken)
     }
 

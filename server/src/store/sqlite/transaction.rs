@@ -114,8 +114,8 @@ mod tests {
         let quiet: Vec<HotWork> = kinds[0].iter().map(quiet).collect();
         assert_eq!(
             prepared(&mut store, &quiet),
-            4,
-            "the check, the pair, the heartbeat, its update: no command is open"
+            5,
+            "the check, the pair, the heartbeat (in two sizes), its update: no command is open"
         );
     }
 

@@ -368,12 +368,22 @@ impl UpdateReads for SqliteReader {
     }
 
     fn versions(&mut self, rollout: i64) -> Result<Vec<(String, u64)>, StoreError> {
+        // Counted here: SQLite would sort every device of the rollout first, for the few versions that there are.
         let mut statement = self.connection.prepare_cached(
-            "SELECT s.firmware_version, count(*) FROM updates u JOIN device_states s ON s.device = u.device
-             WHERE u.rollout = ?1 GROUP BY 1 ORDER BY 1",
+            "SELECT s.firmware_version FROM updates u JOIN device_states s ON s.device = u.device WHERE u.rollout = ?1",
         )?;
-        let found = statement.query_map([rollout], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?;
-        Ok(found.collect::<Result<_, _>>()?)
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut devices = statement.query([rollout])?;
+        while let Some(device) = devices.next()? {
+            let version = device.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            match counts.get_mut(version) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.insert(version.to_owned(), 1);
+                }
+            }
+        }
+        Ok(counts.into_iter().collect())
     }
 
     fn updates(

@@ -92,7 +92,8 @@ impl Device {
         self.machine.reboot(self.shard.time.unix_now());
         self.note_stay();
         if self.shard.interval == HeartbeatInterval::Server && self.machine.state() == DeviceState::Registered {
-            self.schedule(Instant::now(), ctx);
+            let now = Instant::now();
+            self.schedule(now, now, ctx);
         }
         self.continue_update(ctx);
         self.pump(ctx);

@@ -80,7 +80,7 @@ impl Device {
             if device.power_cycle == cycle {
                 device.held_until = None;
                 if device.machine.state() == DeviceState::Registered && !device.is_off && device.shard.is_running() {
-                    device.queue_beat(until);
+                    device.queue_beat(until, Instant::now());
                 }
                 device.pump(ctx);
             }

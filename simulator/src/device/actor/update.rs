@@ -133,7 +133,8 @@ impl Device {
             });
         }
         if self.shard.interval == HeartbeatInterval::Server {
-            self.schedule(Instant::now(), ctx);
+            let now = Instant::now();
+            self.schedule(now, now, ctx);
         }
         self.pump(ctx);
     }

@@ -119,7 +119,12 @@ pub fn pending(machine: &Machine) -> impl Iterator<Item = MessageType> {
 
 /// The most urgent of them.
 pub fn due(machine: &Machine) -> Option<MessageType> {
-    pending(machine).min_by_key(|kind| kind.urgency())
+    most_urgent(pending(machine))
+}
+
+/// The most urgent of these.
+pub fn most_urgent(kinds: impl IntoIterator<Item = MessageType>) -> Option<MessageType> {
+    kinds.into_iter().min_by_key(|kind| kind.urgency())
 }
 
 /// Fields of an exchange in the event log, besides its outcome.

@@ -277,6 +277,8 @@ CREATE TRIGGER updates_moved AFTER UPDATE OF state ON updates WHEN NEW.state <> 
     ON CONFLICT DO UPDATE SET count = count + 1;
 END;
 CREATE INDEX updates_turn ON updates (rollout, state, enters_bp, bucket);
+-- Confirmed devices that another rollout has taken: of an open rollout they are few, and each evaluation after a bake counts them.
+CREATE INDEX updates_taken ON updates (rollout) WHERE state = 'CONFIRMED' AND is_open = 0;
 -- Why a rollout did what it did, with the numbers.
 CREATE TABLE rollout_decisions (
     id      INTEGER PRIMARY KEY,

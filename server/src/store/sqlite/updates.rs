@@ -67,16 +67,35 @@ fn tally(connection: &Connection, rollout: i64, silent_before: Option<UnixMs>) -
         params![rollout],
     )?;
     let Some(silent_before) = silent_before else { return Ok(Tally { cells, ..Tally::default() }) };
-    let suspects = suspects(connection, rollout, silent_before)?;
+    let begun: u32 = cells.iter().filter(|cell| cell.state.may_be_lost()).map(|cell| cell.count).sum();
+    let suspects = suspects(connection, rollout, silent_before, are_most(connection, begun)?)?;
     Ok(Tally { cells, suspects, taken: taken(connection, rollout)? })
 }
 
-fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Result<Vec<Cell>, StoreError> {
+/// Whether so many are a large part of the fleet, so that it is faster to look at each device of the fleet, in the order of rows: one costs
+/// a tenth of a search by index.
+fn are_most(connection: &Connection, devices: u32) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(device), 0) FROM device_states")?;
+    let fleet: i64 = statement.query_row([], |row| row.get(0))?;
+    Ok(i64::from(devices) * 8 > fleet)
+}
+
+/// The devices that may be lost and are silent, by cell. If they `are_most`, silent devices of the whole fleet are found first: they are few.
+fn suspects(
+    connection: &Connection,
+    rollout: i64,
+    silent_before: UnixMs,
+    are_most: bool,
+) -> Result<Vec<Cell>, StoreError> {
+    let from = if are_most {
+        "device_states s CROSS JOIN updates u ON u.device = s.device"
+    } else {
+        "updates u INDEXED BY updates_turn JOIN device_states s ON s.device = u.device"
+    };
     cells(
         connection,
         &format!(
-            "SELECT u.stage, u.model, u.site, u.state, count(*)
-         FROM updates u INDEXED BY updates_turn JOIN device_states s ON s.device = u.device
+            "SELECT u.stage, u.model, u.site, u.state, count(*) FROM {from}
          WHERE u.rollout = ?1 AND u.state IN ({}) AND u.is_open = 1 AND s.last_seen_at < ?2
          GROUP BY u.stage, u.model, u.site, u.state",
             words(&UpdateState::all_that(UpdateState::may_be_lost))
@@ -87,7 +106,7 @@ fn suspects(connection: &Connection, rollout: i64, silent_before: UnixMs) -> Res
 
 fn taken(connection: &Connection, rollout: i64) -> Result<u32, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT count(*) FROM updates INDEXED BY updates_turn
+        "SELECT count(*) FROM updates INDEXED BY updates_taken
          WHERE rollout = ?1 AND state = 'CONFIRMED' AND is_open = 0 AND EXISTS
             (SELECT 1 FROM rollouts WHERE id = ?1 AND is_open = 1)",
     )?;

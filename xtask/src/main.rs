@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         ["bench", "floods"] => bench::floods(),
         ["bench", "limits"] => bench::limits(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
-        ["documents"] => shell::cargo(&["run", "--quiet", "--package", "ks-fleet", "--example", "documents"]),
+        ["documents"] => shell::documents(),
         [] | ["help" | "--help" | "-h"] => {
             say(HELP);
             Ok(())

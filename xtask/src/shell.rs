@@ -75,6 +75,12 @@ pub(crate) fn build() -> Result<(), Failed> {
     cargo(&["test", "--workspace", "--tests", "--no-run"])
 }
 
+/// Regenerates parts of documents; built with the whole workspace too.
+pub(crate) fn documents() -> Result<(), Failed> {
+    cargo(&["build", "--quiet", "--workspace", "--example", "documents"])?;
+    run("target/debug/examples/documents", &[])
+}
+
 /// Whether a program exists and runs.
 pub(crate) fn exists(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();

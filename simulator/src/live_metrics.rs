@@ -271,8 +271,8 @@ mod tests {
             r#"ks_fleet_heartbeat_response_seconds_bucket{le="+Inf"} 5"#,
             "ks_fleet_heartbeat_response_seconds_count 5",
             r#"ks_fleet_send_lag_seconds_bucket{le="0.0001"} 1"#,
-            r#"ks_fleet_devices{state="registered"} 2"#,
-            r#"ks_fleet_devices{state="other"} 1"#,
+            r#"ks_fleet_devices{state="registered"} 2.0"#,
+            r#"ks_fleet_devices{state="other"} 1.0"#,
             "ks_fleet_open_sockets 4.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");

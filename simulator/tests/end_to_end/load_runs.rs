@@ -341,7 +341,7 @@ fn the_metrics_of_a_run_are_served_while_it_goes_on() {
     let acked = value("ks_fleet_requests_ended_total{type=\"heartbeat\",code=\"OK\"}");
     let all = summary_in(&folder.path().join("run"))["heartbeats"]["acked"].as_f64().unwrap();
     assert!((1.0..=all).contains(&acked), "{acked} of {all}");
-    assert_eq!(value("ks_fleet_heartbeat_response_seconds_count"), acked);
+    assert!((value("ks_fleet_heartbeat_response_seconds_count") - acked).abs() < 0.5);
     assert!((value("ks_fleet_devices{state=\"registered\"}") - 20.0).abs() < 0.5);
     let again = fleet().arg("rehearse").arg(&scenario).args(["--metrics-listen", "127.0.0.1:0"]).output().unwrap();
     assert_eq!(again.status.code(), Some(2), "a rehearsal has no such flag");

@@ -245,7 +245,9 @@ mod tests {
         let mut total = Measurements { registered: 2, due: 7, ..Measurements::default() };
         let beats = total.of_mut(MessageType::Heartbeat);
         beats.sent = 9;
-        response_us.iter().for_each(|us| beats.end(OK, *us, Some(*us)));
+        for us in response_us {
+            beats.end(OK, *us, Some(*us));
+        }
         beats.end("RATE_LIMITED", 5, None);
         record(&mut total.send_lag_us, 90);
         live.update(12.5, &total, 4);

@@ -19,10 +19,32 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
 /// The verdict in a sentence.
 pub(crate) fn verdict_sentence(summary: &Summary) -> String {
     let verdict = verdict_alone(summary);
-    match summary.unverified_answers {
-        0 => verdict,
-        count => format!("{verdict} The signatures of {} answers were not verified.", number::grouped(count)),
+    match unverified(summary) {
+        None => verdict,
+        Some(unverified) => format!("{verdict} {unverified}"),
     }
+}
+
+/// How many answers a run that verifies a sample has not verified, and what the sample says of them: if none of `n` verified ones was bad,
+/// then with 95 % confidence at most a share of 1 - 0.05^(1/n) of all is. None if all were verified.
+pub(crate) fn unverified(summary: &Summary) -> Option<String> {
+    let unverified = summary.unverified_answers;
+    let ok: u64 = summary.requests_by_code.values().filter_map(|codes| codes.get(OK)).sum();
+    let verified = ok.saturating_sub(unverified) + summary.bad_server_signatures;
+    let sample = match (verified, summary.bad_server_signatures) {
+        (0, _) => "None was verified, which says nothing about them.".to_owned(),
+        (_, 0) => {
+            let share = 1.0 - 0.05_f64.powf(1.0 / verified as f64);
+            format!(
+                "None of the {} verified ones was bad, which leaves up to {} % of all possible (95 % confidence).",
+                number::grouped(verified),
+                number::measured(share * 100.0)
+            )
+        }
+        (_, bad) => format!("{} of the {} verified ones were bad.", number::grouped(bad), number::grouped(verified)),
+    };
+    (unverified > 0)
+        .then(|| format!("The signatures of {} answers were not verified. {sample}", number::grouped(unverified)))
 }
 
 fn verdict_alone(summary: &Summary) -> String {
@@ -92,7 +114,8 @@ pub(crate) fn tls(of: &TlsHandshakes) -> String {
             number::millis(times.max)
         )
     });
-    format!("{full} full, {resumed} resumed, {failed} failed{times}")
+    let why = of.first_failure.as_ref().map_or_else(String::new, |why| format!(" (the first: {why})"));
+    format!("{full} full, {resumed} resumed, {failed} failed{why}{times}")
 }
 
 /// The reconciliation in words.
@@ -185,6 +208,29 @@ fn with_unit(text: String, unit: &str) -> String {
 mod tests {
     use super::*;
     use crate::sample;
+
+    /// By hand: of 60 good ones in a sample, 0.05^(1/60) = e^(-2.9957/60) = 0.95130 of all at least are good.
+    #[test]
+    fn what_a_sample_of_signatures_says_is_said() {
+        let mut summary = sample::summary();
+        assert_eq!(unverified(&summary), None);
+        summary.requests_by_code = [("heartbeat".to_owned(), sample::codes(&[("OK", 6_000), ("REVOKED", 9)]))].into();
+        summary.unverified_answers = 5_940;
+        let said = |summary: &Summary| unverified(summary).unwrap().replace('\u{a0}', " ");
+        let start = "The signatures of 5 940 answers were not verified.";
+        assert_eq!(
+            said(&summary),
+            format!(
+                "{start} None of the 60 verified ones was bad, which leaves up to 4.87 % of all possible (95 % confidence)."
+            )
+        );
+        assert!(verdict_sentence(&summary).contains(start));
+        summary.bad_server_signatures = 3;
+        assert_eq!(said(&summary), format!("{start} 3 of the 63 verified ones were bad."));
+        summary.unverified_answers = 6_000;
+        summary.bad_server_signatures = 0;
+        assert!(said(&summary).ends_with("None was verified, which says nothing about them."));
+    }
 
     #[test]
     fn the_ledger_is_described_in_words() {

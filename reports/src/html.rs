@@ -199,7 +199,8 @@ fn key_numbers(summary: &Summary) -> String {
             "answers whose signature did not verify".into(),
         ),
     ];
-    let tls = summary.tls.map(|tls| ("TLS handshakes", grouped(tls.full + tls.resumed), facts::tls(&tls)));
+    let tls = summary.tls.as_ref();
+    let tls = tls.map(|tls| ("TLS handshakes", grouped(tls.full + tls.resumed), facts::tls(tls)));
     let figures =
         figures.into_iter().chain(tls).filter(|(name, ..)| summary.has_latency || !name.starts_with("Response time"));
     let figure = |(name, value, more): (&str, String, String)| {

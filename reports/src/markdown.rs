@@ -28,6 +28,9 @@ pub(crate) fn summary(summary: &Summary, review: Option<&Review>) -> String {
         text(&summary.scenario),
         text(&summary.goal)
     );
+    if let Some(unverified) = facts::unverified(summary) {
+        out.push_str(&format!("{unverified}\n\n"));
+    }
     for rollout in summary.rollouts().take(ROLLOUTS_MAX) {
         out.push_str(&format!("**Rollout:** {}\n\n", text(&facts::rollout(rollout))));
     }
@@ -133,7 +136,7 @@ fn numbers(summary: &Summary) -> String {
     if let Some(recovery) = &summary.recovery {
         lines.push(format!("**Recovery from outages:** {}", facts::recovery(&recovery.all)));
     }
-    lines.extend(summary.tls.map(|tls| format!("**TLS handshakes:** {}", facts::tls(&tls))));
+    lines.extend(summary.tls.as_ref().map(|tls| format!("**TLS handshakes:** {}", text(&facts::tls(tls)))));
     lines.push(format!("**Ledger:** {}", facts::ledger(&summary.ledger)));
     if !summary.adversaries.is_empty() {
         let attacks = facts::attacks(summary);

@@ -61,7 +61,13 @@ pub(crate) fn summary() -> Summary {
             sockets_max: 64,
             ..Generator::default()
         },
-        tls: Some(TlsHandshakes { full: 1_004, resumed: 250, failed: 2, handshake_ms: Some(heartbeat) }),
+        tls: Some(TlsHandshakes {
+            full: 1_004,
+            resumed: 250,
+            failed: 2,
+            first_failure: None,
+            handshake_ms: Some(heartbeat),
+        }),
         ledger: Ledger { reconciled: true, checked: 30_000, unacknowledged: 3, ..Ledger::default() },
         late_devices: None,
         limits: Vec::new(),

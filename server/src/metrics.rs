@@ -57,12 +57,12 @@ pub struct ClassLabel {
 /// How a TLS handshake ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Handshake {
-    /// `full`, `resumed` or `failed`.
+    /// `full`, `resumed`, `failed`, or `shed`: ended because the server had too many connections, or stopped.
     pub result: &'static str,
 }
 
 /// Every value of [`Handshake`].
-const HANDSHAKES: [&str; 3] = ["full", "resumed", "failed"];
+const HANDSHAKES: [&str; 4] = ["full", "resumed", "failed", "shed"];
 
 /// Every value of [`Decided`].
 const DECISIONS: [&str; 14] = [
@@ -141,6 +141,10 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// TLS handshakes of the server's own listener, by how they ended.
     pub tls_handshakes: Family<Handshake, Counter>,
+    /// When the listener's certificate expires, in seconds since 1970; 0 without TLS.
+    pub tls_certificate_expires: Gauge,
+    /// Times that the certificate's files could not be used when they were read again.
+    pub tls_reload_failures: Counter,
     registry: Registry,
 }
 
@@ -177,6 +181,8 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             tls_handshakes: Family::default(),
+            tls_certificate_expires: Gauge::default(),
+            tls_reload_failures: Counter::default(),
             registry: Registry::with_prefix("ks"),
         };
         for path in PATHS {
@@ -256,8 +262,12 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("connections_accepted", "Connections accepted", self.connections_accepted.clone());
-        let help = "TLS handshakes of the server's own listener, by how they ended: full, resumed, failed";
+        let help = "TLS handshakes of the server's own listener, by how they ended: full, resumed, failed, or shed for other connections";
         registry.register("tls_handshakes", help, self.tls_handshakes.clone());
+        let help = "When the certificate of the server's own listener expires, in seconds since 1970; 0 without TLS";
+        registry.register("tls_certificate_expires_timestamp_seconds", help, self.tls_certificate_expires.clone());
+        let help = "Times that the certificate's files were read again and could not be used";
+        registry.register("tls_certificate_reload_failures", help, self.tls_reload_failures.clone());
     }
 
     /// Counts an answer.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
+use ks_protocol::time::UnixMs;
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Runtime,
@@ -38,6 +39,8 @@ const BACKLOG: u32 = 65_535;
 
 /// Interval of the check for a renewed certificate.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two reports of a certificate that is about to expire, in milliseconds: a day.
+const CERTIFICATE_REPORT_INTERVAL_MS: u64 = 86_400_000;
 
 /// Runs the server until SIGTERM, SIGINT, or (if `with_stdin`) until standard input ends.
 pub fn serve(config: &Config, with_stdin: bool) -> Result<(), StartError> {
@@ -133,7 +136,7 @@ async fn until_stopped(
     let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&supervisor), app.clone()));
     let reload = app.config.limits_file.is_some().then(Reload::listening).transpose()?;
     let reloading = tokio::spawn(follow_signal(reload, app.clone()));
-    let renewing = tokio::spawn(follow_certificate(tls.clone()));
+    let renewing = tokio::spawn(follow_certificate(tls.clone(), app.clone()));
     supervisor.ready();
     let mut result = Ok(());
     let stopped = async {
@@ -166,25 +169,46 @@ async fn follow_signal(reload: Option<Reload>, app: App) {
     }
 }
 
-/// Puts a renewed certificate into use. One that can't be used is reported once, and the previous one stays in use.
-async fn follow_certificate(tls: Option<Arc<Tls>>) {
+/// Puts a renewed certificate into use. One that can't be used is reported once, and the previous one stays in use; one that is about to
+/// expire is reported every day.
+async fn follow_certificate(tls: Option<Arc<Tls>>, app: App) {
     let Some(tls) = tls else { return };
+    let mut doubted_at = None;
     loop {
+        doubted_at = check_validity(&tls, &app, doubted_at);
         tokio::time::sleep(CERTIFICATE_INTERVAL).await;
-        let tls = Arc::clone(&tls);
+        let of_files = Arc::clone(&tls);
         #[expect(
             clippy::disallowed_methods,
             reason = "in no order with anything, and a disk that hangs holds up no request"
         )]
-        let refreshed = tokio::task::spawn_blocking(move || tls.refresh()).await;
+        let refreshed = tokio::task::spawn_blocking(move || of_files.refresh()).await;
         match refreshed {
-            Ok(Ok(true)) => tracing::info!("the TLS certificate has changed; new connections use it"),
+            Ok(Ok(true)) => {
+                tracing::info!("the TLS certificate has changed; new connections use it");
+                doubted_at = None;
+            }
             Ok(Ok(false)) | Err(_) => {}
             Ok(Err(error)) => {
+                app.metrics.tls_reload_failures.inc();
                 tracing::error!(%error, help = error.help(), "the new TLS certificate can't be used; the previous one stays in use");
             }
         }
     }
+}
+
+/// Reports a certificate that is not valid, or not for long, once a day; `reported_at` is when it was reported last, and the result is the
+/// next one.
+fn check_validity(tls: &Tls, app: &App, reported_at: Option<UnixMs>) -> Option<UnixMs> {
+    let (now, validity) = (app.clock.now(), tls.validity()?);
+    let expires_s = i64::try_from(validity.until.0 / 1_000).unwrap_or(i64::MAX);
+    app.metrics.tls_certificate_expires.set(expires_s);
+    let doubt = validity.doubt(now)?;
+    if reported_at.is_some_and(|at| now.since_ms(at) < CERTIFICATE_REPORT_INTERVAL_MS) {
+        return reported_at;
+    }
+    tracing::warn!("{doubt}: renew TLS_CERT_FILE");
+    Some(now)
 }
 
 /// Feeds the supervisor's watchdog while commits succeed. If there was none recently, it makes one: what an idle server writes each

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use ks_protocol::time::UnixMs;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -14,9 +15,12 @@ use rustls::{
     server::ProducesTickets,
 };
 use sha2::{Digest, Sha256};
+use x509_cert::{Certificate, der::Decode};
 
-/// Greatest size of each file, in bytes; a chain of certificates has a few thousand.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Greatest size of each file, in bytes: a chain of certificates has a few thousand, the authorities of a system a quarter of a million.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A certificate that is valid for less than this is reported, in milliseconds: two weeks.
+const RENEW_WITHIN_MS: u64 = 14 * 86_400_000;
 
 /// The files of a certificate: its chain, the server's own first, and its private key, both in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub enum TlsError {
     #[error("cannot read {path}: {cause}")]
     File { path: PathBuf, cause: io::Error },
     /// A file does not hold what it should, as PEM.
-    #[error("{path} has no {wanted} in PEM")]
+    #[error("{path} has no {wanted} in valid PEM")]
     Missing { path: PathBuf, wanted: &'static str },
     /// The certificate and the key are not a pair, or of a kind that is not supported.
     #[error("the certificate {certificate} can't be used with the key {key}: {cause}")]
@@ -48,10 +52,41 @@ impl TlsError {
                 "give the chain of certificates that the authority issued, the server's own first"
             }
             Self::Missing { .. } => "give the certificate's private key, without a password",
+            Self::Unusable { cause: rustls::Error::InconsistentKeys(_), .. } => {
+                "give the private key that the first certificate of the chain was issued for; the server's own certificate comes first (`openssl pkey -in KEY -pubout` and `openssl x509 -in CERTIFICATE -noout -pubkey` must print the same)"
+            }
             Self::Unusable { .. } => {
-                "give the private key that the certificate was issued for (`openssl pkey -in KEY -pubout` and `openssl x509 -in CERTIFICATE -noout -pubkey` must print the same)"
+                "give an RSA key of 2,048 to 8,192 bits, an ECDSA key (P-256 or P-384) or an Ed25519 key, and the certificate that was issued for it"
             }
         }
+    }
+}
+
+/// When a certificate is valid, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub from: UnixMs,
+    pub until: UnixMs,
+}
+
+impl Validity {
+    /// What is wrong with it at this time, in words; none if it is valid, and for long enough.
+    pub fn doubt(&self, now: UnixMs) -> Option<String> {
+        let Self { from, until } = self;
+        if now < *from {
+            return Some(format!("the certificate is not valid before {from}"));
+        }
+        if now > *until {
+            return Some(format!("the certificate has expired at {until}"));
+        }
+        let left_ms = until.since_ms(now);
+        (left_ms < RENEW_WITHIN_MS)
+            .then(|| format!("the certificate expires at {until}, in {} days", left_ms / 86_400_000))
+    }
+
+    /// Whether clients accept it at this time.
+    pub fn holds(&self, now: UnixMs) -> bool {
+        (self.from..=self.until).contains(&now)
     }
 }
 
@@ -60,9 +95,15 @@ pub struct Tls {
     files: TlsFiles,
     /// Keys of session tickets: kept when the certificate changes, so that devices still resume their sessions.
     tickets: Arc<dyn ProducesTickets>,
-    current: ArcSwap<ServerConfig>,
-    /// The contents of the files that were looked at last, usable or not; none if they could not be read.
-    seen: Mutex<Option<[u8; 32]>>,
+    current: ArcSwap<InUse>,
+    /// What the files could not be used for when they were looked at last: with their contents, so that each fault is reported once.
+    reported: Mutex<Option<(String, Option<[u8; 32]>)>>,
+}
+
+struct InUse {
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
+    sha256: [u8; 32],
 }
 
 impl Tls {
@@ -73,30 +114,47 @@ impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let unusable = |cause| unusable(&files, cause);
         let tickets = ring::Ticketer::new().map_err(unusable)?;
-        let read = Contents::read(&files)?;
-        let config = read.config(&files, &tickets)?;
-        Ok(Self { tickets, current: ArcSwap::new(config), seen: Mutex::new(Some(read.sha256())), files })
+        let in_use = Contents::read(&files)?.in_use(&files, &tickets)?;
+        Ok(Self { tickets, current: ArcSwap::from_pointee(in_use), reported: Mutex::default(), files })
     }
 
     /// What new connections are served with.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        Arc::clone(&self.current.load().config)
     }
 
-    /// Reads the files again; says whether their certificate was put into use. The same contents are tried once only, so that each
-    /// error is reported once.
+    /// When the certificate is valid; none if it does not say so in a readable way.
+    pub fn validity(&self) -> Option<Validity> {
+        self.current.load().validity
+    }
+
+    /// Reads the files again; says whether another certificate was put into use.
     ///
     /// # Errors
-    /// The new contents can't be used; the previous certificate stays in use.
+    /// They can't be used, for the first time with this fault and these contents; the previous certificate stays in use.
     pub fn refresh(&self) -> Result<bool, TlsError> {
         let read = Contents::read(&self.files);
         let sha256 = read.as_ref().ok().map(Contents::sha256);
-        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), sha256);
-        if before == sha256 {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if sha256 == Some(self.current.load().sha256) {
+            *reported = None;
             return Ok(false);
         }
-        self.current.store(read?.config(&self.files, &self.tickets)?);
-        Ok(true)
+        match read.and_then(|read| read.in_use(&self.files, &self.tickets)) {
+            Ok(in_use) => {
+                self.current.store(Arc::new(in_use));
+                *reported = None;
+                Ok(true)
+            }
+            Err(error) => {
+                let fault = Some((error.to_string(), sha256));
+                if *reported == fault {
+                    return Ok(false);
+                }
+                *reported = fault;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -125,8 +183,9 @@ impl Contents {
         Sha256::digest(each.concat()).into()
     }
 
-    fn config(&self, files: &TlsFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<ServerConfig>, TlsError> {
+    fn in_use(&self, files: &TlsFiles, tickets: &Arc<dyn ProducesTickets>) -> Result<InUse, TlsError> {
         let chain = certificates(&files.certificate, &self.certificate)?;
+        let validity = chain.first().and_then(|own| validity(own));
         let missing = |_| TlsError::Missing { path: files.key.clone(), wanted: "private key" };
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(missing)?;
         let unusable = |cause| unusable(files, cause);
@@ -135,8 +194,16 @@ impl Contents {
         let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
         config.ticketer = Arc::clone(tickets);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(InUse { config: Arc::new(config), validity, sha256: self.sha256() })
     }
+}
+
+fn validity(certificate: &[u8]) -> Option<Validity> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    let ms = |since: std::time::Duration| Some(UnixMs(u64::try_from(since.as_millis()).ok()?));
+    let (from, until) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
+    Some(Validity { from: ms(from)?, until: ms(until)? })
 }
 
 /// The certificates in a PEM file.
@@ -157,7 +224,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |cause| TlsError::File { path: path.to_owned(), cause };
     let about = std::fs::metadata(path).map_err(failed)?;
     if !about.is_file() || about.len() > FILE_BYTES_MAX {
-        let what = format!("it is not a regular file of at most {} KiB", FILE_BYTES_MAX / 1024);
+        let what = format!("it is not a regular file of at most {} MiB", FILE_BYTES_MAX / 1_048_576);
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
     }
     std::fs::read(path).map_err(failed)
@@ -197,6 +264,9 @@ mod tests {
         std::fs::remove_file(folder.path().join("key.pem")).unwrap();
         assert!(matches!(tls.refresh(), Err(TlsError::File { .. })));
         assert!(!tls.refresh().unwrap(), "reported once");
+        std::fs::create_dir(folder.path().join("key.pem")).unwrap();
+        assert!(matches!(tls.refresh(), Err(TlsError::File { .. })), "another fault is reported too");
+        std::fs::remove_dir(folder.path().join("key.pem")).unwrap();
         issue(folder.path(), "three.example");
         assert!(tls.refresh().unwrap());
     }
@@ -210,12 +280,32 @@ mod tests {
         };
         let good = issue(folder.path(), "one.example");
         let swapped = TlsFiles { certificate: good.key.clone(), key: good.certificate.clone() };
-        assert!(said(&swapped).contains("key.pem has no certificate in PEM; give the chain"));
+        assert!(said(&swapped).contains("key.pem has no certificate in valid PEM; give the chain"));
         let no_key = TlsFiles { key: good.certificate.clone(), ..good.clone() };
-        assert!(said(&no_key).contains("cert.pem has no private key in PEM; give the certificate's"));
+        assert!(said(&no_key).contains("cert.pem has no private key in valid PEM; give the certificate's"));
         let missing = TlsFiles { key: folder.path().join("none.pem"), ..good.clone() };
         assert!(said(&missing).starts_with("cannot read"));
         let folder_given = TlsFiles { certificate: folder.path().to_owned(), ..good };
         assert!(said(&folder_given).contains("it is not a regular file"));
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_known_before_it_comes() {
+        let mut params = rcgen::CertificateParams::new(["one.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 3, 2);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let validity = validity(certificate.der()).unwrap();
+        let at = |text: &str| text.parse::<UnixMs>().unwrap();
+        assert_eq!((validity.from, validity.until), (at("2026-01-01T00:00:00Z"), at("2026-03-02T00:00:00Z")));
+        for (now, doubt, holds) in [
+            ("2025-12-31T23:59:59Z", Some("the certificate is not valid before 2026-01-01T00:00:00Z"), false),
+            ("2026-01-02T00:00:00Z", None, true),
+            ("2026-02-16T00:00:00Z", None, true),
+            ("2026-02-16T00:00:01Z", Some("the certificate expires at 2026-03-02T00:00:00Z, in 13 days"), true),
+            ("2026-03-02T00:00:01Z", Some("the certificate has expired at 2026-03-02T00:00:00Z"), false),
+        ] {
+            assert_eq!((validity.doubt(at(now)).as_deref(), validity.holds(at(now))), (doubt, holds), "{now}");
+        }
     }
 }

@@ -199,7 +199,9 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     if let Some(tls) = &summary.tls {
         let [full, resumed, failed] = [tls.full, tls.resumed, tls.failed].map(grouped);
         let p99 = tls.handshake_ms.map_or_else(String::new, |times| format!(", p99 {:.1} ms", times.p99));
-        text += &format!("  TLS handshakes: {full} full, {resumed} resumed, {failed} failed{p99}\n");
+        let why = tls.first_failure.as_ref().map_or_else(String::new, |why| format!(" (the first: {why})"));
+        text += &printable(&format!("  TLS handshakes: {full} full, {resumed} resumed, {failed} failed{why}{p99}"));
+        text.push('\n');
     }
     let ledger = &summary.ledger;
     if ledger.reconciled {

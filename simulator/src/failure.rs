@@ -31,7 +31,12 @@ pub enum Failure {
     Unreachable { target: String, why: String },
     /// No TLS with the target.
     #[error("the TLS handshake with {target} failed: {why}")]
-    Tls { target: String, why: String },
+    Tls {
+        target: String,
+        why: String,
+        /// What to do.
+        help: &'static str,
+    },
     /// The target answers too slowly.
     #[error("the target {target} is too slow: {why}")]
     TooSlow { target: String, why: String },
@@ -123,16 +128,13 @@ impl Failure {
     pub fn help(&self) -> String {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
-            Self::Impossible { help, .. } | Self::Probe { help, .. } => (*help).to_owned(),
+            Self::Impossible { help, .. } | Self::Probe { help, .. } | Self::Tls { help, .. } => (*help).to_owned(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
             Self::Policy { .. } => {
                 "check the path; examples are in scenarios/policies/, and `ks-fleet advise` writes policies into its folder".to_owned()
             }
             Self::Unreachable { .. } => {
-                "check the host and the port, start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
-            }
-            Self::Tls { .. } => {
-                "name the host as in its certificate, and give the certificate of a private authority with --ca FILE".to_owned()
+                "check the host, the port and the scheme (https:// where TLS is served), start a server there (`ks-server serve`), or leave --target out to have one started".to_owned()
             }
             Self::TargetFailed { .. } => "check the target's log, then run it again".to_owned(),
             Self::Output { cause } => {

@@ -36,6 +36,8 @@ const BUCKETS_US: [u64; 16] = [
 /// Where a run's metrics are served, until the run ends.
 pub struct LiveMetrics {
     latest: Arc<Mutex<Latest>>,
+    /// Where they are served.
+    pub address: SocketAddr,
 }
 
 /// What is shown of a run: its measurements up to the last tick.
@@ -93,6 +95,7 @@ impl LiveMetrics {
         let failed = |cause| Failure::CannotListen { address: listen, cause };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let latest = Latest {
             scenario: plan.name.clone(),
             seed: plan.seed,
@@ -108,7 +111,7 @@ impl LiveMetrics {
             let router = Router::new().route("/metrics", get(metrics)).with_state(shown);
             let _ = axum::serve(listener, router).await; // it never ends by itself
         });
-        Ok(Self { latest })
+        Ok(Self { latest, address })
     }
 
     /// Shows what has been measured up to the end of a tick.
@@ -159,10 +162,10 @@ impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = Out(&mut encoder);
+        // A gauge: the older text format has no type for information.
         let run = [("scenario", latest.scenario.clone()), ("seed", latest.seed.to_string())];
-        out.0
-            .encode_descriptor("ks_fleet_run", "The run", None, MetricType::Info)?
-            .encode_info(&run.map(|(name, value)| (name.to_owned(), value)).to_vec())?;
+        let mut family = out.0.encode_descriptor("ks_fleet_run_info", "The run", None, MetricType::Gauge)?;
+        ConstGauge::new(1_i64).encode(family.encode_family(&run)?)?;
         out.gauge("ks_fleet_elapsed", "Seconds since the run began", Some(&Unit::Seconds), latest.elapsed_s)?;
         out.gauge("ks_fleet_planned", "Seconds that the run is to last", Some(&Unit::Seconds), latest.planned_s)?;
         out.counter("ks_fleet_heartbeats_due", "Heartbeats that became due: the offered load", latest.due)?;
@@ -241,7 +244,7 @@ mod tests {
     /// The text of a run in which these heartbeats were answered after so many microseconds.
     fn shown(response_us: &[u64]) -> String {
         let latest = Arc::new(Mutex::new(Latest { scenario: "a \"b\"".to_owned(), devices: 3, ..Latest::default() }));
-        let live = LiveMetrics { latest: Arc::clone(&latest) };
+        let live = LiveMetrics { latest: Arc::clone(&latest), address: "127.0.0.1:1".parse().unwrap() };
         let mut total = Measurements { registered: 2, due: 7, ..Measurements::default() };
         let beats = total.of_mut(MessageType::Heartbeat);
         beats.sent = 9;

@@ -127,8 +127,9 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
 
 /// TLS handshakes; none if there were none.
 fn tls(handshakes: &Handshakes) -> Option<TlsHandshakes> {
-    let Handshakes { full, resumed, failed, ref times_us } = *handshakes;
-    (full + resumed + failed > 0).then(|| TlsHandshakes { full, resumed, failed, handshake_ms: percentiles(times_us) })
+    let Handshakes { full, resumed, failed, ref first_failure, ref times_us } = *handshakes;
+    let (first_failure, handshake_ms) = (first_failure.clone(), percentiles(times_us));
+    (full + resumed + failed > 0).then_some(TlsHandshakes { full, resumed, failed, first_failure, handshake_ms })
 }
 
 /// How devices recovered from outages; none if no outage ended.

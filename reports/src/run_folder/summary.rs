@@ -63,7 +63,7 @@ pub struct Summary {
     /// Answers whose SIG_SERV did not verify.
     pub bad_server_signatures: u64,
     /// Answers whose SIG_SERV was not verified, because the run verified a sample.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub unverified_answers: u64,
     /// Health of the load generator.
     pub generator: Generator,
@@ -135,11 +135,6 @@ impl Summary {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 /// Summaries from before `has_latency` existed.
 fn yes() -> bool {
     true
@@ -189,13 +184,16 @@ pub struct Percentiles {
 }
 
 /// TLS handshakes of devices, adversaries and operators.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TlsHandshakes {
     /// With a certificate and its check.
     pub full: u64,
     /// That continued the client's last session.
     pub resumed: u64,
     pub failed: u64,
+    /// Why the first of these failed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<String>,
     /// Times of those that succeeded, in milliseconds, from the accepted connection; none if none did.
     pub handshake_ms: Option<Percentiles>,
 }

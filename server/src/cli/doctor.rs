@@ -93,6 +93,17 @@ fn show(findings: &[Finding]) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Whether the listener's certificate is valid, and for long enough.
+fn certificate(tls: &Tls, now: UnixMs) -> Finding {
+    const HELP: &str = "renew TLS_CERT_FILE; the server puts the new one into use by itself";
+    let Some(validity) = tls.validity() else { return ok("tls", "the certificate and its key can be used") };
+    match validity.doubt(now) {
+        None => ok("tls", format!("the certificate can be used until {}", validity.until)),
+        Some(doubt) if validity.holds(now) => warning("tls", doubt, HELP),
+        Some(doubt) => bad("tls", &StartError::refused(doubt, HELP)),
+    }
+}
+
 fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
     let mut findings = vec![ok("settings", "all settings are valid")];
     if config.admin_token.is_some() {
@@ -123,7 +134,7 @@ fn check(config: &Config, doubtful: &[String]) -> Vec<Finding> {
     }
     match config.tls.clone().map(Tls::load) {
         None => {}
-        Some(Ok(_)) => findings.push(ok("tls", "the certificate and its key can be used")),
+        Some(Ok(tls)) => findings.push(certificate(&tls, now)),
         Some(Err(error)) => findings.push(bad("tls", &error.into())),
     }
     let key = assembly::signing_key(config, assembly::KeyCreation::No);

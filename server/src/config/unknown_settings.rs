@@ -26,7 +26,7 @@ const SHARED_WORDS: [&str; 14] = [
     "TRUSTED",
 ];
 /// Variables of GitLab's runner, whose jobs may run this program.
-const OTHERS: [&str; 2] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS"];
+const OTHERS: [&str; 4] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 /// Prefixes that no other program uses: a name with one of them is meant for this program.
 const ONLY_OURS: [&str; 14] = [
     "ARTIFACT_SCRUB_",

@@ -115,8 +115,14 @@ async fn handshake(
     let accepted = tokio::select! {
         biased;
         accepted = tokio::time::timeout(app.config.request_timeout, accepted) => accepted,
-        () = activity.aborted() => return None,
-        _ = stopped.wait_for(|stopped| *stopped) => return None,
+        () = activity.aborted() => {
+            app.metrics.handshake("shed");
+            return None;
+        }
+        _ = stopped.wait_for(|stopped| *stopped) => {
+            app.metrics.handshake("shed");
+            return None;
+        }
     };
     let failed = |why: &dyn std::fmt::Display| {
         app.metrics.handshake("failed");

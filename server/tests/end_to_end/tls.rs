@@ -130,7 +130,7 @@ fn a_certificate_that_cannot_be_used_prevents_the_start() {
     let doctor = world.run(&["doctor"]);
     assert!(doctor.stdout.contains("BAD   tls       TLS_CERT_FILE and TLS_KEY_FILE:"), "{}", doctor.stdout);
     world.set("TLS_CERT_FILE", "key.pem");
-    refused(&world, 2, "key.pem has no certificate in PEM");
+    refused(&world, 2, "key.pem has no certificate in valid PEM");
     world.set("TLS_CERT_FILE", "none.pem");
     refused(&world, 3, "cannot read none.pem");
     world.set("TLS_CERT_FILE", "");

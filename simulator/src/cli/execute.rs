@@ -175,6 +175,13 @@ pub(super) fn check_possible(plan: &Plan, target: Option<&Target>) -> Result<(),
             help: "give more --devices, or change the rollout's policy",
         });
     }
+    let of_tls = plan.expectations.iter().find(|expectation| expectation.metric.as_str().starts_with("tls."));
+    if let Some(expectation) = of_tls.filter(|_| !target.is_some_and(Target::is_tls)) {
+        return Err(Failure::Impossible {
+            why: format!("the scenario expects `{expectation}`, and there is no TLS without an https:// target"),
+            help: "name a target with TLS: --target https://HOST:PORT, and --ca FILE if its authority is private",
+        });
+    }
     let changes_keys = |step: &Step| matches!(step, Step::RotateServerKey(_) | Step::RevokeServerKey(_));
     let changes_keys = plan.timeline.iter().any(|timed| changes_keys(&timed.step));
     let restarts = plan.timeline.iter().any(|timed| matches!(timed.step, Step::RestartServer(_)));

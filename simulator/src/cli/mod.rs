@@ -75,7 +75,7 @@ enum Command {
         #[command(flatten)]
         target: TargetOptions,
         /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
         metrics_listen: Option<SocketAddr>,
         /// Verify the signatures of all answers, or of this share, drawn at random: `10%`. More load for the same CPU; refusals are
         /// always verified, and the report says how many answers were not [default: all]
@@ -195,6 +195,10 @@ impl Options {
     fn events(&self) -> EventsKept {
         self.events.unwrap_or_default()
     }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9900 or [::1]:9900".to_owned())
 }
 
 /// `all`, or a share in percent.

@@ -84,6 +84,9 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
 
     let played = System::new().block_on(async {
         let live = metrics_listen.map(|listen| LiveMetrics::serve(listen, plan)).transpose()?;
+        if let Some(live) = &live {
+            console.print(&format!("metrics of this run: http://{}/metrics", live.address));
+        }
         let mut console = console.with_metrics(live);
         let waiting_for = RefCell::new(String::new());
         let run = tokio::select! {

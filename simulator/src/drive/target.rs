@@ -13,7 +13,12 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
     failure::Failure,
-    link::{Network, endpoint::Endpoint, socket::source_address, tls::ServerTls},
+    link::{
+        Network,
+        endpoint::Endpoint,
+        socket::source_address,
+        tls::{HandshakeFailed, ServerTls},
+    },
     operator::{AnswerTimeouts, Operator},
 };
 
@@ -60,8 +65,8 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(invalid("it contains a user; put the admin token into ADMIN_TOKEN"));
         }
-        if uri.query().is_some() {
-            return Err(invalid("it contains a query"));
+        if uri.query().is_some() || url.contains('#') {
+            return Err(invalid("it contains a query or a fragment"));
         }
         if authorities.is_some() && !is_tls {
             return Err(invalid("--ca is for https://"));
@@ -91,6 +96,11 @@ impl Target {
         let prefix = uri.path().to_owned();
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("it is not a URL"))?;
         Ok(Self { admin_token, authorities, timeouts: AnswerTimeouts::DEFAULT, addresses, host, prefix, tls, url })
+    }
+
+    /// Whether it is reached by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Whether it is on this machine.
@@ -132,13 +142,18 @@ impl Target {
     /// Makes one TLS handshake, so that a wrong certificate is an error before anything starts.
     async fn check_tls(&self) -> Result<(), Failure> {
         let (Some(tls), Some(address)) = (&self.tls, self.addresses.first()) else { return Ok(()) };
+        let failed = |HandshakeFailed { why, help }| Failure::Tls { target: self.url.clone(), why, help };
         let handshake = async {
-            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-            tls.check(stream).await
+            let stream = TcpStream::connect(address).await;
+            let lost =
+                |error: std::io::Error| Failure::Unreachable { target: self.url.clone(), why: error.to_string() };
+            tls.check(stream.map_err(lost)?).await.map_err(failed)
         };
         let checked = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await;
-        let timed_out = |_| Err(format!("it did not end within {} s", CONNECT_TIMEOUT.as_secs()));
-        checked.unwrap_or_else(timed_out).map_err(|why| Failure::Tls { target: self.url.clone(), why })
+        checked.unwrap_or_else(|_| {
+            let why = format!("it did not end within {} s", CONNECT_TIMEOUT.as_secs());
+            Err(failed(HandshakeFailed { why, help: "check that TLS is served at this port" }))
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use hdrhistogram::Histogram;
 use ks_server::tls::{TlsError, certificates, provider, read_file};
 use rustls::{
-    CertificateError, ClientConfig, Error, HandshakeKind, RootCertStore,
+    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, RootCertStore,
     client::Resumption,
     pki_types::{InvalidDnsNameError, ServerName},
 };
@@ -80,31 +80,65 @@ impl ServerTls {
     /// One handshake, as a check of the server.
     ///
     /// # Errors
-    /// A sentence that says why it failed.
-    pub async fn check(&self, stream: TcpStream) -> Result<(), String> {
+    /// Why it failed.
+    pub async fn check(&self, stream: TcpStream) -> Result<(), HandshakeFailed> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(self.name.clone(), stream).await.map(drop).map_err(|error| self.explain(&error))
     }
 
     /// Why a handshake failed, in words.
-    fn explain(&self, error: &io::Error) -> String {
-        let host = self.name.to_str();
+    fn explain(&self, error: &io::Error) -> HandshakeFailed {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-        match cause {
+        let of_certificate = match cause {
+            Some(Error::InvalidCertificate(error)) => Some(self.explain_certificate(error)),
+            _ => None,
+        };
+        let (why, help) = match (of_certificate, cause) {
+            (Some(explained), _) => explained,
+            (None, Some(Error::InvalidMessage(_))) => {
+                ("it does not speak TLS; is it an http:// server?".to_owned(), "if it is, write http://")
+            }
+            (None, Some(Error::AlertReceived(AlertDescription::ProtocolVersion))) => (
+                "it has no version of TLS that is supported".to_owned(),
+                "turn TLS 1.2 or 1.3 on at the target, or at the proxy in front of it",
+            ),
+            _ => (error.to_string(), "see the log of the target, or of the proxy in front of it"),
+        };
+        HandshakeFailed { why, help }
+    }
+
+    /// What is wrong with the server's certificate, and what to do.
+    fn explain_certificate(&self, error: &CertificateError) -> (String, &'static str) {
+        use CertificateError as E;
+        const RENEW: &str = "renew the target's certificate, or correct this machine's clock";
+        match error {
             // A wrong signature: an authority of the same name, but with another key.
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
-                "its certificate is not from an authority that is trusted here".to_owned()
+            E::UnknownIssuer | E::BadSignature => (
+                "its certificate is not from an authority that is trusted here, or its chain lacks an intermediate certificate"
+                    .to_owned(),
+                "give the certificate of a private authority with --ca FILE; if that is right, complete the target's chain",
+            ),
+            E::NotValidForName | E::NotValidForNameContext { .. } => {
+                (format!("its certificate is not for `{}`", self.name.to_str()), "name the host as in its certificate")
             }
-            Some(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => format!("its certificate is not for `{host}`"),
-            Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-                "its certificate has expired".to_owned()
-            }
-            Some(Error::InvalidMessage(_)) => "it does not speak TLS; is it an http:// server?".to_owned(),
-            _ => error.to_string(),
+            E::Expired | E::ExpiredContext { .. } => ("its certificate has expired".to_owned(), RENEW),
+            E::NotValidYet | E::NotValidYetContext { .. } => ("its certificate is not valid yet".to_owned(), RENEW),
+            // The library has no variant for it.
+            E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+                "its certificate is that of an authority, and can't be a server's own".to_owned(),
+                "issue one for the server (`openssl req -x509` makes one with `-addext basicConstraints=critical,CA:FALSE`)",
+            ),
+            other => (format!("its certificate is not accepted: {other}"), "issue another certificate for the target"),
         }
     }
+}
+
+/// Why a TLS handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeFailed {
+    pub why: String,
+    /// What to do.
+    pub help: &'static str,
 }
 
 fn roots_of_system() -> Result<RootCertStore, TrustError> {
@@ -117,11 +151,16 @@ fn roots_of_system() -> Result<RootCertStore, TrustError> {
 
 fn roots_of(path: &Path) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, &read_file(path)?)? {
-        let refused = |cause| TrustError::NotAnAuthority { path: path.display().to_string(), cause };
-        roots.add(certificate).map_err(refused)?;
+    let found = certificates(path, &read_file(path)?)?;
+    // Of a bundle, those that can't be read are left out, as by every other client.
+    let mut last_error = None;
+    for certificate in found {
+        last_error = roots.add(certificate).err().or(last_error);
     }
-    Ok(roots)
+    match last_error {
+        Some(cause) if roots.is_empty() => Err(TrustError::NotAnAuthority { path: path.display().to_string(), cause }),
+        _ => Ok(roots),
+    }
 }
 
 /// TLS of one device, with its last session.
@@ -144,7 +183,10 @@ impl DeviceTls {
                 let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
                 counts.ended(is_resumed, started.elapsed());
             }
-            Err(_) => counts.failed += 1,
+            Err(error) => {
+                counts.failed += 1;
+                counts.first_failure.get_or_insert_with(|| self.server.explain(error).why);
+            }
         }
         connected
     }
@@ -158,13 +200,15 @@ pub struct Handshakes {
     /// That continued an earlier session.
     pub resumed: u64,
     pub failed: u64,
+    /// Why the first of these failed.
+    pub first_failure: Option<String>,
     /// Of those that succeeded, in microseconds, from the accepted connection.
     pub times_us: Histogram<u64>,
 }
 
 impl Default for Handshakes {
     fn default() -> Self {
-        Self { full: 0, resumed: 0, failed: 0, times_us: histogram() }
+        Self { full: 0, resumed: 0, failed: 0, first_failure: None, times_us: histogram() }
     }
 }
 
@@ -179,6 +223,7 @@ impl Handshakes {
         self.full += other.full;
         self.resumed += other.resumed;
         self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or_else(|| other.first_failure.clone());
         let _ = self.times_us.add(&other.times_us); // histograms that grow always add up
     }
 

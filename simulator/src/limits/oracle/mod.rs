@@ -217,6 +217,9 @@ impl Oracle {
                     _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
+                if matches!(ticket.before, Asked::Unsure(_)) {
+                    self.perhaps_spent_before_the_ceiling(&ticket, refused);
+                }
             }
             _ => self.let_through(ticket, at_us, sent, answer),
         }

@@ -147,8 +147,10 @@ impl Oracle {
             }
         }
         let of_check = matches!(refused.code, C::BadSignature | C::StaleSequence);
-        if of_check && ticket.before == Asked::PassedBySign {
-            self.charge_suspect(ticket);
+        match ticket.before {
+            Asked::PassedBySign if of_check => self.charge_suspect(ticket),
+            Asked::Unsure(_) if of_check => self.perhaps_charge_suspect(ticket),
+            _ => {}
         }
         if let Some(kept) = refused.kept
             && let Some(device) = ticket.device.and_then(|place| self.device(place))
@@ -192,6 +194,30 @@ impl Oracle {
             } else {
                 spend(&mut self.new_device_failures, ticket, &of_new);
             }
+        }
+    }
+
+    /// The same of a request that may have been admitted by its sign: whether its pair was the next one is not known.
+    fn perhaps_charge_suspect(&mut self, ticket: &Ticket) {
+        let (of_pairs, of_new) = (self.limit(LimitName::DevicePairFailures), self.limit(LimitName::NewDeviceFailures));
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        if of_pairs.is_on() {
+            device.owes.pair_failures.perhaps_charge(1, &of_pairs, ticket.now_us);
+        }
+        if of_new.is_on() && !device.has_stored {
+            self.new_device_failures.perhaps_charge(1, &of_new, ticket.now_us);
+        }
+    }
+
+    /// What a request that only the ceiling refused has spent of its device's budget, where the oracle could not know that it would come
+    /// so far.
+    pub(super) fn perhaps_spent_before_the_ceiling(&mut self, ticket: &Ticket, refused: Refused) {
+        let of_device = self.limit(LimitName::DeviceRequests);
+        if refused.limit == Some(LimitName::AllRequests)
+            && of_device.is_on()
+            && let Some(device) = ticket.device.and_then(|place| self.device(place))
+        {
+            device.owes.requests.perhaps_charge(1, &of_device, ticket.now_us);
         }
     }
 

@@ -234,11 +234,13 @@ impl Generated {
     }
 
     /// The ceiling on the requests of all devices, with a little more than what they send by schedule, so that it refuses what comes at
-    /// once and nobody starves: not beside a device gone mad, which may use up all of it. By a stream of its own.
+    /// once and nobody starves: not beside a device gone mad, nor beside devices that register again and again with a token that is used up, which
+    /// are served first and may use up all of it. By a stream of its own.
     fn ceiling(&mut self, root_seed: u64) {
         let mut random = Random(seed::stream(root_seed, "explore", "ceiling"));
         let mode = random.of(&["", "", "off", "shadow", "enforce", "enforce", "enforce"]);
-        if mode.is_empty() || (mode == "enforce" && self.text.contains("faulty_device")) {
+        let uses_it_up = ["faulty_device", "otrt_shared"].iter().any(|greedy| self.text.contains(greedy));
+        if mode.is_empty() || (mode == "enforce" && uses_it_up) {
             return;
         }
         // One that is not registered yet tries again twice a minute, and is served first.

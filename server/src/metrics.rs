@@ -241,20 +241,25 @@ impl Default for Metrics {
         registry.register("limit_subjects", help, metrics.limit_subjects.clone());
         let help = "Bytes that the limits take now, at most as docs/rate-limits.md says";
         registry.register("limit_memory_bytes", help, metrics.limit_memory_bytes.clone());
-        let help = "Requests refused while too many writes were in progress, by class: logs, heartbeats, first";
-        registry.register("overload_refused", help, metrics.shed.clone());
-        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines, at four times as many everything";
-        registry.register("store_writes_limit", help, metrics.writes_limit.clone());
-        let help = "Most writes in progress since the start: those that wait, and those in a commit";
-        registry.register("store_writes_in_progress_max", help, metrics.writes_in_progress_max.clone());
-        let help = "The least that a write waited lately beyond two commits";
-        registry.register("store_writes_delay_seconds", help, metrics.writes_delay_seconds.clone());
+        metrics.register_overload();
         metrics.register_connections();
         metrics
     }
 }
 
 impl Metrics {
+    fn register_overload(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Requests refused while too many writes were in progress, by class: logs, heartbeats, first";
+        registry.register("overload_refused", help, self.shed.clone());
+        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines, at four times as many everything";
+        registry.register("store_writes_limit", help, self.writes_limit.clone());
+        let help = "Most writes in progress since the start: those that wait, and those in a commit";
+        registry.register("store_writes_in_progress_max", help, self.writes_in_progress_max.clone());
+        let help = "The least that a write waited lately beyond two commits";
+        registry.register("store_writes_delay_seconds", help, self.writes_delay_seconds.clone());
+    }
+
     fn register_connections(&mut self) {
         for result in HANDSHAKES {
             drop(self.tls_handshakes.get_or_create(&Handshake { result }));

@@ -296,9 +296,9 @@ fn a_failure_is_one_sentence_help_and_the_documented_code() {
         (&good, &["--target", "http://127.0.0.1:1", "--admin-token", TOKEN], 2, "--admin-token-file"),
         (&good, &["--target", "http://no-such-host.invalid", token[0], token[1]], 3, "has no address"),
         (&good, &["--target", "http://127.0.0.1:1", "--admin-timeout", "0s"], 2, "from 1s to 1h"),
-        (&good, &["--target", "https://127.0.0.1:1", token[0], token[1]], 2, "http://HOST:PORT"),
+        (&good, &["--target", "ftp://127.0.0.1:1", token[0], token[1]], 2, "http://HOST:PORT"),
         (&good, &["--target", "http://127.0.0.1:99999", token[0], token[1]], 2, "port"),
-        (&good, &["--target", "http://127.0.0.1:1/api", token[0], token[1]], 2, "contains a path"),
+        (&good, &["--target", "http://127.0.0.1:1/?a=b", token[0], token[1]], 2, "contains a query"),
         (Path::new("/dev/zero"), &[], 2, "more than 1,024 KiB"),
         (&good, &["--devices", "0"], 2, "devices"),
     ];

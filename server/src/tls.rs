@@ -297,13 +297,13 @@ mod tests {
         let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let validity = validity(certificate.der()).unwrap();
         let at = |text: &str| text.parse::<UnixMs>().unwrap();
-        assert_eq!((validity.from, validity.until), (at("2026-01-01T00:00:00Z"), at("2026-03-02T00:00:00Z")));
+        assert_eq!((validity.from, validity.until), (at("2026-01-01T00:00:00.000Z"), at("2026-03-02T00:00:00.000Z")));
         for (now, doubt, holds) in [
-            ("2025-12-31T23:59:59Z", Some("the certificate is not valid before 2026-01-01T00:00:00Z"), false),
-            ("2026-01-02T00:00:00Z", None, true),
-            ("2026-02-16T00:00:00Z", None, true),
-            ("2026-02-16T00:00:01Z", Some("the certificate expires at 2026-03-02T00:00:00Z, in 13 days"), true),
-            ("2026-03-02T00:00:01Z", Some("the certificate has expired at 2026-03-02T00:00:00Z"), false),
+            ("2025-12-31T23:59:59.000Z", Some("the certificate is not valid before 2026-01-01T00:00:00.000Z"), false),
+            ("2026-01-02T00:00:00.000Z", None, true),
+            ("2026-02-16T00:00:00.000Z", None, true),
+            ("2026-02-16T00:00:01.000Z", Some("the certificate expires at 2026-03-02T00:00:00.000Z, in 13 days"), true),
+            ("2026-03-02T00:00:01.000Z", Some("the certificate has expired at 2026-03-02T00:00:00.000Z"), false),
         ] {
             assert_eq!((validity.doubt(at(now)).as_deref(), validity.holds(at(now))), (doubt, holds), "{now}");
         }

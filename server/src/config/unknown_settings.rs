@@ -25,7 +25,7 @@ const SHARED_WORDS: [&str; 14] = [
     "SHUTDOWN",
     "TRUSTED",
 ];
-/// Variables of GitLab's runner, whose jobs may run this program.
+/// Variables of others: of GitLab's runner, whose jobs may run this program, and of the TLS library that error reports and images use.
 const OTHERS: [&str; 4] = ["ARTIFACT_COMPRESSION_LEVEL", "ARTIFACT_DOWNLOAD_ATTEMPTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 /// Prefixes that no other program uses: a name with one of them is meant for this program.
 const ONLY_OURS: [&str; 14] = [

@@ -114,33 +114,31 @@ async fn handshake(
     let accepted = TlsAcceptor::from(tls.current()).accept(stream);
     let accepted = tokio::select! {
         biased;
-        accepted = tokio::time::timeout(app.config.request_timeout, accepted) => accepted,
-        () = activity.aborted() => {
-            app.metrics.handshake("shed");
-            return None;
-        }
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            app.metrics.handshake("shed");
-            return None;
-        }
+        accepted = tokio::time::timeout(app.config.request_timeout, accepted) => Some(accepted),
+        () = activity.aborted() => None,
+        _ = stopped.wait_for(|stopped| *stopped) => None,
     };
     let failed = |why: &dyn std::fmt::Display| {
         app.metrics.handshake("failed");
         tracing::debug!(%peer, %why, "TLS handshake failed");
     };
     match accepted {
-        Ok(Ok(stream)) => {
+        Some(Ok(Ok(stream))) => {
             let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
             app.metrics.handshake(if is_resumed { "resumed" } else { "full" });
             activity.is_shaken(app.elapsed_us());
             Some(stream)
         }
-        Ok(Err(error)) => {
+        Some(Ok(Err(error))) => {
             failed(&error);
             None
         }
-        Err(timeout) => {
+        Some(Err(timeout)) => {
             failed(&timeout);
+            None
+        }
+        None => {
+            app.metrics.handshake("shed");
             None
         }
     }

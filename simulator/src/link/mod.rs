@@ -22,6 +22,8 @@ use ks_protocol::{
 };
 use ks_server::store::heartbeats::HeartbeatRecord;
 
+use crate::measure::Handshakes;
+
 pub type HttpRequest = Request<Full<Bytes>>;
 
 /// An answer with its whole body.
@@ -99,7 +101,7 @@ pub trait Network: Send + Sync {
     fn link(&self, from: SocketAddr) -> Rc<dyn Link>;
 
     /// The TLS handshakes of its links since the last call; none without TLS.
-    fn take_handshakes(&self) -> Option<tls::Handshakes> {
+    fn take_handshakes(&self) -> Option<Handshakes> {
         None
     }
 }

@@ -25,8 +25,9 @@ use tokio::{
 use super::{
     HttpAnswer, HttpRequest, Link, LinkError, Network, Reply,
     endpoint::Endpoint,
-    tls::{DeviceTls, Handshakes, ServerTls},
+    tls::{DeviceTls, ServerTls},
 };
+use crate::measure::Handshakes;
 
 /// Greatest answer that may be large, in bytes: a page of an admin list, or a firmware image.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

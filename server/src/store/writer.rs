@@ -8,6 +8,10 @@
 //! [`drive_writes`] and [`drive_reads`] are one loop each. Production runs them on separate threads, a rehearsal as
 //! tasks of its single runtime; nothing else differs.
 
+mod groups;
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
@@ -22,14 +26,13 @@ use tokio::{
 };
 
 use super::{
-    Damage, Denied, Store, StoreError, StoreReader, Transaction,
+    Damage, Denied, StoreError, StoreReader, Transaction,
     devices::Sender,
     hot::{Hot, HotDone, HotRequest},
 };
-use crate::{limit::Overload, metrics::Metrics, rules};
+use crate::limit::Overload;
 
-/// Retries of a group whose transaction the store gave up, before it counts as a failure.
-const RUN_AGAIN_MAX: usize = 8;
+pub use groups::drive_writes;
 
 /// A write that waits for its commit.
 #[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and a box would cost each an allocation")]
@@ -251,321 +254,10 @@ impl Reader {
     }
 }
 
-/// Empties the queue into `store` until every [`Writer`] is dropped: writes that wait together are committed together, and each
-/// reply is sent only after its group is durable.
-pub async fn drive_writes(mut store: impl Store, from: WriteQueue, group_max: usize, metrics: Arc<Metrics>) {
-    let WriteQueue { mut queue, is_failing, cold_writes, damage } = from;
-    let mut group: Vec<Waiting> = Vec::with_capacity(group_max);
-    while queue.recv_many(&mut group, group_max).await > 0 {
-        metrics.commit_group_size.observe(group.len() as f64);
-        metrics.writes_waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
-        let cold = group.iter().filter(|waiting| matches!(waiting, Waiting::Cold(_))).count();
-        // Writes that waited when the damage was found are refused too.
-        let begun = Instant::now();
-        let committed = damage.check().and_then(|()| commit(&mut store, &mut group, &metrics));
-        let durable_in = store.durable_in();
-        if !durable_in.is_zero() {
-            tokio::time::sleep(durable_in).await;
-        }
-        let took = begun.elapsed();
-        damage.note(&committed);
-        match committed {
-            Err(StoreError::Database(_) | StoreError::Retry(_)) if group.len() > 1 => {
-                one_by_one(&mut store, &mut group, &metrics, &is_failing, &damage);
-            }
-            committed => {
-                note(&committed, &metrics, &is_failing);
-                group.drain(..).for_each(|waiting| waiting.reply(committed.clone(), took));
-            }
-        }
-        cold_writes.fetch_add(cold as u64, Ordering::Release);
-    }
-    if damage.check().is_err() {
-        store.leave_files();
-    }
-}
-
-/// Commits a group in one transaction, and retries if the store gave it up.
-fn commit(store: &mut impl Store, group: &mut [Waiting], metrics: &Metrics) -> Result<(), StoreError> {
-    let begun = Instant::now();
-    let mut run_again = 0;
-    let committed = loop {
-        let committed = store.commit(&mut |transaction| run(group, transaction));
-        if !matches!(committed, Err(StoreError::Retry(_))) || run_again == RUN_AGAIN_MAX {
-            break committed;
-        }
-        run_again += 1;
-    };
-    metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
-    committed
-}
-
-/// Runs a group in the order of the queue: adjacent hot work in batches, the rest one by one.
-fn run(mut group: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
-    loop {
-        let hot = group.iter().map_while(|waiting| match waiting {
-            Waiting::Hot(hot) => Some(&hot.request),
-            Waiting::Cold(_) => None,
-        });
-        let (batch, rest) = group.split_at_mut(rules::hot::batch_len(hot));
-        run_batch(batch, transaction)?;
-        group = match rest {
-            [] => return Ok(()),
-            [Waiting::Cold(write), rest @ ..] => {
-                write.run(transaction)?;
-                rest
-            }
-            rest => rest, // a repeated device begins the next batch
-        };
-    }
-}
-
-fn run_batch(batch: &mut [Waiting], transaction: &mut dyn Transaction) -> Result<(), StoreError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let mut hot: Vec<&mut HotWaiting> =
-        batch.iter_mut().filter_map(|waiting| if let Waiting::Hot(hot) = waiting { Some(hot) } else { None }).collect();
-    let requests: Vec<&HotRequest> = hot.iter().map(|hot| &hot.request).collect();
-    let done = rules::hot::record(transaction, &requests)?;
-    hot.iter_mut().zip(done).for_each(|(hot, done)| hot.done = Some(done));
-    Ok(())
-}
-
-/// Commits each write of a failed group on its own, so that a write that the database refuses fails alone. Two failures in a row
-/// mean that the database fails, and the rest is refused without a try.
-fn one_by_one(
-    store: &mut impl Store,
-    group: &mut Vec<Waiting>,
-    metrics: &Metrics,
-    is_failing: &AtomicBool,
-    damage: &Damage,
-) {
-    let mut failed_in_a_row = 0;
-    let mut last = Ok(());
-    for mut waiting in group.drain(..) {
-        let begun = Instant::now();
-        if failed_in_a_row < 2 {
-            last = damage.check().and_then(|()| commit(store, std::slice::from_mut(&mut waiting), metrics));
-            damage.note(&last);
-            failed_in_a_row = if last.is_ok() { 0 } else { failed_in_a_row + 1 };
-        }
-        note(&last, metrics, is_failing);
-        waiting.reply(last.clone(), begun.elapsed());
-    }
-}
-
-/// Counts a commit, and logs when commits begin and cease to fail, once instead of for each of thousands.
-fn note(committed: &Result<(), StoreError>, metrics: &Metrics, is_failing: &AtomicBool) {
-    match committed {
-        Ok(()) => {
-            metrics.commits.inc();
-            if is_failing.swap(false, Ordering::Relaxed) {
-                tracing::warn!("commits succeed again");
-            }
-        }
-        Err(error) => {
-            metrics.commit_failures.inc();
-            let was_failing = is_failing.swap(true, Ordering::Relaxed);
-            // Damage is logged where it is found, and no commit succeeds afterwards.
-            if !was_failing && !matches!(error, StoreError::Damaged(_)) {
-                tracing::error!(%error, "commits fail; each write is refused until one succeeds again");
-            }
-        }
-    }
-}
-
 /// Runs queries until every [`Reader`] is dropped.
 pub async fn drive_reads(mut store: impl StoreReader, mut queue: mpsc::Receiver<Query>) {
     while let Some(question) = queue.recv().await {
         store.begin();
         question(&mut store);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{Locking, SqliteUse, Synchronous},
-        store::{
-            SqliteReader, SqliteStore,
-            devices::Selector,
-            heartbeats::{Beat, Due, HeartbeatReads as _},
-            testing,
-        },
-    };
-
-    /// A store that gives up a number of commits before one succeeds.
-    struct GivesUp {
-        store: SqliteStore,
-        times: usize,
-        runs: Arc<std::sync::atomic::AtomicUsize>,
-    }
-
-    impl Store for GivesUp {
-        fn commit(
-            &mut self,
-            group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
-        ) -> Result<(), StoreError> {
-            self.runs.fetch_add(1, Ordering::Relaxed);
-            let Some(times) = self.times.checked_sub(1) else { return self.store.commit(group) };
-            self.times = times;
-            self.store.commit(&mut |transaction| {
-                group(transaction)?;
-                Err(StoreError::Retry("serialization failure".to_owned()))
-            })
-        }
-
-        fn leave_files(&mut self) {
-            self.store.leave_files();
-        }
-    }
-
-    /// Writes two heartbeats and a closure as one group to a store that gives up that often. Returns their results, the number of
-    /// commits tried, and the failures counted.
-    async fn written(times: usize) -> (Vec<Result<bool, StoreError>>, usize, u64) {
-        let (_folder, store, _) = with_two_devices();
-        let runs = Arc::default();
-        let store = GivesUp { store, times, runs: Arc::clone(&runs) };
-        let (writer, writes) = writer(8, &Damage::default());
-        let metrics = Arc::new(Metrics::default());
-        let all = async {
-            let (first, second, third) = tokio::join!(
-                writer.hot(of("KS-1"), beat("KS-1", 2)),
-                writer.write(|_| Ok(())),
-                writer.hot(of("KS-2"), beat("KS-2", 2))
-            );
-            let is_ok = |beat: Result<Result<Due, Denied>, StoreError>| beat.map(|beat| beat.is_ok());
-            drop(writer);
-            vec![is_ok(first), second.map(|()| true), is_ok(third)]
-        };
-        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::clone(&metrics)));
-        (results, runs.load(Ordering::Relaxed), metrics.commit_failures.get())
-    }
-
-    /// A new store with the registered devices KS-1 and KS-2, and its file.
-    fn with_two_devices() -> (tempfile::TempDir, SqliteStore, SqliteReader) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ks.sqlite");
-        let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), testing::AT).unwrap();
-        testing::two_devices(&mut store);
-        let reader = SqliteReader::open(&path, Locking::Shared).unwrap();
-        (folder, store, reader)
-    }
-
-    /// One of these two devices with its first key; their rows are their numbers.
-    fn of(device_id: &str) -> Sender {
-        Sender { row: device_id.trim_start_matches("KS-").parse().unwrap(), key_no: 1 }
-    }
-
-    fn beat(device_id: &str, seq: u64) -> Beat {
-        Beat { heartbeat: testing::sample_beat(device_id, (1, seq)), at: testing::AT }
-    }
-
-    #[tokio::test]
-    async fn hot_and_cold_work_is_run_in_the_order_of_the_queue() {
-        let (_folder, store, mut reader) = with_two_devices();
-        let (writer, writes) = writer(8, &Damage::default());
-        let metrics = Arc::new(Metrics::default());
-        let one = Selector { device_ids: Some(vec!["KS-1".parse().unwrap()]), ..Selector::default() };
-        let all = async {
-            let results = tokio::join!(
-                writer.hot(of("KS-1"), beat("KS-1", 2)),
-                writer.hot(of("KS-2"), beat("KS-2", 2)),
-                writer.write(move |store| rules::devices::revoke(store, &one, "stolen", &testing::by())),
-                writer.hot(of("KS-2"), beat("KS-2", 3)),
-                writer.hot(of("KS-1"), beat("KS-1", 3)),
-                writer.hot(of("KS-2"), beat("KS-2", 4)),
-            );
-            drop(writer);
-            results
-        };
-        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::clone(&metrics)));
-        let (before, first, revoked, second, behind, third) = results;
-        assert_eq!(revoked.unwrap().revoked.len(), 1);
-        assert_eq!(
-            [before.unwrap(), first.unwrap(), second.unwrap(), third.unwrap()],
-            [const { testing::NOTHING_DUE }; 4]
-        );
-        assert_eq!(behind.unwrap(), Err(Denied::Revoked));
-        assert_eq!(metrics.commits.get(), 1, "they were one group");
-        assert_eq!(pairs(&mut reader), [("KS-1", 2), ("KS-2", 2), ("KS-2", 3), ("KS-2", 4)].map(of_text));
-    }
-
-    #[tokio::test]
-    async fn a_write_that_the_database_refuses_fails_alone() {
-        let (_folder, store, mut reader) = with_two_devices();
-        let (writer, writes) = writer(8, &Damage::default());
-        let metrics = Arc::new(Metrics::default());
-        let refused = |store: &mut dyn Transaction| {
-            testing::record(store, &testing::sample_beat("KS-1", (1, 9)), testing::AT)?.unwrap();
-            Err::<(), _>(StoreError::Database("a constraint".to_owned()))
-        };
-        let all = async {
-            let results = tokio::join!(
-                writer.hot(of("KS-1"), beat("KS-1", 2)),
-                writer.write(refused),
-                writer.hot(of("KS-1"), beat("KS-1", 3))
-            );
-            drop(writer);
-            results
-        };
-        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::clone(&metrics)));
-        let (before, alone, behind) = results;
-        assert_eq!(alone, Err(StoreError::Database("a constraint".to_owned())));
-        assert_eq!([before.unwrap(), behind.unwrap()], [const { testing::NOTHING_DUE }; 2]);
-        assert_eq!((metrics.commits.get(), metrics.commit_failures.get()), (2, 1));
-        assert_eq!(pairs(&mut reader), [("KS-1", 2), ("KS-1", 3)].map(of_text));
-    }
-
-    #[tokio::test]
-    async fn a_result_of_a_run_that_was_rolled_back_is_not_answered() {
-        let (_folder, store, _) = with_two_devices();
-        let (writer, writes) = writer(8, &Damage::default());
-        let one = Selector { device_ids: Some(vec!["KS-1".parse().unwrap()]), ..Selector::default() };
-        let is_first = AtomicBool::new(true);
-        let refused = || StoreError::Database("a constraint".to_owned());
-        let all = async {
-            let results = tokio::join!(
-                // Succeeds in the group, which fails, and is refused alone.
-                writer.write(move |store| {
-                    rules::devices::revoke(store, &one, "stolen", &testing::by())?;
-                    if is_first.swap(false, Ordering::Relaxed) { Ok(()) } else { Err(refused()) }
-                }),
-                writer.hot(of("KS-1"), beat("KS-1", 2)),
-                writer.write(move |_| Err::<(), _>(refused())),
-            );
-            drop(writer);
-            results
-        };
-        let (results, ()) = tokio::join!(all, drive_writes(store, writes, 8, Arc::new(Metrics::default())));
-        assert_eq!((results.0, results.2), (Err(refused()), Err(refused())));
-        assert_eq!(results.1.unwrap(), testing::NOTHING_DUE, "it was not revoked");
-    }
-
-    fn of_text((device_id, seq): (&str, u64)) -> (String, u64) {
-        (device_id.to_owned(), seq)
-    }
-
-    /// The stored heartbeats in their order.
-    fn pairs(reader: &mut SqliteReader) -> Vec<(String, u64)> {
-        let beats = reader.heartbeats(0, 99).unwrap();
-        beats.into_iter().map(|beat| (beat.device_id.to_string(), beat.sequence.seq.get())).collect()
-    }
-
-    #[tokio::test]
-    async fn a_given_up_transaction_is_retried_and_is_no_failure() {
-        let done = vec![Ok(true), Ok(true), Ok(true)];
-        for times in [0, 1, RUN_AGAIN_MAX] {
-            assert_eq!(written(times).await, (done.clone(), times + 1, 0));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_transaction_that_is_always_given_up_fails_eventually() {
-        let (results, runs, failures) = written(usize::MAX).await;
-        assert!(results.iter().all(|result| matches!(result, Err(StoreError::Retry(_)))), "{results:?}");
-        assert_eq!((runs, failures), (3 * (RUN_AGAIN_MAX + 1), 3), "together, then two alone; the third is not tried");
     }
 }

@@ -4,6 +4,7 @@
 //! the server's, never adds up. One request is in flight at a time, as on a real device's one connection; a beat that
 //! has to wait for an answer is late from its intended time on.
 
+mod accounting;
 mod churn;
 mod retry;
 mod update;
@@ -28,7 +29,6 @@ use tokio::time::Instant;
 use super::{
     backoff::Backoff,
     exchange::{AnswerEffect, Incoming, MessageType, Notes, Outgoing, heartbeat, most_urgent, pending},
-    fate::Gone,
     machine::{DeviceState, Machine},
     pending::PendingMessages,
 };
@@ -37,7 +37,7 @@ use crate::{
     ground_truth::InstallOutcome,
     ledger::DeviceAccount,
     link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
-    measure::{BAD_ANSWER, OK, UNANSWERED, UNKNOWN_KEY, UNSENT, record},
+    measure::{BAD_ANSWER, OK, UNKNOWN_KEY, UNSENT, record},
     outages::Unserved,
     scenario::{HeartbeatInterval, Retry},
     seed,
@@ -425,59 +425,6 @@ impl Device {
             device.is_resting = false;
             device.pump(ctx);
         });
-    }
-
-    /// Counts a request that will never be answered, with its waiting time so far.
-    fn count_unanswered(&self, kind: MessageType, code: &'static str, intended_at: Instant) {
-        let waited_us = micros(intended_at.elapsed());
-        self.shard.measure(|measured| measured.of_mut(kind).end(code, waited_us, None));
-    }
-
-    /// Ends its part in the run.
-    fn retire(&mut self) -> DeviceAccount {
-        self.is_retired = true;
-        for intended_at in std::mem::take(&mut self.waiting) {
-            self.count_unanswered(MessageType::Heartbeat, UNSENT, intended_at);
-        }
-        if let Some((kind, intended_at)) = self.in_flight {
-            self.count_unanswered(kind, UNANSWERED, intended_at);
-        }
-        self.count_unserved();
-        let mut account = std::mem::take(&mut self.account);
-        (account.said, account.confirmed) = self.machine.take_commands();
-        (account.punches_made, account.punches_acked) = self.machine.take_punches();
-        account.pending_periods = self.pending.take(self.shard.time.elapsed());
-        account.releases.at_end = self.condition();
-        account.releases.gone = Gone::of(self.machine.state(), &account.releases);
-        account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
-        account
-    }
-
-    /// A heartbeat was accepted: the device has recovered from an outage that it waited for.
-    fn served(&mut self, now: Instant) {
-        let now = self.shard.time.since_start(now);
-        self.count(|counts| counts.acked += 1);
-        if let Some((outage, after)) = self.unserved.served(now, self.site, &self.shard.outages) {
-            self.count(|counts| counts.recovered.served(after));
-            self.shard.measure(|measured| measured.recovered.entry(outage).or_default().served(after));
-        }
-    }
-
-    /// Whether an operator has revoked it, also if it does not know.
-    fn is_revoked(&self) -> bool {
-        self.shard.revocations.has(self.machine.device_id())
-    }
-
-    /// Counts a device that an outage affected and that was never served again, though nothing else kept it from that.
-    fn count_unserved(&mut self) {
-        let is_over = matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead) || self.is_revoked();
-        if let Some((outage, _)) = self.unserved.outage(self.site, &self.shard.outages)
-            && !is_over
-            && !self.is_without_power()
-        {
-            self.count(|counts| counts.recovered.never += 1);
-            self.shard.measure(|measured| measured.recovered.entry(outage).or_default().never += 1);
-        }
     }
 
     fn take(&mut self, answer: impl FnOnce(&mut Machine) -> Result<AnswerEffect, OpenError>) -> RequestOutcome {

@@ -31,6 +31,7 @@ pub(super) fn scenario(root_seed: u64) -> String {
     generated.limits(root_seed);
     generated.adversaries();
     generated.flood();
+    generated.guesser(root_seed);
     let steps = generated.rollouts() + &generated.steps();
     generated.ceiling(root_seed);
     anywhere_if_nowhere(generated.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n")
@@ -210,6 +211,28 @@ impl Generated {
         }
     }
 
+    /// Somebody who knows which pairs devices send next, so that signatures are checked although a budget is used up: a few attempts
+    /// now and then, or many within minutes, which use up the budgets of devices' names. By a stream of its own.
+    fn guesser(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "guesser"));
+        if !random.in_100(20) {
+            return;
+        }
+        let addresses = random.of(&["\"shared\"", "\"shared\"", "1", "1000"]);
+        let victims = random.between(1, self.devices);
+        let from_s = random.between(0, self.duration_s - 1);
+        let (interval_ms, at_once, lasts_s) = if random.in_100(50) {
+            (random.between(10_000, 120_000), 1, self.duration_s)
+        } else {
+            let (interval_ms, at_once) = (random.of(&[50, 200, 1_000]), random.of(&[1, 1, 8]));
+            (interval_ms, at_once, random.between(1, 200).min(ATTEMPTS_MAX * interval_ms / 1_000 / at_once))
+        };
+        let until_s = (from_s + lasts_s.max(1)).min(self.duration_s);
+        self.line(&format!(
+            "\n[[adversary]]\nkind = \"pair_guesser\"\ncount = 1\naddresses = {addresses}\nvictims = {victims}\ninterval = \"{interval_ms}ms\"\nat_once = {at_once}\nfrom = \"{from_s}s\"\nuntil = \"{until_s}s\""
+        ));
+    }
+
     /// The ceiling on the requests of all devices, with a little more than what they send by schedule, so that it refuses what comes at
     /// once and nobody starves: not beside a device gone mad, nor beside devices that register again and again with a token that is used up, which
     /// are served first and may use up all of it. By a stream of its own.
@@ -373,8 +396,7 @@ impl Generated {
                 11 => format!("\"disk_errors\"\nfor = \"{length_s}s\"\nshare_bp = {share_bp}"),
                 12 => format!(
                     "\"disk_slow\"\nfor = \"{length_s}s\"\ncommit = \"{}ms\"",
-                    // Not seconds yet: an offer that is answered after a commit of two seconds is taken for one after an abort.
-                    self.random.of(&[20, 200, 200])
+                    self.random.of(&[20, 200, 2_000])
                 ),
                 13 if self.random.in_100(50) => {
                     format!(
@@ -421,9 +443,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_is_generated() {
+    fn the_ceiling_and_who_guesses_pairs_are_generated() {
         let texts: Vec<String> = (0..100).map(scenario).collect();
-        for part in ["ALL_REQUESTS_MODE = \"enforce\"", "ALL_REQUESTS_MODE = \"shadow\""] {
+        for part in [
+            "ALL_REQUESTS_MODE = \"enforce\"",
+            "ALL_REQUESTS_MODE = \"shadow\"",
+            "kind = \"pair_guesser\"",
+            "at_once = 8",
+        ] {
             assert!(texts.iter().any(|text| text.contains(part)), "{part}");
         }
     }

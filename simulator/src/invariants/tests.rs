@@ -123,11 +123,23 @@ impl End {
     }
 }
 
+fn exchange(witness: &Witness, path: &str, request: &[u8], answer: &[u8]) {
+    witness.exchange(witness.now(), path, request, answer);
+}
+
+/// An offer of the release fw-2, in an answer to a heartbeat.
+const OFFER: &str = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
+
 fn beat(witness: &Witness, device: &str, seq: u64, version: &str, answer: &str) {
+    beat_that_arrived(witness.now(), witness, device, seq, version, answer);
+}
+
+/// A heartbeat that arrived at `at` and is answered now.
+fn beat_that_arrived(at: Duration, witness: &Witness, device: &str, seq: u64, version: &str, answer: &str) {
     let request = format!(
         "type: heartbeat\ndevice_id: {device}\nboot_epoch: 1\nseq: {seq}\nfirmware:\n  version: {version}\n  release_counter: 1\nSIG_DEV: x"
     );
-    witness.exchange("/heartbeat", request.as_bytes(), answer.as_bytes());
+    witness.exchange(at, "/heartbeat", request.as_bytes(), answer.as_bytes());
 }
 
 fn stored(witness: &Witness, device: &str, seq: u64) {
@@ -175,7 +187,7 @@ fn register(witness: &Witness, device: &str) {
         firmware_version: Text::truncated("1"),
         otrt: Some(Text::truncated("token")),
     };
-    witness.exchange("/register", sign_request(&key(), &request).unwrap().wire.as_bytes(), b"");
+    exchange(witness, "/register", sign_request(&key(), &request).unwrap().wire.as_bytes(), b"");
 }
 
 #[test]
@@ -190,7 +202,7 @@ fn a_token_registers_one_device() {
 #[test]
 fn no_request_of_a_revoked_device_is_accepted_later() {
     at_times(async |witness| {
-        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+        exchange(&witness, "/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
         pass(1).await;
         beat(&witness, "A", 1, "1", "");
         stored(&witness, "A", 1);
@@ -227,7 +239,7 @@ const IMAGE: &[u8] = b"the bytes of an image";
 #[test]
 fn an_image_goes_to_registered_devices_byte_for_byte() {
     at_times(async |witness| {
-        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        exchange(&witness, "/api/artifacts", IMAGE, b"{}");
         register(&witness, "A");
         download(&witness, "A", None, IMAGE);
         download(&witness, "A", Some(4), &IMAGE[4..9]);
@@ -242,14 +254,14 @@ fn an_image_goes_to_registered_devices_byte_for_byte() {
         (Some(40), b"x"),
     ] {
         at_times(async |witness| {
-            witness.exchange("/api/artifacts", IMAGE, b"{}");
+            exchange(&witness, "/api/artifacts", IMAGE, b"{}");
             register(&witness, "A");
             download(&witness, "A", from, body);
             End::default().breaks(&witness, Invariant::ImagesToDevices, "not those of the image");
         });
     }
     at_times(async |witness| {
-        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        exchange(&witness, "/api/artifacts", IMAGE, b"{}");
         download(&witness, "A", None, IMAGE);
         End::default().breaks(&witness, Invariant::ImagesToDevices, "A never registered and was sent bytes");
     });
@@ -258,9 +270,9 @@ fn an_image_goes_to_registered_devices_byte_for_byte() {
 #[test]
 fn a_revoked_device_gets_no_image() {
     at_times(async |witness| {
-        witness.exchange("/api/artifacts", IMAGE, b"{}");
+        exchange(&witness, "/api/artifacts", IMAGE, b"{}");
         register(&witness, "A");
-        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+        exchange(&witness, "/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
         pass(1).await;
         download(&witness, "A", None, IMAGE);
         End::default().breaks(&witness, Invariant::TerminalStays, "after it was revoked");
@@ -280,7 +292,7 @@ fn a_closed_command_keeps_its_state() {
             AcksRecorded { kind: Default::default(), acks: Rows::truncated(vec![row]), server_time: UnixMs(0) };
         let answer = seal_response(&key(), &key().public_key().key_id(), 200, "-", &answer).unwrap();
         let request = "type: command_ack\ndevice_id: A\nboot_epoch: 1\nseq: 1\nSIG_DEV: x";
-        witness.exchange("/commands/ack", request.as_bytes(), answer.as_bytes());
+        exchange(&witness, "/commands/ack", request.as_bytes(), answer.as_bytes());
         let end = End { commands: vec![command("FAILED")], ..End::default() };
         end.breaks(&witness, Invariant::TerminalStays, "the command c1 was SUCCEEDED and is now FAILED");
     });
@@ -328,15 +340,30 @@ fn an_aborted_rollout_decides_and_offers_nothing_further() {
         end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted and is now RUNNING");
         let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
         pass(15).await;
-        let offer = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
-        beat(&witness, "A", 1, "1", offer);
+        beat(&witness, "A", 1, "1", OFFER);
         stored(&witness, "A", 1);
         assert_eq!(end.judged(&witness), [], "it was offered before");
         pass(10).await;
-        beat(&witness, "A", 2, "1", offer);
+        beat(&witness, "A", 2, "1", OFFER);
         stored(&witness, "A", 2);
         end.breaks(&witness, Invariant::NothingAfterAbort, "fw-2 was offered 5m after it was aborted");
     });
+}
+
+#[test]
+fn a_request_that_arrived_before_the_abort_may_be_offered_its_release() {
+    // The disk is slow: the heartbeat waits in the queue, and the abort behind it.
+    for (arrives_min, is_right) in [(20, true), (21, false)] {
+        at_times(async |witness| {
+            pass(arrives_min).await;
+            let arrived_at = witness.now();
+            pass(5).await;
+            beat_that_arrived(arrived_at, &witness, "A", 1, "1", OFFER);
+            stored(&witness, "A", 1);
+            let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
+            assert_eq!(end.judged(&witness).is_empty(), is_right, "arrived in minute {arrives_min}");
+        });
+    }
 }
 
 #[test]
@@ -381,7 +408,7 @@ fn a_reported_failure_is_an_outcome_and_a_success_claim_is_not() {
                 detail: Text::default(),
             };
             let wire = sign_request(&key(), &status).unwrap().wire;
-            witness.exchange("/firmware/status", wire.as_bytes(), b"");
+            exchange(&witness, "/firmware/status", wire.as_bytes(), b"");
         };
         let end = rollout(
             "RUNNING",
@@ -415,7 +442,7 @@ fn without_faults_every_device_is_answered_and_every_command_arrives() {
 #[test]
 fn a_revoked_device_is_owed_no_answer_even_if_it_does_not_know() {
     let revoke = |witness: &Witness| {
-        witness.exchange("/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
+        exchange(witness, "/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
     };
     let waited = |since, until| {
         let (since, until) = (Duration::from_mins(since), Duration::from_mins(until));

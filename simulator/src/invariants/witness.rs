@@ -42,7 +42,7 @@ pub struct Witness {
 pub(super) struct Observations {
     /// By the device's name.
     pub(super) devices: ByDevice<ObservedDevice>,
-    /// When each release was offered last.
+    /// When the last request that was answered with an offer of each release arrived.
     pub(super) offered_last: BTreeMap<String, Duration>,
     /// When each release was revoked.
     pub(super) releases_revoked: BTreeMap<String, Duration>,
@@ -53,6 +53,13 @@ pub(super) struct Observations {
     /// Every image that was uploaded, by its SHA-256 in hex.
     pub(super) images: BTreeMap<String, Vec<u8>>,
     pub(super) violations: Vec<Violation>,
+}
+
+/// When an exchange took place.
+#[derive(Clone, Copy)]
+struct Times {
+    arrived_at: Duration,
+    answered_at: Duration,
 }
 
 #[derive(Default)]
@@ -160,15 +167,20 @@ impl Witness {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Observes an exchange that the server answered with 200.
-    pub fn exchange(&self, path: &str, request: &[u8], answer: &[u8]) {
-        let at = self.started.elapsed();
+    /// How long the run has lasted.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Observes an exchange that the server answered with 200; its request arrived at `arrived_at`.
+    pub fn exchange(&self, arrived_at: Duration, path: &str, request: &[u8], answer: &[u8]) {
+        let at = self.now();
         if let Some(order) = path.strip_prefix("/api/") {
             self.executed(order, request);
             return self.seen().operator(at, order, request);
         }
         if let (Ok(request), Ok(answer)) = (std::str::from_utf8(request), std::str::from_utf8(answer)) {
-            self.seen().device(at, path, request, answer);
+            self.seen().device(Times { arrived_at, answered_at: at }, path, request, answer);
         }
     }
 
@@ -201,15 +213,15 @@ impl Witness {
         }
     }
 
-    /// Observes a heartbeat that was handed over as a value and answered.
-    pub fn beat(&self, beat: &Heartbeat, next: &NextBeat) {
-        let at = self.started.elapsed();
+    /// Observes a heartbeat that was handed over as a value at `arrived_at` and is answered now.
+    pub fn beat(&self, arrived_at: Duration, beat: &Heartbeat, next: &NextBeat) {
+        let at = self.now();
         let device_id = beat.device_id.as_str();
         let mut seen = self.seen();
         let version = Some(beat.firmware.version.as_str());
         seen.accepted(at, Heartbeat::PATH, device_id, Sequence::new(beat.boot_epoch, beat.seq.get()), version);
         if let Some(offer) = &next.firmware {
-            seen.offered(at, device_id, offer.manifest.as_str());
+            seen.offered(Times { arrived_at, answered_at: at }, device_id, offer.manifest.as_str());
         }
     }
 
@@ -258,7 +270,8 @@ impl Observations {
     }
 
     /// A device's request was accepted.
-    fn device(&mut self, at: Duration, path: &str, request: &str, answer: &str) {
+    fn device(&mut self, times: Times, path: &str, request: &str, answer: &str) {
+        let at = times.answered_at;
         // In the protocol's field order: type, device, pair.
         let mut lines = request.lines();
         let mut field = |name: &str| lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -271,7 +284,7 @@ impl Observations {
         match path {
             Heartbeat::PATH => {
                 if let Some((_, manifest)) = answer.split_once("manifest: ") {
-                    self.offered(at, device_id, manifest);
+                    self.offered(times, device_id, manifest);
                 }
             }
             Register::PATH => self.registered(at, device_id, request),
@@ -307,7 +320,7 @@ impl Observations {
     }
 
     /// A device was offered the release of this manifest, which is text.
-    fn offered(&mut self, at: Duration, device_id: &str, manifest: &str) {
+    fn offered(&mut self, times: Times, device_id: &str, manifest: &str) {
         let Some(device) = self.devices.get_mut(device_id) else { return };
         // In a document the manifest is a string: line feeds are written as `\n` and quotes as `\"`.
         let named = manifest.split_once("release_id: ");
@@ -315,8 +328,9 @@ impl Observations {
         else {
             return;
         };
-        device.updates.entry(release_id.to_owned()).or_default().offered_at.get_or_insert(at);
-        self.offered_last.insert(release_id.to_owned(), at);
+        device.updates.entry(release_id.to_owned()).or_default().offered_at.get_or_insert(times.answered_at);
+        let last = self.offered_last.entry(release_id.to_owned()).or_default();
+        *last = times.arrived_at.max(*last);
     }
 
     fn registered(&mut self, at: Duration, device_id: &str, request: &str) {

@@ -129,6 +129,7 @@ impl Link for WitnessedLink {
         let endpoint = Endpoint::of(request.method(), &path);
         let is_order = request.method() != Method::GET;
         let asked = self.witness.asked(&path, request.headers());
+        let arrived_at = self.witness.now();
         Box::pin(async move {
             let Ok(sent) = sent.collect().await;
             let sent = sent.to_bytes();
@@ -146,7 +147,7 @@ impl Link for WitnessedLink {
             if let (Some(asked), 200 | 206) = (&asked, answer.status) {
                 self.witness.download(asked, answer.status == 206, &answer.body);
             } else if answer.status == 200 {
-                self.witness.exchange(&path, &sent, &answer.body);
+                self.witness.exchange(arrived_at, &path, &sent, &answer.body);
             }
             Ok(answer)
         })
@@ -163,6 +164,7 @@ impl Link for WitnessedLink {
     fn hand<'a>(&'a self, beat: &'a Heartbeat, key: &'a PublicKey) -> Option<HandedBeat<'a>> {
         let handed = self.link.hand(beat, key)?;
         let pending = self.pending(Sent::value(beat), Witness::arrives_and_waits);
+        let arrived_at = self.witness.now();
         Some(Box::pin(async move {
             let answer = handed.await?;
             pending.answered(match &answer.0 {
@@ -172,7 +174,7 @@ impl Link for WitnessedLink {
                 signature::Reply::Refused(refusal) => Answer::Refused(Refused::of(refusal)),
             });
             if let signature::Reply::Answer(next) = &answer.0 {
-                self.witness.beat(beat, next);
+                self.witness.beat(arrived_at, beat, next);
             }
             Ok(answer)
         }))

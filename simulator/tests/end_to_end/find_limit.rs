@@ -40,9 +40,15 @@ fn the_servers_own_rate_limit_is_found_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let output = search(folder.path(), &["--budget", "3m", "--json"]).output().unwrap();
     let stderr = stderr_of(&output);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found, summary_in(&out(folder.path())));
+    // Other tests may need the whole machine in a step: then that is what must be said, and nothing of a limit of the server.
+    if found["bottleneck"] == "machine" {
+        assert_eq!(output.status.code(), Some(4), "{stderr}");
+        assert!(stderr.contains("So this is not the server's limit"), "{stderr}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(
         (&found["kind"], &found["state"], &found["verdict"]),
         (&"load_limit".into(), &"finished".into(), &"pass".into())

@@ -127,13 +127,15 @@ impl Oracle {
             Said::Passed => {}
         }
         let of_new = self.limit(LimitName::NewDeviceFailures);
-        if !device.has_stored
-            && let Said::Refused { .. } = said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us))
-        {
-            if device.may_have_stored {
-                return Asked::Unsure(LimitName::NewDeviceFailures);
+        if device.has_stored {
+            return Asked::PassedBySign;
+        }
+        match said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us)) {
+            Said::Passed => {}
+            Said::Refused { .. } if !device.may_have_stored => {
+                return Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
             }
-            return Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
+            Said::Refused { .. } | Said::Unsure => return Asked::Unsure(LimitName::NewDeviceFailures),
         }
         Asked::PassedBySign
     }

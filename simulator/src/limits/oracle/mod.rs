@@ -65,7 +65,7 @@ pub struct Ticket {
     in_doubt: Option<InDoubt>,
     /// Whether the limit of log lines or of punches had something left.
     counted: State,
-    /// It arrived while other values were being applied.
+    /// By which values the server decided, or whether it got as far as its limits, is not known.
     is_unsure: bool,
 }
 
@@ -199,10 +199,12 @@ impl Oracle {
         ticket
     }
 
-    /// The server could not answer a request at once: if it knows the device, its handler has the request.
+    /// The server could not answer a request at once: if it knows the device, its handler has the request. If the device is revoked, which
+    /// an order without an answer may have done, its audit has it, and no limit was asked.
     pub fn waits(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
-        let Some(device) = ticket.device else { return };
-        if self.devices.get(device).is_some_and(|(_, device)| !device.is_revoked) {
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        if !device.is_revoked {
+            ticket.is_unsure |= device.is_being_revoked;
             ticket.in_handler = Some(self.ask_device(ticket, sent, Did::WentOn));
             self.in_flight(ticket, sent);
         }

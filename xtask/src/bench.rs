@@ -1,6 +1,6 @@
 //! Every published number again.
 
-use crate::shell::{Failed, all_of, cargo, root};
+use crate::shell::{self, Failed, all_of, cargo, root, run_in};
 
 /// The scenario for rehearsals.
 const TWO_DAYS: &str = "scenarios/two-days.toml";
@@ -81,6 +81,28 @@ fn limits_over_sockets() -> Result<(), Failed> {
         run(&unlimited, "overload-unlimited", &[]),
         run(&slower, "reconnect-10000", &["--devices", "10000"]),
     ])
+}
+
+/// The same heartbeats answered by another stack, beside each other: about fifteen minutes.
+pub(crate) fn peers() -> Result<(), Failed> {
+    let packages = root().join("benches/peers/express");
+    if !packages.join("node_modules").exists() {
+        run_in(&packages, "npm", &["ci", "--no-audit", "--no-fund"])?;
+    }
+    cargo(&[
+        "build",
+        "--profile",
+        "dist",
+        "--package",
+        "ks-fleet",
+        "--package",
+        "ks-server",
+        "--package",
+        "ks-benches",
+        "--examples",
+        "--bins",
+    ])?;
+    shell::run("target/dist/examples/peers", &["target/dist", "reports/bench/peers"])
 }
 
 /// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.

@@ -29,7 +29,8 @@ cargo xtask COMMAND
   s3           test firmware images in an S3-compatible store that it starts; needs Python 3
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
-  bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part
+  bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part; `bench peers`
+               compares the server with another stack
   vectors      regenerate protocol/vectors/
   documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "floods"] => bench::floods(),
         ["bench", "limits"] => bench::limits(),
+        ["bench", "peers"] => bench::peers(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::documents(),
         [] | ["help" | "--help" | "-h"] => {

@@ -42,14 +42,18 @@ pub fn is_load_limit(dir: &Path) -> bool {
 /// # Errors
 /// It is missing, damaged or too large, or the folder can't be written.
 pub fn draw_load_limit(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
-    let found = &read(dir)?;
+    let found = &read_load_limit(dir)?;
     let charts = plot::OF_LOAD_LIMIT.into_iter().filter_map(|(name, chart)| Some((name, chart(found)?)));
     let short = markdown::summary(found);
     let page = (REPORT, |figures: &[Figure]| page::page(found, figures));
     draw_page(dir, charts, drawing, Some((MARKDOWN, &short)), page)
 }
 
-fn read(dir: &Path) -> Result<LoadLimit, ReportError> {
+/// Reads the `summary.json` of a search.
+///
+/// # Errors
+/// It is missing, damaged, too large, or of another version.
+pub fn read_load_limit(dir: &Path) -> Result<LoadLimit, ReportError> {
     let expected = "the result of a search for the load limit as one JSON object";
     files::read_versioned(dir.join(SUMMARY), LOAD_LIMIT_FORMAT, expected)
 }
@@ -66,7 +70,7 @@ mod tests {
         let found = sample::found();
         write_load_limit(folder.path(), &found).unwrap();
         assert!(is_load_limit(folder.path()));
-        assert_eq!(read(folder.path()).unwrap(), found);
+        assert_eq!(read_load_limit(folder.path()).unwrap(), found);
         let drawn = draw_load_limit(folder.path(), Drawing::Everything).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
         assert!(page.contains("480\u{a0}000") && page.matches("<svg").count() == 3, "{page}");

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run_folder::{Percentiles, Verdict};
 
-pub use folder::{draw_load_limit, is_load_limit, write_load_limit};
+pub use folder::{draw_load_limit, is_load_limit, read_load_limit, write_load_limit};
 pub(crate) use knee::knee;
 pub use words::{answer, row, step_line, table};
 

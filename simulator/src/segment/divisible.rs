@@ -95,7 +95,7 @@ mod tests {
         assert!(why.contains("the step `start_rollout` at") && why.contains("(do, line 62)"), "{why}");
         let shared = "[[adversary]]\nkind = \"forger\"\ncount = 1\naddresses = \"shared\"\n";
         let why = refused("", shared, "1/2").unwrap();
-        assert!(why.contains("adversaries at the fleet's address") && why.contains("(addresses, line 11)"), "{why}");
+        assert!(why.contains("adversaries at the fleet's address") && why.contains("(addresses, line 10)"), "{why}");
         let why = refused("addresses = \"one\"", "", "1/2").unwrap();
         assert!(why.contains("devices that share an address") && why.contains("(addresses, line 6)"), "{why}");
         let why = refused("otrt_shared = true", "", "1/2").unwrap();

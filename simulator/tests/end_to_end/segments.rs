@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::{Server, TOKEN, events_in, fleet, lines_in, stderr_of, summary_in, write_scenario};
 
-/// A fleet of 22 devices: it does not divide evenly by four.
+/// A fleet of 22 devices, which four does not divide evenly; five of them are revoked.
 const SCENARIO: &str = "\
 name = \"divided\"
 goal = \"A fleet in segments.\"
@@ -53,7 +53,7 @@ do = \"outage\"
 for = \"300ms\"
 [[expect]]
 metric = \"devices.registered\"
-equals = 22
+equals = 17
 [[expect]]
 metric = \"codes.REVOKED\"
 equals = 5

@@ -251,7 +251,7 @@ fn name(summary: &Summary) -> String {
 fn segments(summary: &Summary) -> String {
     if let Some(Segment { of, clock, .. }) = &summary.segment {
         return format!(
-            "  nothing is judged of the fleet: `ks-fleet merge` does that with all {of} segments\n  the clock of this generator was {clock}\n"
+            "  nothing is judged of the fleet: `ks-fleet merge` does that, over all {of} segments together\n  the clock of this generator was {clock}\n"
         );
     }
     let count = u64::try_from(summary.segments.len()).unwrap_or(u64::MAX);

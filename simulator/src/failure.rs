@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::segment::file::SegmentError;
+use crate::segment::reader::SegmentError;
 
 /// The command that continues trials of policies, also those of advice.
 pub const REHEARSE: &str = "ks-fleet rehearse";

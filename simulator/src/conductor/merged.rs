@@ -16,7 +16,10 @@ use crate::{
     outages::Outage,
     resources,
     scenario::Plan,
-    segment::file::{SegmentEnd, SegmentReader, SegmentTick, Used},
+    segment::{
+        file::{SavedOutage, SegmentEnd, SegmentTick, Used},
+        reader::SegmentReader,
+    },
     ticks::Ticks,
 };
 
@@ -179,7 +182,7 @@ fn limits<'a>(ends: impl Iterator<Item = &'a SegmentEnd>) -> Vec<LimitCount> {
 /// The outages that every segment had; of one that ended early, those of another.
 fn outages<'a>(ends: impl Iterator<Item = &'a SegmentEnd>) -> Vec<Outage> {
     let most = ends.map(|end| &end.outages).max_by_key(|outages| outages.len());
-    most.into_iter().flatten().filter_map(|saved| saved.outage()).collect()
+    most.into_iter().flatten().filter_map(SavedOutage::outage).collect()
 }
 
 /// Watches the collection: what was used is that of all generators.

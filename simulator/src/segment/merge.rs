@@ -16,13 +16,15 @@ use serde_json::{Map, Value};
 
 use super::{
     agreement::{self, Candidate, START_SPREAD_MAX},
-    file::{PlanInShort, SegmentReader},
+    file::PlanInShort,
+    reader::SegmentReader,
 };
 use crate::{
     conductor::{
         Observer,
         merged::{self, PartOfRun},
     },
+    device::exchange::MessageType,
     event_log::EventLog,
     failure::Failure,
     number::counted,
@@ -126,6 +128,9 @@ impl Segments {
             resources::lagged(&part.total).map(|why| format!("segment {number}: {why}"))
         };
         let mut doubts: Vec<String> = (1..).zip(parts).filter_map(lagged).collect();
+        let is_silent = |part: &PartOfRun| part.total.of(MessageType::Heartbeat).sent == 0;
+        let silent = (1..).zip(parts).filter(|(_, part): &(usize, _)| is_silent(part));
+        doubts.extend(silent.map(|(number, _)| format!("segment {number} sent no heartbeat")));
         if spread > START_SPREAD_MAX {
             doubts.push(format!(
                 "the segments started {:.1} s apart, so the load was not the scenario's; give all of them the same --start-at",

@@ -1,6 +1,6 @@
 //! Segments: parts of a run's fleet, each simulated by a process of its own, on one machine or on several.
 //!
-//! A segment is a shard in another process. It writes what it measured, tick by tick, into its folder (`file.rs`, `saved.rs`), and
+//! A segment is a shard in another process. It writes what it measured, tick by tick, into its folder (`file.rs`, `saved.rs`, `reader.rs`), and
 //! `ks-fleet merge` collects those ticks as a run collects its shards' ([`crate::conductor::merged`]): the same judge, the same summary.
 //! `divisible.rs` refuses what can't be divided, `running.rs` is a segment as it runs, `start.rs` is about the common start and the clocks, `agreement.rs` says which segments
 //! belong together.
@@ -9,6 +9,7 @@ pub mod agreement;
 pub mod divisible;
 pub mod file;
 pub mod merge;
+pub mod reader;
 pub mod running;
 pub mod saved;
 pub mod start;

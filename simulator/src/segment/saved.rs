@@ -360,7 +360,9 @@ mod tests {
             record(&mut whole, micros);
         }
         let mut sum = Measurements::default();
-        parts.iter().for_each(|part| sum.add(&round_trip(part)));
+        for part in &parts {
+            sum.add(&round_trip(part));
+        }
         let merged = &sum.of(MessageType::Heartbeat).accepted().unwrap().response_us;
         assert_eq!(buckets(merged), buckets(&whole));
         assert_eq!((merged.max(), merged.min(), merged.len()), (whole.max(), whole.min(), 10_000));

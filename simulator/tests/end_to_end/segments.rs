@@ -78,10 +78,12 @@ min = 22
 during = \"busy\"
 ";
 
-/// Starts one segment; none of them waits for another.
-fn start(server: &Server, scenario: &Path, segment: &str, out: &Path, flags: &[&str]) -> Child {
+/// Starts one segment; none of them waits for another. Every second one takes its number from the environment, as in a job.
+fn start(server: &Server, scenario: &Path, (number, of): (u32, u32), out: &Path, flags: &[&str]) -> Child {
     let mut command = fleet();
-    command.arg("run").arg(scenario).args(["--segment", segment]).args(flags).arg("--out").arg(out);
+    let segment = if number % 2 == 0 { format!("job/{of}") } else { format!("{number}/{of}") };
+    command.arg("run").arg(scenario).args(["--segment", &segment]).args(flags).arg("--out").arg(out);
+    command.env("JOB_COMPLETION_INDEX", (number - 1).to_string());
     command.env("ADMIN_TOKEN", TOKEN).args(["--target", &format!("http://{}", server.address)]);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -99,11 +101,9 @@ fn merge(folders: &[PathBuf], out: &Path) -> Output {
 
 /// Runs all segments of a scenario together, and gives their folders.
 fn run_all(server: &Server, scenario: &Path, of: u32, into: &Path, flags: &[&str]) -> Vec<PathBuf> {
-    let start_at = seconds_from_now(6);
-    let flags = [flags, &["--start-at", &start_at]].concat();
     let out = |number: u32| into.join(format!("segment-{number}"));
     let running: Vec<Child> =
-        (1..=of).map(|number| start(server, scenario, &format!("{number}/{of}"), &out(number), &flags)).collect();
+        (1..=of).map(|number| start(server, scenario, (number, of), &out(number), flags)).collect();
     for (number, running) in (1..=of).zip(running) {
         let output = running.wait_with_output().unwrap();
         let stderr = stderr_of(&output);
@@ -135,7 +135,8 @@ fn four_segments_are_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[("OTRT_REQUIRED", "true")]);
     let scenario = write_scenario(folder.path(), "divided", SCENARIO);
-    let segments = run_all(&server, &scenario, 4, folder.path(), &[]);
+    let start_at = seconds_from_now(10); // time for a slow machine to whitelist the devices
+    let segments = run_all(&server, &scenario, 4, folder.path(), &["--start-at", &start_at]);
     let parts: Vec<Value> = segments.iter().map(|segment| summary_in(segment)).collect();
     for (part, devices) in parts.iter().zip([6, 6, 5, 5]) {
         assert_eq!((number(part, "/devices"), number(part, "/segment/devices")), (devices, devices));
@@ -206,7 +207,7 @@ fn refuses_other_sets(folder: &Path, server: &Server, scenario: &Path, segments:
     refused(&repeated, "segment 2 of 4 is there twice");
     let foreign = folder.join("foreign");
     let flags = ["--seed", "7", "--id-prefix", "OTHER", "--duration", "7s"];
-    let run = start(server, scenario, "2/4", &foreign, &flags).wait_with_output().unwrap();
+    let run = start(server, scenario, (2, 4), &foreign, &flags).wait_with_output().unwrap();
     assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
     refused(&[one.clone(), foreign, three.clone(), four.clone()], "its seed is 7, and there it is");
     let cut = folder.join("cut");

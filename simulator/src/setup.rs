@@ -179,6 +179,8 @@ pub struct DriverParts<'a> {
     pub rehearsals: u64,
     pub is_trial: bool,
     pub ends_when_settled: bool,
+    /// The start of the run by the server's clock.
+    pub server_epoch: UnixMs,
     /// Where a segment of a fleet writes what it measured.
     pub segment_file: Option<SegmentWriter>,
 }
@@ -236,6 +238,7 @@ impl<'a> StartedRun<'a> {
             rehearsals,
             is_trial,
             ends_when_settled,
+            server_epoch,
             segment_file,
         } = parts;
         let SharedState { time, network_faults, outages, revocations, stop } = self.shared;
@@ -271,6 +274,7 @@ impl<'a> StartedRun<'a> {
             rehearsals,
             is_trial,
             ends_when_settled,
+            server_epoch,
             segment_file,
         }
     }

@@ -210,3 +210,167 @@ impl Observer for Summed<'_> {
         self.used.cpu_s
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::PathBuf};
+
+    use ks_reports::run_folder::{ClockOffset, EventsKept, LATENCY, Mode, Summary, TICKS};
+
+    use super::*;
+    use crate::{
+        device::exchange::MessageType,
+        measure::{OK, record},
+        resources::Resources,
+        scenario,
+        scenario_settings::ScenarioSettings,
+        seed,
+        segment::file::{FORMAT, Header, PlanInShort, SavedOverrides, SegmentWriter, TargetSeen},
+        summary::{About, summarise},
+    };
+
+    const SCENARIO: &str = "name = \"t\"\ngoal = \"Merging.\"\nduration = \"10s\"\nramp = \"1s\"\n[fleet]\ndevices = 9\n\
+        [[timeline]]\nat = \"4s\"\ndo = \"phase\"\nname = \"busy\"\n\
+        [[expect]]\nmetric = \"heartbeat.p99_ms\"\nmax = 50\nevery = \"2s\"\n\
+        [[expect]]\nmetric = \"heartbeat.p99_ms\"\nmax = 50\nduring = \"busy\"\n\
+        [[expect]]\nmetric = \"heartbeat.per_min\"\nmin = 1\nevery = \"3s\"\n\
+        [[expect]]\nmetric = \"errors\"\nequals = 0\n[[expect]]\nmetric = \"devices.registered\"\nmin = 1\n";
+
+    /// Random measurements of one tick.
+    fn measured(random: &mut rand_chacha::ChaCha8Rng) -> Measurements {
+        let mut measured = Measurements { registered: 1, due: 40, ..Measurements::default() };
+        for _ in 0..seed::below(random, 60) {
+            let micros = 500 + seed::below(random, 70_000);
+            let code = if seed::below(random, 30) == 0 { "TIMEOUT" } else { OK };
+            measured.of_mut(MessageType::Heartbeat).sent += 1;
+            measured.of_mut(MessageType::Heartbeat).end(code, micros, Some(micros / 2));
+            record(&mut measured.send_lag_us, micros / 100);
+        }
+        measured
+    }
+
+    fn plan() -> Plan {
+        scenario::check("t.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap()
+    }
+
+    fn used(segment: u32, tick: u32) -> Used {
+        Used { cpu_s: f64::from(tick) + f64::from(segment) / 4.0, sockets: u64::from(segment * 10 + tick % 3) }
+    }
+
+    /// The file of a segment with these ticks, in a folder of its own.
+    fn segment(into: &Path, number: u32, plan: &Plan, ticks: &[Measurements]) -> SegmentReader {
+        let folder: PathBuf = into.join(number.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let header = Header {
+            format: FORMAT,
+            version: String::new(),
+            number,
+            of: 3,
+            scenario_path: "t.toml".to_owned(),
+            overrides: SavedOverrides::default(),
+            plan: PlanInShort::of(plan),
+            target: TargetSeen { url: String::new(), keys_sha256: String::new(), limits: BTreeMap::new() },
+            start_at: None,
+            started_at: UnixMs(0),
+            clock: ClockOffset::default(),
+            replay: String::new(),
+            events_kept: EventsKept::None,
+            notes: Vec::new(),
+        };
+        let mut file = SegmentWriter::create(&folder, header, SCENARIO).unwrap();
+        for (tick, measured) in (0..).zip(ticks) {
+            file.tick(Duration::from_secs(u64::from(tick) + 1), used(number, tick), measured).unwrap();
+        }
+        let end = SegmentEnd {
+            lasted: plan.duration,
+            interrupted: false,
+            broken: None,
+            failures: Vec::new(),
+            unjudged: Vec::new(),
+            reconciled: Reconciled::default(),
+            late_devices: None,
+            limits: Vec::new(),
+            protection_max: None,
+            outages: Vec::new(),
+            cpu_s: 1.0,
+            rss_bytes: 1,
+        };
+        file.finish(end).unwrap();
+        SegmentReader::open(&folder).unwrap()
+    }
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn tick(&mut self, _: &Tick, _: f64) {}
+        fn part(&mut self, _: &str) {}
+        fn wants_to_stop(&self) -> bool {
+            false
+        }
+    }
+
+    fn summary(plan: &Plan, outcome: RunOutcome) -> Summary {
+        let about = About {
+            plan,
+            mode: Mode::Load,
+            target: String::new(),
+            started_at: UnixMs(0),
+            wall: Duration::ZERO,
+            resources: Resources { sockets_max: outcome.sockets_max, ..Resources::default() },
+            events_kept: EventsKept::None,
+            event_log_sha256: None,
+            replay: String::new(),
+            notes: Vec::new(),
+            doubts: Vec::new(),
+        };
+        summarise(about, outcome)
+    }
+
+    /// Goal: a merged run is the run. Method: random ticks of three segments, one of which ends two ticks sooner; collected from their files,
+    /// and collected as the sums that one process would have had. Summaries with windows and phases, and the files, are equal.
+    #[test]
+    fn a_merged_run_is_the_run_of_all_its_devices() {
+        let (plan, place) = (plan(), tempfile::tempdir().unwrap());
+        let mut random = seed::stream(1, "ticks", "test");
+        let counts = [12, 10, 12];
+        let segments: Vec<Vec<Measurements>> =
+            counts.iter().map(|count| (0..*count).map(|_| measured(&mut random)).collect()).collect();
+        let mut readers: Vec<SegmentReader> =
+            (1..).zip(&segments).map(|(number, ticks)| segment(place.path(), number, &plan, ticks)).collect();
+        let [merged_in, whole_in] = ["merged", "whole"].map(|name| place.path().join(name));
+        for folder in [&merged_in, &whole_in] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let merged = collect(&plan, &merged_in, UnixMs(0), &mut readers, &mut Nobody).unwrap();
+
+        let parts = Collected {
+            plan: &plan,
+            folder: &whole_in,
+            epoch: UnixMs(0),
+            server: None,
+            cpu_s: 0.0,
+            is_trial: false,
+            segment_file: None,
+        };
+        let mut collector = Collector::new(parts).unwrap();
+        for tick in 0..12_u32 {
+            let place = usize::try_from(tick).unwrap();
+            let mut sum = Measurements::default();
+            segments.iter().filter_map(|ticks| ticks.get(place)).for_each(|measured| sum.add(measured));
+            let here = (1..).zip(&counts).filter(|(_, count)| tick < **count);
+            let sockets = here.map(|(number, _)| used(number, tick).sockets).sum();
+            let cpu_s = (1..).zip(&counts).map(|(number, count)| used(number, tick.min(count - 1)).cpu_s).sum();
+            let mut observer = Summed { used: Used { cpu_s, sockets }, quiet: &mut Nobody };
+            collector.take(&sum, Duration::from_secs(u64::from(tick) + 1), &mut observer).unwrap();
+        }
+        let (whole, _) = collector.finish(Reconciled::default(), plan.duration, EndReason::Over, Vec::new()).unwrap();
+
+        let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+        for name in [TICKS, LATENCY] {
+            assert!(read(&merged_in, name) == read(&whole_in, name), "{name}");
+        }
+        let [merged, whole] = [merged.outcome, whole].map(|outcome| summary(&plan, outcome));
+        assert!(whole.heartbeats.acked > 500 && whole.expectations.iter().all(|of| of.actual.is_some()), "{whole:#?}");
+        assert_eq!(merged, whole);
+    }
+}

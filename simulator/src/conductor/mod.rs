@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::id::DeviceId;
+use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, LimitVerdicts, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::watch;
@@ -99,6 +99,8 @@ pub struct Run<'a> {
     pub is_trial: bool,
     /// It ends once nothing can change its result any more.
     pub ends_when_settled: bool,
+    /// The start of the run by the server's clock: the times of what it stored count from there.
+    pub server_epoch: UnixMs,
     /// Where a segment of a fleet writes what it measured.
     pub segment_file: Option<SegmentWriter>,
 }
@@ -175,15 +177,7 @@ impl Run<'_> {
     /// # Errors
     /// A file of the run folder can't be written.
     pub async fn play(mut self, observer: &mut dyn Observer) -> io::Result<RunOutcome> {
-        let mut collector = Collector::new(Collected {
-            plan: self.plan,
-            folder: self.folder,
-            epoch: self.time.epoch,
-            server: self.run_context.server.clone(),
-            cpu_s: observer.cpu_s(),
-            is_trial: self.is_trial,
-            segment_file: self.segment_file.take(),
-        })?;
+        let mut collector = Collector::new(self.collected(observer.cpu_s()))?;
         let mut end = self.play_timeline(&mut collector, observer).await?;
         self.stop.store(true, Ordering::Relaxed);
         let lasted = self.time.elapsed().min(self.plan.duration);
@@ -214,14 +208,14 @@ impl Run<'_> {
         let notes: Notes = accounts.iter_mut().map(notes).collect();
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
         let mut confirmations = Confirmations::of(&collector.watch.seen);
-        let mut silences = Silences::new(self.time.epoch, self.plan.ramp, self.plan.interval());
+        let mut silences = Silences::new(self.server_epoch, self.plan.ramp, self.plan.interval());
         let heard = &mut (&mut confirmations, &mut silences);
         let (reconciled, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
         let ledger = reconciled.ledger();
         let limits = within(LISTS_MAX, self.run_context.limits());
         let limits = stop_timeout.wait(observer, "reading the limits", limits).await;
         let limits = limits.and_then(Result::ok).unwrap_or_default();
-        let late = || silences.late(alive.iter(), self.time.epoch + lasted);
+        let late = || silences.late(alive.iter(), self.server_epoch + lasted);
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
         let rollout_summaries = collector.watch.write(self.folder, &collector.total, reviewed)?;
@@ -256,6 +250,19 @@ impl Run<'_> {
         };
         segment_file.map_or(Ok(()), |file| file.finish(merged::end_of(&played)))?;
         Ok(played)
+    }
+
+    /// What the collector has to know.
+    fn collected(&mut self, cpu_s: f64) -> Collected<'_> {
+        Collected {
+            plan: self.plan,
+            folder: self.folder,
+            epoch: self.time.epoch,
+            server: self.run_context.server.clone(),
+            cpu_s,
+            is_trial: self.is_trial,
+            segment_file: self.segment_file.take(),
+        }
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.

@@ -35,6 +35,7 @@ use crate::{
     segment::{
         Segment,
         running::{self, SegmentRun},
+        start,
     },
     server_process::ServerProcess,
     server_samples::{self, Samples},
@@ -321,6 +322,8 @@ async fn prepare<'a>(
     for shard_plan in shards {
         start_shard(plan, shard_plan, begun.shared.clone(), begun.reporting.clone(), begun.finishing.clone());
     }
+    let (clock, epoch) = (joining.as_ref().map(|joining| joining.clock), begun.shared.time.epoch);
+    let server_epoch = clock.map_or(epoch, |clock| start::by_target_clock(epoch, clock));
     let run = begun.conducted(DriverParts {
         folder: out,
         log: Rc::clone(log),
@@ -334,9 +337,10 @@ async fn prepare<'a>(
         is_trial: false,
         // A run that measures times is as long as it says.
         ends_when_settled: plan.timing == Timing::Ignored,
+        server_epoch,
         segment_file,
     });
-    Ok((run, joining.map(|joining| joining.clock)))
+    Ok((run, clock))
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so

@@ -65,6 +65,11 @@ pub fn by_own_clock(start_at: UnixMs, clock: ClockOffset) -> UnixMs {
     if clock.ahead_ms < 0 { start_at.minus_ms(clock.ahead_ms.unsigned_abs()) } else { start_at + by }
 }
 
+/// A moment of this machine's clock by the target's.
+pub fn by_target_clock(at: UnixMs, clock: ClockOffset) -> UnixMs {
+    by_own_clock(at, ClockOffset { ahead_ms: clock.ahead_ms.saturating_neg(), ..clock })
+}
+
 /// How long to wait for a start; `now` is by this machine's clock, and `meanwhile` what was done before.
 ///
 /// # Errors
@@ -112,6 +117,10 @@ mod tests {
     fn the_start_is_by_the_targets_clock() {
         let ahead = |ahead_ms| ClockOffset { ahead_ms, within_ms: 1 };
         let wait = |ahead_ms, now| wait_for(UnixMs(100_000), ahead(ahead_ms), UnixMs(now), "before anything began");
+        let noon = UnixMs(43_200_000);
+        let back = [-3_000, 0, 3_000].map(|ms| by_target_clock(by_own_clock(noon, ahead(ms)), ahead(ms)));
+        assert_eq!(back, [noon; 3]);
+        assert_eq!(by_target_clock(noon, ahead(3_000)), UnixMs(43_197_000));
         assert_eq!(wait(0, 99_000).unwrap(), Duration::from_secs(1));
         assert_eq!(wait(5_000, 99_000).unwrap(), Duration::from_secs(6), "its own clock is fast");
         assert_eq!(wait(-500, 99_000).unwrap(), Duration::from_millis(500));

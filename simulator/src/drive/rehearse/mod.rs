@@ -256,6 +256,7 @@ async fn play(
         rehearsals: concurrent,
         is_trial,
         ends_when_settled,
+        server_epoch: plan.starts_at,
         segment_file: None,
     });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })

@@ -81,7 +81,7 @@ pub fn collect(
         collector.take(&sum.measured, to, &mut observer).map_err(unwritten)?;
     }
     let segments: Vec<PartOfRun> = parts.into_iter().filter_map(Ticking::part).collect();
-    let outcome = conclude(collector, &segments).map_err(unwritten)?;
+    let outcome = conclude(collector, plan.duration, &segments).map_err(unwritten)?;
     Ok(Merged { outcome, segments })
 }
 
@@ -129,7 +129,7 @@ fn next_tick(parts: &mut [Ticking<'_>]) -> Result<SegmentTick, Failure> {
 }
 
 /// The outcome of all segments, after their ticks were collected.
-fn conclude(collector: Collector, segments: &[PartOfRun]) -> io::Result<RunOutcome> {
+fn conclude(collector: Collector, planned: Duration, segments: &[PartOfRun]) -> io::Result<RunOutcome> {
     let ends = || segments.iter().map(|part| &part.end);
     let lasted = ends().map(|end| end.lasted).max().unwrap_or_default();
     let of_each = |what: &dyn Fn(&SegmentEnd) -> Vec<String>| {
@@ -139,11 +139,7 @@ fn conclude(collector: Collector, segments: &[PartOfRun]) -> io::Result<RunOutco
         named.collect::<Vec<_>>()
     };
     let broken = of_each(&|end: &SegmentEnd| end.broken.iter().cloned().collect());
-    let end = match broken.into_iter().next() {
-        Some(why) => EndReason::Broken(why),
-        None if ends().any(|end| end.interrupted) => EndReason::Interrupted,
-        None => EndReason::Over,
-    };
+    let end = broken.into_iter().next().map_or(EndReason::Over, EndReason::Broken);
     let mut reconciled = segments.first().map(|part| part.end.reconciled.clone()).unwrap_or_default();
     segments.iter().skip(1).for_each(|part| Reconciled::add(&mut reconciled, &part.end.reconciled));
     let failures = of_each(&|end: &SegmentEnd| end.failures.clone());
@@ -153,9 +149,16 @@ fn conclude(collector: Collector, segments: &[PartOfRun]) -> io::Result<RunOutco
         limits: limits(ends()),
         protection_max: ends().filter_map(|end| end.protection_max).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))),
         outages: outages(ends()),
-        unjudged: of_each(&|end: &SegmentEnd| end.unjudged.clone()),
+        unjudged: of_each(&|end: &SegmentEnd| unjudged(end, planned)),
         ..outcome
     })
+}
+
+/// What of a segment was not judged, because the user stopped it.
+fn unjudged(end: &SegmentEnd, planned: Duration) -> Vec<String> {
+    let (lasted_s, planned_s) = (end.lasted.as_secs_f64(), planned.as_secs_f64());
+    let interrupted = end.interrupted.then(|| format!("it was ended after {lasted_s:.0} s of {planned_s:.0} s"));
+    interrupted.into_iter().chain(end.unjudged.iter().cloned()).collect()
 }
 
 /// Late devices of all segments; none if one could not read its heartbeats.
@@ -372,5 +375,17 @@ mod tests {
         let [merged, whole] = [merged.outcome, whole].map(|outcome| summary(&plan, outcome));
         assert!(whole.heartbeats.acked > 500 && whole.expectations.iter().all(|of| of.actual.is_some()), "{whole:#?}");
         assert_eq!(merged, whole);
+    }
+
+    #[test]
+    fn a_segment_that_the_user_ended_makes_the_run_inconclusive() {
+        let (plan, place) = (plan(), tempfile::tempdir().unwrap());
+        let mut readers: Vec<SegmentReader> =
+            (1..=3).map(|number| segment(place.path(), number, &plan, &[Measurements::default()])).collect();
+        let mut merged = collect(&plan, place.path(), UnixMs(0), &mut readers, &mut Nobody).unwrap();
+        let of_two = &mut merged.segments[1].end;
+        (of_two.interrupted, of_two.lasted) = (true, Duration::from_secs(6));
+        assert_eq!(unjudged(of_two, plan.duration), ["it was ended after 6 s of 10 s"]);
+        assert!(unjudged(&merged.segments[0].end, plan.duration).is_empty());
     }
 }

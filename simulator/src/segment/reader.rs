@@ -4,11 +4,18 @@ use std::path::{Path, PathBuf};
 
 use ks_reports::{EventLogReader, LogEnd, ReportError, run_folder::SEGMENT};
 
+use serde_json::Value;
+
 use super::{
     Segment,
     file::{FORMAT, Header, Record, SavedTick, SegmentEnd, SegmentTick},
 };
 use crate::scenario::FILE_BYTES_MAX;
+
+/// Greatest count of one tick: 3,600 ticks of 256 segments with it add up without overflow.
+const TICK_COUNT_MAX: u64 = 1 << 40;
+/// The same of an end, of which there are 256; numbers of heartbeats are up to this.
+const END_COUNT_MAX: u64 = 1 << 53;
 
 /// Why a segment's file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +79,12 @@ impl Lines {
         if let (true, Some(found)) = (first, other_format(line)) {
             return Err(SegmentError::Format { folder: self.folder.clone(), found });
         }
-        let record = serde_json::from_slice(line);
-        let record = record.map_err(|error| self.damaged(format!("line {number} of {SEGMENT}: {error}")))?;
+        let wrong = |why: String| self.damaged(format!("line {number} of {SEGMENT}: {why}"));
+        let value: Value = serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
+        if let Some(count) = too_great(&value) {
+            return Err(wrong(format!("{count} is more than any run counts")));
+        }
+        let record = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         (self.used, self.number) = (self.used + line.len() + 1, number);
         Ok(record)
     }
@@ -88,9 +99,23 @@ impl Lines {
     }
 }
 
+/// A number in a record with which sums over ticks and segments would overflow; none if there is none.
+fn too_great(record: &Value) -> Option<u64> {
+    fn greatest(value: &Value) -> u64 {
+        match value {
+            Value::Number(number) => number.as_i64().map_or_else(|| number.as_u64().unwrap_or(0), i64::unsigned_abs),
+            Value::Array(items) => items.iter().map(greatest).max().unwrap_or(0),
+            Value::Object(fields) => fields.values().map(greatest).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    let of = |name: &str, max: u64| record.get(name).map(greatest).filter(|greatest| *greatest > max);
+    of("tick", TICK_COUNT_MAX).or_else(|| of("end", END_COUNT_MAX))
+}
+
 /// The format of a header, if it is another one.
 fn other_format(line: &[u8]) -> Option<u32> {
-    let header: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let header: Value = serde_json::from_slice(line).ok()?;
     let found = header.pointer("/header/format")?.as_u64().and_then(|format| u32::try_from(format).ok())?;
     (found != FORMAT).then_some(found)
 }
@@ -293,6 +318,12 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         assert!(error(folder.path()).contains("did not finish"), "{}", error(folder.path()));
+        let count = Measurements { punches_made: 1 << 50, ..Measurements::default() };
+        let mut writer = SegmentWriter::create(folder.path(), header(), "").unwrap();
+        writer.tick(Duration::from_secs(1), Used::default(), &count).unwrap();
+        writer.finish(end()).unwrap();
+        let why = error(folder.path());
+        assert!(why.contains("1125899906842624 is more than any run counts"), "{why}");
         let mut changed = whole;
         let middle = changed.len() / 2;
         changed[middle] ^= 0xff;

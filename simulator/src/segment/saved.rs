@@ -21,6 +21,9 @@ use crate::{
     scenario::{AdversaryKind, AnswerCode, ChurnKind},
 };
 
+/// Most samples of a histogram of one tick, so that no sum overflows.
+const SAMPLES_MAX: u64 = 1 << 40;
+
 /// A histogram; empty text for an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedHistogram(String);
@@ -44,6 +47,9 @@ impl SavedHistogram {
             Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| format!("a histogram: {error}"))?;
         if (read.sigfig(), read.low()) != (sum.sigfig(), sum.low()) {
             return Err("a histogram of another resolution".to_owned());
+        }
+        if read.len() > SAMPLES_MAX {
+            return Err("a histogram of more samples than any run has".to_owned());
         }
         // Into one that grows: what is read has the size of its greatest value.
         sum.add(&read).map_err(|error| format!("a histogram: {error}"))?;

@@ -17,6 +17,12 @@ impl UnixMs {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Reads RFC 3339 as people write it: with any offset, and with or without fractions of a second, of which milliseconds are kept.
+    pub fn from_rfc3339(given: &str) -> Option<UnixMs> {
+        let timestamp: jiff::Timestamp = given.parse().ok()?;
+        u64::try_from(timestamp.as_millisecond()).ok().map(UnixMs).filter(|at| at.0 <= MAX)
+    }
+
     /// This time minus `ms`, at least the epoch.
     #[must_use]
     pub fn minus_ms(self, ms: u64) -> UnixMs {

@@ -102,7 +102,14 @@ impl EventLogReader {
     /// # Errors
     /// It is missing, can't be read, or is not compressed with zstd.
     pub fn open(folder: &Path) -> Result<Self, ReportError> {
-        let path = folder.join(EVENTS);
+        Self::open_file(folder.join(EVENTS))
+    }
+
+    /// The same of another file that an [`EventLogWriter`] wrote.
+    ///
+    /// # Errors
+    /// It is missing, can't be read, or is not compressed with zstd.
+    pub fn open_file(path: PathBuf) -> Result<Self, ReportError> {
         let unreadable = |cause| unread(&path, cause);
         let mut file = BufReader::with_capacity(1 << 17, bounded::open(&path, EVENTS_BYTES_MAX).map_err(unreadable)?);
         let start = file.fill_buf().map_err(unreadable)?;

@@ -16,6 +16,25 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The verdict of a run as one word. A segment that passes is complete and nothing more: its scenario is judged over all segments.
+pub(crate) fn verdict_of(summary: &Summary) -> &'static str {
+    match (&summary.segment, summary.verdict) {
+        (Some(_), Verdict::Pass) => "COMPLETE",
+        (_, verdict) => verdict_word(verdict),
+    }
+}
+
+/// What was run: the scenario, or which segment of it.
+pub(crate) fn name(summary: &Summary) -> String {
+    let segment = summary.segment.as_ref();
+    let segment = segment.map(|segment| format!(", segment {} of {}", segment.number, segment.of));
+    format!("{}{}", summary.scenario, segment.unwrap_or_default())
+}
+
+/// What a segment is for, in a sentence.
+pub(crate) const OF_SEGMENT: &str =
+    "A segment judges nothing that the scenario expects of the fleet: ks-fleet merge does, over all segments.";
+
 /// The verdict in a sentence.
 pub(crate) fn verdict_sentence(summary: &Summary) -> String {
     let verdict = verdict_alone(summary);
@@ -49,6 +68,7 @@ pub(crate) fn unverified(summary: &Summary) -> Option<String> {
 
 fn verdict_alone(summary: &Summary) -> String {
     match summary.verdict {
+        Verdict::Pass if summary.segment.is_some() => format!("The segment's own measurement was sound. {OF_SEGMENT}"),
         Verdict::Pass => "Every expectation was met, and the measurement was sound.".into(),
         Verdict::Inconclusive => {
             "This run shows nothing either way: too little evidence, or the generator was the limit.".into()

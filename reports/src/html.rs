@@ -14,6 +14,7 @@ mod reactions;
 mod recovery;
 mod review;
 mod rollout;
+mod segments;
 
 const STYLE: &str = include_str!("report.css");
 
@@ -38,14 +39,15 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
         codes(summary),
         latencies(summary),
         generator(summary),
+        segments::of(summary),
         notes(summary),
         replay(summary),
         about(run),
     ];
     let goal = format!("<p>{}</p>\n", text(&summary.goal));
-    let title = format!("{}: {}", facts::verdict_word(summary.verdict), summary.scenario);
+    let title = format!("{}: {}", facts::verdict_of(summary), facts::name(summary));
     let kicker = format!("report of a {}", facts::mode(summary.mode));
-    document(&title, &kicker, &summary.scenario, &(goal + &sections.concat()))
+    document(&title, &kicker, &facts::name(summary), &(goal + &sections.concat()))
 }
 
 /// A whole page around its `body`, which is HTML; the rest is text.
@@ -119,13 +121,16 @@ fn verdict(summary: &Summary) -> String {
     if summary.interrupted {
         body.push_str("<p><strong>Interrupted:</strong> the run was ended early.</p>\n");
     }
-    let heading = format!("{sign} {}", facts::verdict_word(summary.verdict));
+    let heading = format!("{sign} {}", facts::verdict_of(summary));
     section(class, &heading, &body)
 }
 
 /// Every expectation with its outcome.
 fn expectations(summary: &Summary) -> String {
     let count = summary.expectations.len();
+    if summary.segment.is_some() {
+        return section("", "Expectations", &format!("<p>{}</p>\n", facts::OF_SEGMENT));
+    }
     if count == 0 {
         return section(
             "",

@@ -41,13 +41,14 @@ struct Suite<'a> {
 /// The whole file of a run.
 pub(crate) fn suite(summary: &Summary) -> String {
     let made_at = if summary.made_at.is_empty() { &summary.started_at } else { &summary.made_at };
+    let name = facts::name(summary);
     let suite = Suite {
-        name: &summary.scenario,
+        name: &name,
         time_s: summary.wall_s,
         at: made_at,
         properties: vec![
             ("seed", summary.seed.to_string()),
-            ("verdict", facts::verdict_word(summary.verdict).to_owned()),
+            ("verdict", facts::verdict_of(summary).to_owned()),
             (if summary.interrupted { "whole_run" } else { "replay" }, summary.replay.clone()),
         ],
     };

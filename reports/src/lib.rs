@@ -44,7 +44,7 @@ pub use latency_log::{LatencyLogWriter, read_latency};
 pub use number::grouped_by;
 
 use review::REVIEW;
-use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SUMMARY, TICKS};
+use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SEGMENT, SUMMARY, TICKS};
 
 /// File name of the HTML page.
 pub const REPORT: &str = "report.html";
@@ -72,6 +72,7 @@ pub fn file_names() -> Vec<String> {
         REVIEW,
         LATENCY,
         EVENTS,
+        SEGMENT,
         score::SCORE,
         score::TRIALS,
         score::TRIALS_ASKED,

@@ -24,8 +24,8 @@ pub(crate) fn summary(summary: &Summary, review: Option<&Review>) -> String {
     };
     let mut out = format!(
         "## {sign} {}: {}\n\n{}\n\n",
-        facts::verdict_word(summary.verdict),
-        text(&summary.scenario),
+        facts::verdict_of(summary),
+        text(&facts::name(summary)),
         text(&summary.goal)
     );
     if let Some(unverified) = facts::unverified(summary) {

@@ -101,6 +101,8 @@ pub(crate) fn summary() -> Summary {
         recovery: Some(recovery()),
         rollout: None,
         other_rollouts: Vec::new(),
+        segment: None,
+        segments: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ks_protocol::text::printable;
-use ks_reports::run_folder::{Summary, Tick, Verdict, VerdictCounts};
+use ks_reports::run_folder::{Segment, Summary, Tick, Verdict, VerdictCounts};
 
 pub(crate) use crate::number::grouped;
 use crate::{
@@ -163,12 +163,13 @@ pub fn span(seconds: f64) -> String {
 /// The result of a run in a few lines.
 pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     let (word, colour) = match summary.verdict {
+        Verdict::Pass if summary.segment.is_some() => ("COMPLETE", "32"),
         Verdict::Pass => ("PASS", "32"),
         Verdict::Fail => ("FAIL", "31"),
         Verdict::Inconclusive => ("INCONCLUSIVE", "33"),
     };
     let word = if is_terminal { format!("\x1b[1;{colour}m{word}\x1b[0m") } else { word.to_owned() };
-    let mut text = format!("{word}  {}\n", printable(&summary.scenario));
+    let mut text = format!("{word}  {}\n{}", printable(&name(summary)), segments(summary));
     if summary.unverified_answers > 0 {
         text += &format!("  the signatures of {} were not verified\n", counted(summary.unverified_answers, "answer"));
     }
@@ -239,6 +240,24 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
     text.trim_end().to_owned()
 }
 
+/// The scenario, or which segment of it.
+fn name(summary: &Summary) -> String {
+    let segment = summary.segment.as_ref();
+    let segment = segment.map(|segment| format!(", segment {} of {}", segment.number, segment.of));
+    format!("{}{}", summary.scenario, segment.unwrap_or_default())
+}
+
+/// What a segment says of itself, or how many a run was merged from; nothing of a run that one process made.
+fn segments(summary: &Summary) -> String {
+    if let Some(Segment { of, clock, .. }) = &summary.segment {
+        return format!(
+            "  nothing is judged of the fleet: `ks-fleet merge` does that, over all {of} segments together\n  the clock of this generator was {clock}\n"
+        );
+    }
+    let count = u64::try_from(summary.segments.len()).unwrap_or(u64::MAX);
+    if count == 0 { String::new() } else { format!("  merged from {}\n", counted(count, "segment")) }
+}
+
 /// What limits did against what they had to do; nothing where they had nothing to do.
 fn limits(summary: &Summary) -> String {
     let Some(verdicts) = summary.limit_verdicts.as_ref().filter(|of| of.all != VerdictCounts::default()) else {
@@ -260,7 +279,7 @@ pub fn failure(summary: &Summary) -> String {
         reasons.push_str("\n  - ");
         reasons.push_str(&printable(reason));
     }
-    let (scenario, replay) = (printable(&summary.scenario), printable(&summary.replay));
+    let (scenario, replay) = (printable(&name(summary)), printable(&summary.replay));
     format!("{word}  {scenario}{reasons}\n  {}: {replay}", summary.replay_label())
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::segment::reader::SegmentError;
+
 /// The command that continues trials of policies, also those of advice.
 pub const REHEARSE: &str = "ks-fleet rehearse";
 /// The command that continues sweeps of limits.
@@ -19,6 +21,13 @@ pub enum Failure {
         why: String,
         /// What to do.
         help: &'static str,
+    },
+    /// Segments can't be merged.
+    #[error("{why}")]
+    Segments {
+        why: String,
+        /// What to do.
+        help: String,
     },
     /// The scenario can't be read.
     #[error("cannot read the scenario {path}: {cause}")]
@@ -113,6 +122,12 @@ pub enum Failure {
     Events(#[from] crate::run_events::EventsError),
 }
 
+impl From<SegmentError> for Failure {
+    fn from(error: SegmentError) -> Self {
+        Self::Segments { why: error.to_string(), help: error.remedy().to_owned() }
+    }
+}
+
 impl Failure {
     /// The same about a part of the request, which is named first.
     #[must_use]
@@ -129,6 +144,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) => "see `ks-fleet --help`".to_owned(),
             Self::Impossible { help, .. } | Self::Probe { help, .. } | Self::Tls { help, .. } => (*help).to_owned(),
+            Self::Segments { help, .. } => help.clone(),
             Self::Scenario { .. } => "check the path; the shipped scenarios are in scenarios/".to_owned(),
             Self::Policy { .. } => {
                 "check the path; examples are in scenarios/policies/, and `ks-fleet advise` writes policies into its folder".to_owned()
@@ -194,6 +210,7 @@ impl Failure {
             Self::Interrupted(_) => 4,
             Self::BadRequest(_)
             | Self::Impossible { .. }
+            | Self::Segments { .. }
             | Self::Scenario { .. }
             | Self::Policy { .. }
             | Self::FolderForeign { .. }

@@ -24,6 +24,7 @@ use crate::{
     resources,
     scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, FleetAddresses, Otrt, Plan, Share},
     seed,
+    segment::Segment,
     shard::Shard,
     ticks::Ticks,
 };
@@ -64,6 +65,11 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidI
         .collect::<Result<Vec<_>, _>>()?;
     cohort_members::assign(plan, &mut devices);
     Ok(devices)
+}
+
+/// The number of a device of a fleet, from 0, by its name.
+pub fn device_number(device_id: &DeviceId) -> Option<u32> {
+    device_id.as_str().rsplit_once('-')?.1.parse::<u32>().ok()?.checked_sub(1)
 }
 
 /// By site, whether an adversary has the address of its devices; empty if none has.
@@ -250,6 +256,8 @@ pub struct ShardPlan {
     pub connections: Connections,
     /// Number of shards that share the connections.
     pub shards: usize,
+    /// The part of the fleet that this process has, if it is not all of it.
+    pub segment: Option<Segment>,
     pub ticks: Ticks,
 }
 
@@ -380,8 +388,8 @@ impl<'a> Actors<'a> {
     }
 
     fn start_device(&mut self, spec: &DeviceSpec) {
-        let number = usize::try_from(spec.number).unwrap_or(usize::MAX);
-        let shared = self.shared_links.get(number.checked_rem(self.shared_links.len()).unwrap_or(0));
+        // In turn by their place here: numbers that are dealt out in turn have gaps, and would leave connections unused.
+        let shared = self.shared_links.get(self.devices.len().checked_rem(self.shared_links.len()).unwrap_or(0));
         let link = shared.cloned().unwrap_or_else(|| {
             let caller = match self.plan.behind {
                 FleetAddresses::Own => Caller::Device(spec.number),
@@ -391,8 +399,10 @@ impl<'a> Actors<'a> {
             self.plan.network.link((self.plan.addresses)(self.plan.target, caller))
         });
         let otrts = &self.plan.provisioned.otrts;
+        let place = self.plan.segment.map_or(spec.number, |segment| segment.place(spec.number));
+        let own = usize::try_from(place).ok().and_then(|place| otrts.get(place));
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
-        let machine = self.machine(spec.device_id.clone(), spec.model, otrts.get(number).or(only_one));
+        let machine = self.machine(spec.device_id.clone(), spec.model, own.or(only_one));
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
         let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
         episodes.retain(|episode| episode.to > spec.starts_after);

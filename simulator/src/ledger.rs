@@ -8,6 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 use ks_reports::run_folder::Ledger;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     adversary,
@@ -72,22 +73,38 @@ pub struct Reconciliation {
     devices: ByDevice<(DeviceAccount, Stored)>,
     /// Repeated rows: how many of each sequence, over all devices.
     second: BTreeMap<Sequence, u64>,
-    is_alone: bool,
+    strangers: Strangers,
     ledger: Ledger,
 }
 
+/// Which rows of devices outside the run are misattributed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// All: the server belongs to the run, and everything it stored came from this run.
+    All,
+    /// Those under a name that an adversary of the run may use.
+    NamedByAdversaries,
+    /// None: another segment looks for them.
+    None,
+}
+
 impl Reconciliation {
-    /// Starts from what devices know. `is_alone`: the server belongs to the run, and everything it stored came from this run.
-    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, is_alone: bool) -> Self {
+    /// Starts from what devices know.
+    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, strangers: Strangers) -> Self {
         let devices = accounts.into_iter().map(|(name, account)| (name.to_string(), (account, Stored::default())));
-        Self { devices: devices.collect(), second: BTreeMap::new(), is_alone, ledger: Ledger::default() }
+        Self { devices: devices.collect(), second: BTreeMap::new(), strangers, ledger: Ledger::default() }
     }
 
-    /// Adds one stored row, in commit order. On an external server, rows of devices outside the run are
-    /// ignored, unless an adversary of the run uses that name.
+    /// Adds one stored row, in commit order. Rows of devices outside the run are ignored, unless they are [`Strangers`] that
+    /// count.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
         let Some((account, stored)) = self.devices.get_mut(device_id.as_str()) else {
-            self.ledger.misattributed += u64::from(self.is_alone || adversary::may_be_named(device_id));
+            let is_misattributed = match self.strangers {
+                Strangers::All => true,
+                Strangers::NamedByAdversaries => adversary::may_be_named(device_id),
+                Strangers::None => false,
+            };
+            self.ledger.misattributed += u64::from(is_misattributed);
             return;
         };
         if !account.sent.contains(sequence) {
@@ -130,17 +147,14 @@ impl Reconciliation {
     }
 
     /// The result, once every row and every command was added.
-    pub fn finish(mut self) -> Ledger {
+    pub fn finish(mut self) -> Reconciled {
+        let mut missing: BTreeMap<Sequence, u64> = BTreeMap::new();
         for (_, (account, Stored { punches, seen, .. })) in self.devices.iter() {
             self.ledger.checked += account.acked.len();
             let lost = account.acked.missing_from(seen);
             self.ledger.lost += lost;
-            // A sequence that one device lacks and another has twice is one row under the wrong device.
             for pair in account.acked.iter().filter(|pair| lost > 0 && !seen.contains(*pair)) {
-                if let Some(second) = self.second.get_mut(&pair).filter(|second| **second > 0) {
-                    *second -= 1;
-                    self.ledger.misattributed += 1;
-                }
+                *missing.entry(pair).or_default() += 1;
             }
             self.ledger.unacknowledged += seen.missing_from(&account.acked);
             self.ledger.punches_stored += punches.len();
@@ -150,10 +164,100 @@ impl Reconciliation {
             self.ledger.acks_checked += unlisted;
             self.ledger.acks_lost += unlisted;
         }
-        self.ledger.duplicated += self.second.values().sum::<u64>();
         self.ledger.reconciled = true;
-        self.ledger
+        Reconciled { counted: self.ledger, missing, second: self.second }
     }
+}
+
+/// A reconciliation of all devices, or of those of one segment: the rest of it needs the devices of all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reconciled {
+    /// Everything but `duplicated`, and of `misattributed` what one device shows alone.
+    counted: Ledger,
+    /// Sequences acknowledged to a device that has no such row: of how many devices.
+    #[serde(with = "by_sequence")]
+    missing: BTreeMap<Sequence, u64>,
+    /// Repeated rows: how many of each sequence, over all devices.
+    #[serde(with = "by_sequence")]
+    second: BTreeMap<Sequence, u64>,
+}
+
+impl Reconciled {
+    /// Adds that of other devices.
+    pub fn add(&mut self, other: &Self) {
+        add(&mut self.counted, &other.counted);
+        for (sum, more) in [(&mut self.missing, &other.missing), (&mut self.second, &other.second)] {
+            for (sequence, count) in more {
+                *sum.entry(*sequence).or_default() += count;
+            }
+        }
+    }
+
+    /// The ledger. A sequence that one device lacks and another has twice is one row under the wrong device.
+    pub fn ledger(&self) -> Ledger {
+        let under_another = |(sequence, second): (&Sequence, &u64)| {
+            self.missing.get(sequence).map_or(0, |missing| (*missing).min(*second))
+        };
+        let moved: u64 = self.second.iter().map(under_another).sum();
+        let mut ledger = self.counted;
+        ledger.misattributed += moved;
+        ledger.duplicated += self.second.values().sum::<u64>() - moved;
+        ledger
+    }
+}
+
+/// Counts by sequence as a list of boot epoch, number and count: JSON has only text as keys.
+mod by_sequence {
+    use std::collections::BTreeMap;
+
+    use ks_protocol::id::Sequence;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(counts: &BTreeMap<Sequence, u64>, to: S) -> Result<S::Ok, S::Error> {
+        let list: Vec<(u32, u64, u64)> =
+            counts.iter().map(|(sequence, count)| (sequence.boot_epoch, sequence.seq.get(), *count)).collect();
+        list.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Sequence, u64>, D::Error> {
+        let list = Vec::<(u32, u64, u64)>::deserialize(from)?;
+        Ok(list.into_iter().map(|(boot_epoch, seq, count)| (Sequence::new(boot_epoch, seq), count)).collect())
+    }
+}
+
+/// Adds the counts of other devices; the sum is reconciled if both are.
+fn add(sum: &mut Ledger, other: &Ledger) {
+    // Each field by name, so that a new one can't be forgotten here.
+    let Ledger {
+        reconciled,
+        checked,
+        lost,
+        duplicated,
+        reordered,
+        misattributed,
+        unacknowledged,
+        acks_checked,
+        acks_lost,
+        acks_misattributed,
+        punches_stored,
+        punches_lost,
+        punches_duplicated,
+        punches_misattributed,
+    } = *other;
+    sum.reconciled &= reconciled;
+    sum.checked += checked;
+    sum.lost += lost;
+    sum.duplicated += duplicated;
+    sum.reordered += reordered;
+    sum.misattributed += misattributed;
+    sum.unacknowledged += unacknowledged;
+    sum.acks_checked += acks_checked;
+    sum.acks_lost += acks_lost;
+    sum.acks_misattributed += acks_misattributed;
+    sum.punches_stored += punches_stored;
+    sum.punches_lost += punches_lost;
+    sum.punches_duplicated += punches_duplicated;
+    sum.punches_misattributed += punches_misattributed;
 }
 
 /// The server's name for a device's result.
@@ -181,11 +285,11 @@ mod tests {
     fn reconcile(sent: &[(u32, u64)], acked: &[(u32, u64)], rows: &[(&str, (u32, u64))]) -> Ledger {
         let device: DeviceId = "D".parse().unwrap();
         let account = DeviceAccount { sent: pairs(sent), acked: pairs(acked), ..DeviceAccount::default() };
-        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device, account)]), false);
+        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device, account)]), Strangers::NamedByAdversaries);
         for (device_id, (epoch, seq)) in rows {
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(*epoch, *seq));
         }
-        reconciliation.finish()
+        reconciliation.finish().ledger()
     }
 
     #[test]
@@ -222,11 +326,24 @@ mod tests {
         let counts = |rows: &[(&str, u64)]| {
             let account = DeviceAccount { sent: pairs(&numbers), acked: pairs(&numbers), ..DeviceAccount::default() };
             let devices = ["A", "B"].map(|name| (name.parse::<DeviceId>().unwrap(), account.clone()));
-            let mut reconciliation = Reconciliation::of(BTreeMap::from(devices), true);
-            for (name, seq) in rows {
-                reconciliation.row(&name.parse().unwrap(), Sequence::new(1, *seq));
-            }
-            let Ledger { lost, duplicated, reordered, misattributed, .. } = reconciliation.finish();
+            let reconciled = |devices: &[(DeviceId, DeviceAccount)], strangers| {
+                let mut reconciliation = Reconciliation::of(devices.iter().cloned().collect(), strangers);
+                for (name, seq) in rows {
+                    reconciliation.row(&name.parse().unwrap(), Sequence::new(1, *seq));
+                }
+                reconciliation.finish()
+            };
+            let whole = reconciled(&devices, Strangers::All).ledger();
+            // The same devices as two segments, each of which reads all rows.
+            let segments = |first_looks_for| {
+                let mut sum = reconciled(&devices[..1], first_looks_for);
+                sum.add(&reconciled(&devices[1..], Strangers::None));
+                sum.ledger()
+            };
+            let strangers = u64::from(rows.iter().any(|(name, _)| *name == "C"));
+            let expected = Ledger { misattributed: whole.misattributed - strangers, ..whole };
+            assert_eq!(segments(Strangers::NamedByAdversaries), expected, "{rows:?}");
+            let Ledger { lost, duplicated, reordered, misattributed, .. } = whole;
             (lost, duplicated, reordered, misattributed)
         };
         let whole = [("A", 1), ("B", 1), ("A", 2), ("B", 2), ("A", 3), ("B", 3)];
@@ -246,12 +363,17 @@ mod tests {
 
     #[test]
     fn rows_of_other_devices_are_misattributed() {
-        let row = |device_id: &str, is_alone| {
-            let mut reconciliation = Reconciliation::of(BTreeMap::new(), is_alone);
+        let row = |device_id: &str, strangers| {
+            let mut reconciliation = Reconciliation::of(BTreeMap::new(), strangers);
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(1, 1));
-            reconciliation.finish().misattributed
+            reconciliation.finish().ledger().misattributed
         };
-        assert_eq!((row("X", false), row("X", true), row("GHOST-7", false), row("SIM-1-B", false)), (0, 1, 1, 1));
+        let named = Strangers::NamedByAdversaries;
+        assert_eq!(
+            (row("X", named), row("X", Strangers::All), row("GHOST-7", named), row("SIM-1-B", named)),
+            (0, 1, 1, 1)
+        );
+        assert_eq!(row("GHOST-7", Strangers::None), 0, "the first segment counts it");
     }
 
     #[test]
@@ -264,7 +386,7 @@ mod tests {
             ..DeviceAccount::default()
         };
         let device: DeviceId = "D".parse().unwrap();
-        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device.clone(), account)]), true);
+        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device.clone(), account)]), Strangers::All);
         let states =
             [("kept", "SUCCEEDED"), ("late", "TIMED_OUT"), ("dropped", "DELIVERED"), ("invented", "SUCCEEDED")];
         for (name, state) in states {
@@ -276,7 +398,7 @@ mod tests {
                 created_at: UnixMs(0),
             });
         }
-        let ledger = reconciliation.finish();
+        let ledger = reconciliation.finish().ledger();
         assert_eq!((ledger.acks_checked, ledger.acks_lost, ledger.acks_misattributed), (4, 2, 1));
     }
 }

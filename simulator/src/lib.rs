@@ -51,6 +51,7 @@ pub mod run_events;
 pub mod scenario;
 pub mod scenario_settings;
 pub mod seed;
+pub mod segment;
 pub mod server_process;
 pub mod server_samples;
 pub mod setup;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::device::exchange::{Done, MessageType};
 use crate::outages::Recovered;
@@ -94,7 +95,7 @@ impl Measured {
 }
 
 /// The results of one kind of adversary.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// Requests with a conclusive result: accepted, or refused for what was wrong with them.
     pub attempts: u64,
@@ -122,7 +123,7 @@ impl AdversaryRequests {
 }
 
 /// Devices that a release has bricked or killed: ground truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
     pub devices: u64,
     /// When the first of them broke, since the start of the run: the exact time, not that of the tick that reports it.
@@ -130,7 +131,7 @@ pub struct Broken {
 }
 
 /// Heartbeats of one cohort of devices, and whether the waits that the server asked for were true.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CohortCounts {
     pub devices: u64,
     /// Heartbeats that were due by schedule.
@@ -176,7 +177,7 @@ impl CohortCounts {
 }
 
 /// Answers to honest devices, and how many of them were refusals by a limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     pub requests: u64,
     pub refused: u64,

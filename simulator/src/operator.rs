@@ -1,5 +1,6 @@
 //! Operators and the factory: clients of the admin API, over their own link. There is no other access to a server.
 
+mod clock;
 mod heartbeats;
 mod limits;
 

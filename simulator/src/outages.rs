@@ -14,6 +14,7 @@ use std::{
 };
 
 use ks_server::clock::ms;
+use serde::{Deserialize, Serialize};
 
 /// Most points of a recovery curve in a summary.
 const CURVE_POINTS_MAX: usize = 200;
@@ -102,7 +103,7 @@ impl Unserved {
 }
 
 /// How devices recovered from an outage, or from several.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
     /// Milliseconds from the end of the outage until a device was served again: how many devices took so long.
     pub after_ms: BTreeMap<u64, u64>,

@@ -7,7 +7,6 @@ use ks_reports::run_folder::{AdversaryRequests, LoadFigures, PhaseFigures};
 use crate::{
     device::exchange::MessageType,
     measure::{self, Measurements},
-    resources,
     scenario::Plan,
     server_process::ServerProcess,
     summary::percentiles,
@@ -37,21 +36,21 @@ struct Used {
 
 impl PhaseRecorder {
     /// A recorder without measurements; it also reads the usage of `server`, if the run has its own.
-    pub fn of(plan: &Plan, server: Option<Rc<dyn ServerProcess>>) -> Self {
+    pub fn of(plan: &Plan, cpu_s: f64, server: Option<Rc<dyn ServerProcess>>) -> Self {
         let spans = plan.phases().into_iter().filter(|(name, ..)| name != "ramp" && name != "steady").collect();
-        let (used, measured) = (used(server.as_deref()), Measurements::default());
+        let (used, measured) = (used(cpu_s, server.as_deref()), Measurements::default());
         Self { spans, measured, used, server, server_rss_bytes: used.server_rss_bytes, done: BTreeMap::new() }
     }
 
-    /// Adds the measurements of a tick. Phases begin and end at the limits of ticks.
-    pub fn take(&mut self, from: Duration, to: Duration, measured: &Measurements) {
+    /// Adds the measurements of a tick, after which the generator had used `cpu_s`. Phases begin and end at the limits of ticks.
+    pub fn take(&mut self, from: Duration, to: Duration, measured: &Measurements, cpu_s: f64) {
         if self.spans.iter().any(|(_, start, end)| *start <= from && to <= *end) {
             self.measured.add(measured);
         }
         if !self.spans.iter().any(|(_, start, end)| *start == to || *end == to) {
             return;
         }
-        let before = std::mem::replace(&mut self.used, used(self.server.as_deref()));
+        let before = std::mem::replace(&mut self.used, used(cpu_s, self.server.as_deref()));
         self.server_rss_bytes = self.server_rss_bytes.max(self.used.server_rss_bytes);
         let measured = std::mem::take(&mut self.measured);
         if let Some((name, ..)) = self.spans.iter().find(|(_, _, end)| *end == to) {
@@ -61,15 +60,15 @@ impl PhaseRecorder {
 
     /// The figures of every finished phase, and the server's peak memory in the whole run.
     pub fn finish(self) -> (BTreeMap<String, PhaseFigures>, Option<u64>) {
-        let last = used(self.server.as_deref()).server_rss_bytes;
+        let last = used(0.0, self.server.as_deref()).server_rss_bytes;
         (self.done, self.server_rss_bytes.max(last))
     }
 }
 
-fn used(server: Option<&dyn ServerProcess>) -> Used {
+fn used(generator_cpu_s: f64, server: Option<&dyn ServerProcess>) -> Used {
     let usage = server.and_then(ServerProcess::usage);
     Used {
-        generator_cpu_s: resources::own_cpu_s(),
+        generator_cpu_s,
         server_cpu_s: usage.map(|usage| usage.cpu_s),
         server_rss_bytes: usage.and_then(|usage| usage.rss_bytes),
     }
@@ -145,7 +144,7 @@ mod tests {
     #[test]
     fn each_phase_has_only_its_own_ticks() {
         let plan = scenario::check("t.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap();
-        let mut phases = PhaseRecorder::of(&plan, Some(Rc::new(Working::default())));
+        let mut phases = PhaseRecorder::of(&plan, 0.0, Some(Rc::new(Working::default())));
         for second in 0..12_u64 {
             let mut measured = Measurements::default();
             measured.adversary_mut("forger").sent = 1 << second;
@@ -154,7 +153,7 @@ mod tests {
                 1,
                 None,
             );
-            phases.take(Duration::from_secs(second), Duration::from_secs(second + 1), &measured);
+            phases.take(Duration::from_secs(second), Duration::from_secs(second + 1), &measured, 0.0);
         }
         let (done, server_rss_bytes) = phases.finish();
         let sent = |name: &str| done[name].adversary_requests["forger"].sent;

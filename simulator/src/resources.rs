@@ -111,6 +111,8 @@ pub struct Resources {
     pub server_rss_bytes: Option<u64>,
     /// Peak number of open sockets.
     pub sockets_max: u64,
+    /// Peak resident memory of the generator's process, or of all of them, in bytes.
+    pub rss_bytes: u64,
 }
 
 /// The generator's figures of a whole run; `steady` is the part after the ramp and before the end, since requests that were
@@ -129,7 +131,7 @@ pub fn generator(measured: &Measurements, steady: &Measurements, resources: Reso
         send_lag_p50_ms: if lag.is_empty() { 0.0 } else { ms(0.5) },
         send_lag_p99_ms: if lag.is_empty() { 0.0 } else { ms(0.99) },
         achieved_bp: u32::try_from(achieved_bp).unwrap_or(u32::MAX),
-        rss_bytes: peak_rss_bytes(),
+        rss_bytes: resources.rss_bytes,
         sockets_max: resources.sockets_max,
     }
 }

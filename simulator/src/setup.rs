@@ -26,7 +26,7 @@ use crate::{
     conductor::{Reports, Run},
     drive::rehearse::disk::Disk,
     event_log::EventLog,
-    fleet::{self, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
+    fleet::{self, AdversarySpec, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
     ground_truth::GroundTruth,
     invariants::Witness,
     link::{Network, faults::NetworkFaults},
@@ -34,7 +34,8 @@ use crate::{
     operator::{AnswerTimeouts, Operator, OperatorError},
     outages::Outages,
     revocations::Revocations,
-    scenario::{Plan, Retry},
+    scenario::{Connections, Plan, Retry},
+    segment::{Segment, file::SegmentWriter},
     server_process::ServerProcess,
     shard::{RunTime, Shard},
     ticks::Ticks,
@@ -55,7 +56,8 @@ pub struct Way {
 }
 
 impl Way {
-    fn operator(&self) -> Operator {
+    /// An operator on a link of its own.
+    pub fn operator(&self) -> Operator {
         let from = (self.addresses)(self.target, Caller::Operator);
         Operator::new(&*self.network, from, &self.admin_token).waiting(self.timeouts)
     }
@@ -76,32 +78,40 @@ pub struct Setup<'a> {
     way: Way,
     pub operator: Operator,
     watcher: Operator,
+    /// Names of the fleet, in its order.
+    names: Vec<DeviceId>,
+    /// Those of its devices that this process has.
     devices: Vec<DeviceSpec>,
     provisioned: Arc<Provisioned>,
+    segment: Option<Segment>,
 }
 
 impl<'a> Setup<'a> {
-    /// Provisions the plan's fleet; `progress` receives what it is waiting for.
+    /// Provisions the plan's fleet, or the devices of one segment of it; `progress` receives what it is waiting for.
     ///
     /// # Errors
     /// A call of the admin API failed.
     pub async fn provision(
         plan: &'a Plan,
+        segment: Option<Segment>,
         way: Way,
         now: UnixMs,
         progress: impl Fn(String),
     ) -> Result<Self, ProvisionError> {
         let (operator, watcher) = (way.operator(), way.operator());
-        let devices = fleet::devices(plan).map_err(ProvisionError::Name)?;
-        let faulty_devices = fleet::faulty_devices(plan).map_err(ProvisionError::Name)?;
+        let mut devices = fleet::devices(plan).map_err(ProvisionError::Name)?;
+        let names = devices.iter().map(|device| device.device_id.clone()).collect();
+        devices.retain(|device| segment.is_none_or(|segment| segment.has(device.number)));
+        let mut faulty_devices = fleet::faulty_devices(plan).map_err(ProvisionError::Name)?;
+        faulty_devices.retain(|_| segment.is_none_or(Segment::is_first));
         let provisioned = fleet::provision(plan, &devices, &faulty_devices, &operator, now, progress).await;
         let provisioned = Arc::new(provisioned.map_err(ProvisionError::Operator)?);
-        Ok(Self { plan, way, operator, watcher, devices, provisioned })
+        Ok(Self { plan, way, operator, watcher, names, devices, provisioned, segment })
     }
 
     /// Begins the run, at the wall-clock time `epoch`. Returns its devices too, to be divided among shards.
     pub fn begin(self, epoch: UnixMs) -> (StartedRun<'a>, Vec<DeviceSpec>) {
-        let Self { plan, way, operator, watcher, devices, provisioned } = self;
+        let Self { plan, way, operator, watcher, names, devices, provisioned, segment } = self;
         let (reporting, reports) = mpsc::unbounded_channel();
         let (finish, finishing) = watch::channel(false);
         let shared = SharedState {
@@ -111,7 +121,6 @@ impl<'a> Setup<'a> {
             revocations: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
         };
-        let names = devices.iter().map(|device| device.device_id.clone()).collect();
         let started = StartedRun {
             plan,
             way,
@@ -119,6 +128,7 @@ impl<'a> Setup<'a> {
             watcher,
             names,
             provisioned,
+            segment,
             shared,
             reporting,
             reports,
@@ -138,6 +148,7 @@ pub struct StartedRun<'a> {
     /// Names of the fleet, in its order.
     pub names: Vec<DeviceId>,
     provisioned: Arc<Provisioned>,
+    segment: Option<Segment>,
     /// What all shards share.
     pub shared: SharedState,
     /// Where shards send their reports.
@@ -168,6 +179,10 @@ pub struct DriverParts<'a> {
     pub rehearsals: u64,
     pub is_trial: bool,
     pub ends_when_settled: bool,
+    /// The start of the run by the server's clock.
+    pub server_epoch: UnixMs,
+    /// Where a segment of a fleet writes what it measured.
+    pub segment_file: Option<SegmentWriter>,
 }
 
 impl<'a> StartedRun<'a> {
@@ -191,10 +206,22 @@ impl<'a> StartedRun<'a> {
             sites: fleet::names(&plan.fleet.sites),
             behind: plan.fleet.addresses,
             verify_percent: plan.verify_percent,
-            connections: plan.fleet.connections,
+            connections: self.connections(),
             shards,
+            segment: self.segment,
             ticks: Ticks::of(plan),
         }
+    }
+
+    /// The adversaries in this process.
+    pub fn adversaries(&self) -> Vec<AdversarySpec> {
+        if self.segment.is_none_or(Segment::is_first) { fleet::adversaries(self.plan) } else { Vec::new() }
+    }
+
+    /// The connections of the devices in this process.
+    pub fn connections(&self) -> Connections {
+        let of_fleet = self.plan.fleet.connections;
+        self.segment.map_or(of_fleet, |segment| segment.connections(of_fleet))
     }
 
     /// The run, after its shards have been started.
@@ -211,6 +238,8 @@ impl<'a> StartedRun<'a> {
             rehearsals,
             is_trial,
             ends_when_settled,
+            server_epoch,
+            segment_file,
         } = parts;
         let SharedState { time, network_faults, outages, revocations, stop } = self.shared;
         let run_context = RunContext {
@@ -221,6 +250,7 @@ impl<'a> StartedRun<'a> {
             outages,
             revocations,
             devices: Rc::new(self.names),
+            segment: self.segment,
             server,
             disk,
             witness,
@@ -244,6 +274,8 @@ impl<'a> StartedRun<'a> {
             rehearsals,
             is_trial,
             ends_when_settled,
+            server_epoch,
+            segment_file,
         }
     }
 }

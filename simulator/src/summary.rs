@@ -43,6 +43,8 @@ pub struct About<'a> {
     pub replay: String,
     /// Notes for the reader.
     pub notes: Vec<String>,
+    /// Why its measurement is unreliable, as far as its numbers don't say it.
+    pub doubts: Vec<String>,
 }
 
 /// The summary of a run, with its verdict.
@@ -121,6 +123,8 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
         replay: about.replay,
         notes: about.notes.into_iter().chain(churn(total)).collect(),
         ended_early: played.is_settled.then(|| settled(played.lasted, about.plan.duration)),
+        segment: None,
+        segments: Vec::new(),
     }
 }
 
@@ -243,7 +247,7 @@ fn doubts(
     interrupted: Option<Duration>,
     total_failure: bool,
 ) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut doubts = about.doubts.clone();
     if about.mode == Mode::Load {
         doubts.extend(resources::without_socket(total));
         if about.plan.timing == Timing::Measured {

@@ -4,6 +4,7 @@ mod appendix;
 mod bench;
 mod fuzz;
 mod lint;
+mod manifests;
 mod python;
 mod repeats;
 mod s3;
@@ -26,6 +27,7 @@ cargo xtask COMMAND
   lint         rustfmt, clippy with warnings denied, cargo deny (installed if missing), tidy, sbom
   fuzz         fuzz the admin API against its OpenAPI document, as each role; needs Python 3
   appendix     run the Python client of docs/protocol.md against the test vectors; needs Python 3
+  manifests    check docker-compose.yml and ops/k8s against their schemas; needs Python 3
   s3           test firmware images in an S3-compatible store that it starts; needs Python 3
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["lint"] => lint::run(),
         ["fuzz"] => fuzz::run(),
         ["appendix"] => appendix::run(),
+        ["manifests"] => manifests::run(),
         ["s3"] => s3::run(),
         ["tidy"] => tidy::run(),
         ["sbom"] => sbom::run(),

@@ -1,7 +1,7 @@
 //! Every test of the project.
 
 use crate::{
-    appendix, fuzz, s3, scenarios,
+    appendix, fuzz, manifests, s3, scenarios,
     shell::{self, Failed, all_of, cargo, exists},
     steps::Steps,
 };
@@ -29,6 +29,7 @@ pub(crate) fn run() -> Result<(), Failed> {
             }),
             steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
             steps.run("the Python of the protocol's appendix", appendix::run),
+            steps.run("manifests", manifests::run),
             steps.run("images in S3", s3::run),
             steps.run("fuzz the admin API", fuzz::run),
             steps.run("rehearsals", scenarios::rehearsals),

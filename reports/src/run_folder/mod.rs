@@ -6,6 +6,7 @@
 //! | `ticks.ndjson` | one [`Tick`] a line: what happened in each interval of the run |
 //! | `latency.hlog` | HdrHistogram interval log: heartbeat response times in microseconds, one interval a tick |
 //! | `events.ndjson.zst` | the event log, compressed: what happened, in order; a rehearsal's is hashed. Absent with `--events none` |
+//! | `segment.ndjson.zst` | what one segment of a fleet measured, exactly, for `ks-fleet merge`; only of a run with `--segment` |
 //! | `rollouts.ndjson` | one [`RolloutSample`] a line; only of a run that rolls firmware out |
 //! | `decisions.ndjson` | one [`RolloutDecision`] a line; only of a run that rolls firmware out |
 //! | `review.json` | [`crate::review::Review`]; only of a run that rolls firmware out |
@@ -14,6 +15,7 @@
 //! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.
 
 mod rollout;
+mod segment;
 mod summary;
 mod tick;
 
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     rollout::{ActionTime, GateSample, RolloutDecision, RolloutSample, RolloutSummary},
+    segment::{ClockOffset, Segment},
     summary::{
         AdversaryRequests, Attacks, Expectation, Generator, Heartbeats, InvariantResult, LateDevices, Ledger,
         LimitCount, LimitVerdicts, LoadFigures, Percentiles, Phase, PhaseFigures, Summary, TlsHandshakes,
@@ -43,6 +46,9 @@ pub const LATENCY: &str = "latency.hlog";
 
 /// File name of the event log, one JSON object a line, compressed with zstd; may be absent.
 pub const EVENTS: &str = "events.ndjson.zst";
+
+/// File name of what one segment of a fleet measured, one JSON object a line, compressed with zstd; only of a run with `--segment`.
+pub const SEGMENT: &str = "segment.ndjson.zst";
 
 /// File name of the samples of rollouts, one JSON object a line; may be absent.
 pub const ROLLOUTS: &str = "rollouts.ndjson";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventsKept, Mode, RolloutSummary, Verdict};
+use super::{EventsKept, Mode, RolloutSummary, Segment, Verdict};
 use crate::reactions::Reactions;
 use crate::recovery::Recovery;
 
@@ -126,6 +126,12 @@ pub struct Summary {
     /// How its other rollouts ended, in the order of their start; none in older summaries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_rollouts: Vec<RolloutSummary>,
+    /// The segment that this run is, if it is a part of one: it judges no expectation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
+    /// The segments that this run was merged from, in order; empty if one process made it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
 }
 
 impl Summary {

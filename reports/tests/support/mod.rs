@@ -114,6 +114,8 @@ impl Folder {
             recovery: None,
             rollout: None,
             other_rollouts: Vec::new(),
+            segment: None,
+            segments: Vec::new(),
         };
         Folder { summary, ticks, latency, rollouts: Vec::new(), decisions: Vec::new() }
     }

@@ -257,6 +257,9 @@ enum Sending {
     FaultyRequest(Box<FaultyRequest>),
 }
 
+/// Codes of connections without a complete request, besides those of links.
+pub const CONNECTION_CODES: [&str; 2] = [sockets::HELD, sockets::ANSWERED];
+
 /// Prefix of names that are not whitelisted.
 const GHOST: &str = "GHOST-";
 /// Suffix of names under which a copied key is used.

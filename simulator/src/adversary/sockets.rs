@@ -21,9 +21,9 @@ const HEAD: &[u8] = b"POST /logs HTTP/1.1\r\nhost: ks\r\ncontent-type: text/toon
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
 /// The code of a connection that the server held to the end of the attack.
-const HELD: &str = "HELD";
+pub(super) const HELD: &str = "HELD";
 /// The code of one that the server answered.
-const ANSWERED: &str = "ANSWERED";
+pub(super) const ANSWERED: &str = "ANSWERED";
 
 /// Opens one connection from an address and holds it until `until` at most; returns the code of its outcome.
 pub(super) async fn hold(kind: AdversaryKind, target: SocketAddr, from: SocketAddr, until: Instant) -> &'static str {

@@ -24,6 +24,7 @@ use crate::{
     folder::RunFolder,
     scenario::{self, Mode, Overrides, Plan, RefusedRollout, render_all},
     scenario_settings::ScenarioSettings,
+    segment::{divisible, file::SavedOverrides, running::SegmentRun},
     timeline::Step,
 };
 
@@ -102,6 +103,10 @@ pub(super) fn run_one(
         let why = "a rehearsal is over in seconds; --metrics-listen is for load runs".to_owned();
         return Err(Failure::BadRequest(why));
     }
+    let text_shown = String::from_utf8_lossy(text);
+    if let Some(segment) = options.segment {
+        divisible::check(&plan, &text_shown, segment)?;
+    }
     let target = target.map(Target::reached).transpose()?;
     let target = target.as_ref();
     let began = SystemClock.now();
@@ -110,9 +115,16 @@ pub(super) fn run_one(
     let out = folder.path();
     let concluded = Concluded::default();
     let interrupted = interruptible_until(&concluded)?;
-    let replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
+    let mut replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
+    if let Some(segment) = options.segment {
+        replay += &format!(" --segment {segment}");
+    }
     let summary = match mode {
-        Mode::Load => crate::drive::load::run(load_run((&plan, target, out), replay, interrupted, options)),
+        Mode::Load => {
+            let segment = segment_run((path, &*text_shown), target, &replay, options);
+            let of = LoadRun { segment, ..load_run((&plan, target, out), replay, interrupted, options) };
+            crate::drive::load::run(of)
+        }
         Mode::Rehearse => {
             let events = options.events();
             let keeps_database = options.keep_database;
@@ -136,9 +148,19 @@ pub(super) fn run_one(
             return Err(failure);
         }
     };
-    let shown = concluded.by(out, || {
-        let shown = show(&summary, options); // before anything is written: a full disk must not hide the verdict
-        folder.conclude(&summary).map(|()| shown) // a standard output that can't be written must not prevent the report
+    conclude(&summary, folder, &concluded, options)
+}
+
+/// Shows the verdict, writes it, and draws the report; returns the exit code.
+pub(super) fn conclude(
+    summary: &Summary,
+    folder: &RunFolder,
+    concluded: &Concluded,
+    options: &Options,
+) -> Result<u8, Failure> {
+    let shown = concluded.by(folder.path(), || {
+        let shown = show(summary, options); // before anything is written: a full disk must not hide the verdict
+        folder.conclude(summary).map(|()| shown) // a standard output that can't be written must not prevent the report
     })?;
     let report = folder.report()?;
     if !options.quiet {
@@ -156,7 +178,34 @@ fn load_run<'a>(
 ) -> LoadRun<'a> {
     let (events, quiet, progress) = (options.events(), options.quiet, String::new());
     let metrics_listen = options.metrics_listen;
-    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples: None, metrics_listen }
+    let (samples, segment) = (None, None);
+    LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples, metrics_listen, segment }
+}
+
+/// The segment that a load run is, if it is one.
+fn segment_run<'a>(
+    scenario: (&'a Path, &'a str),
+    target: Option<&Target>,
+    replay: &str,
+    options: &Options,
+) -> Option<SegmentRun<'a>> {
+    let (segment, target) = options.segment.zip(target)?;
+    Some(SegmentRun {
+        segment,
+        start_at: options.start_at,
+        scenario,
+        overrides: SavedOverrides {
+            id_prefix: options.id_prefix.clone(),
+            devices: options.devices,
+            duration: options.duration,
+            seed: options.seed,
+            verify_percent: options.verify,
+        },
+        target_url: target.url.clone(),
+        replay: replay.to_owned(),
+        events_kept: options.events(),
+        notes: Vec::new(),
+    })
 }
 
 /// Refuses in advance what would fail later in the run.

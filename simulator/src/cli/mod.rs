@@ -14,6 +14,7 @@ use ks_protocol::{
     duration,
     number::{canonical, within},
     text::printable,
+    time::UnixMs,
 };
 use ks_reports::{
     Drawn,
@@ -31,6 +32,7 @@ mod find_limit;
 mod interrupt;
 mod limits;
 mod live;
+mod merge;
 mod output;
 mod target;
 mod trials;
@@ -41,6 +43,7 @@ use explore::ExploreOptions;
 use find_limit::FindLimitOptions;
 use interrupt::interruptible;
 use limits::LimitsCommand;
+use merge::MergeOptions;
 use output::{complain, complain_coloured, say, say_json};
 use target::TargetOptions;
 use trials::TrialOptions;
@@ -53,6 +56,7 @@ use crate::{
     folder,
     scenario::{self, Mode, render_all},
     scenario_settings::ScenarioSettings,
+    segment::{self, Segment},
 };
 
 /// The scenario of a run without arguments, for a program outside the project's folder.
@@ -81,9 +85,18 @@ enum Command {
         /// always verified, and the report says how many answers were not [default: all]
         #[arg(long, value_name = "SHARE", value_parser = verified_share)]
         verify: Option<u8>,
+        /// Simulate only this part of the fleet, such as 2/4 for the second of four, against the --target; `ks-fleet merge` makes one run
+        /// of all parts. In an Indexed Job of Kubernetes: job/4
+        #[arg(long, value_name = "I/N", value_parser = one_segment, requires = "target")]
+        segment: Option<Segment>,
+        /// Start at this time by the target's clock, the same for all segments: 2026-11-30T12:00:00Z, or seconds since 1970
+        #[arg(long, value_name = "TIME", value_parser = segment::start::parse, requires = "segment")]
+        start_at: Option<UnixMs>,
         #[command(flatten)]
         options: Options,
     },
+    /// Merge the segments of a run: the same verdict, report and exit code as if one process had run the whole fleet
+    Merge(MergeOptions),
     /// Rehearse a scenario: virtual time, the server in process, the same seed gives the same event log
     Rehearse {
         /// The scenario's TOML file
@@ -189,6 +202,12 @@ struct Options {
     /// Of how many answers in a hundred a load run's devices verify the signature.
     #[arg(skip)]
     verify: Option<u8>,
+    /// The part of the fleet that a load run simulates.
+    #[arg(skip)]
+    segment: Option<Segment>,
+    /// When it starts, by the target's clock.
+    #[arg(skip)]
+    start_at: Option<UnixMs>,
 }
 
 impl Options {
@@ -199,6 +218,18 @@ impl Options {
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9900 or [::1]:9900".to_owned())
+}
+
+/// `I/N`; `job/N` takes the number from the environment, as an Indexed Job of Kubernetes sets it, counting from 0.
+fn one_segment(text: &str) -> Result<Segment, String> {
+    const INDEX: &str = "JOB_COMPLETION_INDEX";
+    let Some(of) = text.strip_prefix("job/") else { return text.parse() };
+    let index = ks_server::edge::environment(INDEX).ok_or_else(|| {
+        format!("{INDEX} is not set, which an Indexed Job of Kubernetes sets; expected I/N elsewhere")
+    })?;
+    let number = canonical::<u32>(&index).and_then(|index| index.checked_add(1));
+    let number = number.ok_or_else(|| format!("{INDEX} is `{index}`, expected a whole number from 0"))?;
+    format!("{number}/{of}").parse()
 }
 
 /// `all`, or a share in percent.
@@ -240,9 +271,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The run folders that a command line names, even if it is otherwise invalid.
 fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
     let Some((_, after)) = arguments.split_first().filter(|(_, after)| {
-        after
-            .first()
-            .is_some_and(|verb| ["run", "rehearse", "advise", "limits", "find-limit"].iter().any(|it| verb == it))
+        after.first().is_some_and(|verb| {
+            ["run", "merge", "rehearse", "advise", "limits", "find-limit"].iter().any(|it| verb == it)
+        })
     }) else {
         return Vec::new();
     };
@@ -279,13 +310,17 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
             run_one(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, metrics_listen, verify, options }) => {
-            let options = Options { metrics_listen, verify, ..options };
+        Some(Command::Run { scenario, target, metrics_listen, verify, segment, start_at, options }) => {
+            let options = Options { metrics_listen, verify, segment, start_at, ..options };
             red_without_verdict(&scenario, options.out.as_deref(), |folder| {
                 let text = read(&scenario)?;
                 let target = target.target()?;
                 run_one(&scenario, &text, None, target, &options, folder)
             })
+        }
+        Some(Command::Merge(asked)) => {
+            asked.check()?;
+            red_without_verdict(Path::new("merge"), asked.out.as_deref(), |folder| merge::run(&asked, folder))
         }
         Some(Command::Rehearse { scenario, signatures, keep_database, trials, options }) => {
             let options = Options { keep_database, ..options };
@@ -395,6 +430,8 @@ Examples:
   ks-fleet                                                  the quickstart: 1,000 devices for 30 s against the real server
   ks-fleet run scenarios/steady.toml --devices 2000 --out /tmp/run
   ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://127.0.0.1:3000
+  ADMIN_TOKEN=... ks-fleet run scenarios/steady.toml --target http://10.0.0.5:3000 --segment 1/2 --start-at 2026-11-30T12:00:00Z --out one
+  ks-fleet merge one two --out merged                       the two segments of a run become one run
   ks-fleet rehearse scenarios/first-light.toml --seed 7     an hour in seconds; the same seed gives the same event log
   ks-fleet rehearse scenarios/score-policies.toml --signatures modelled --trials 20 --bug-rates 0,1,2
   ks-fleet rehearse s.toml --policy a.toml --policy b.toml --trials 500 --until distinguished --budget 20m

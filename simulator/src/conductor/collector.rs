@@ -1,23 +1,29 @@
 //! Collects a run's measurements tick by tick: totals, record, expectations.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, rc::Rc, time::Duration};
 
-use ks_reports::run_folder::{Ledger, Tick};
+use ks_protocol::time::UnixMs;
+use ks_reports::run_folder::Tick;
 
-use super::{EndReason, Observer, Run, RunOutcome};
+use super::{EndReason, Observer, RunOutcome};
 use crate::{
     device::exchange::MessageType,
     expect::Judge,
+    ledger::Reconciled,
     measure::{Measurements, OK},
     phase_recorder::PhaseRecorder,
     record::Record,
     rollout_monitor::RolloutMonitor,
+    scenario::Plan,
+    segment::file::{SegmentWriter, Used},
+    server_process::ServerProcess,
     ticks::Ticks,
 };
 
 pub(super) struct Collector {
     /// Where ticks are written; none in a trial.
     record: Option<Record>,
+    segment_file: Option<SegmentWriter>,
     judge: Judge,
     pub(super) watch: RolloutMonitor,
     phases: PhaseRecorder,
@@ -35,13 +41,29 @@ pub(super) struct Collector {
     let_through_per_s_max: f64,
 }
 
+/// Whose measurements are collected.
+pub(super) struct Collected<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) folder: &'a Path,
+    /// The start of the run on the wall clock.
+    pub(super) epoch: UnixMs,
+    /// The run's own server, if it has one.
+    pub(super) server: Option<Rc<dyn ServerProcess>>,
+    /// CPU seconds that the generator has used so far.
+    pub(super) cpu_s: f64,
+    pub(super) is_trial: bool,
+    /// Where a segment of a fleet writes what it measured.
+    pub(super) segment_file: Option<SegmentWriter>,
+}
+
 impl Collector {
-    pub(super) fn new(run: &Run<'_>) -> io::Result<Self> {
+    pub(super) fn new(run: Collected<'_>) -> io::Result<Self> {
         Ok(Self {
-            record: (!run.is_trial).then(|| Record::begin(run.folder, run.time.epoch)).transpose()?,
-            judge: Judge::new(run.plan),
+            record: (!run.is_trial).then(|| Record::begin(run.folder, run.epoch)).transpose()?,
+            judge: if run.segment_file.is_some() { Judge::of_segment() } else { Judge::new(run.plan) },
             watch: RolloutMonitor::new(run.plan, run.folder, !run.is_trial)?,
-            phases: PhaseRecorder::of(run.plan, run.run_context.server.clone()),
+            phases: PhaseRecorder::of(run.plan, run.cpu_s, run.server),
+            segment_file: run.segment_file,
             total: Measurements::default(),
             steady: (Measurements::default(), Duration::ZERO),
             ticks: 0,
@@ -79,8 +101,12 @@ impl Collector {
             self.steady.0.add(measured);
             self.steady.1 += to.saturating_sub(from);
         }
+        let used = Used { cpu_s: observer.cpu_s(), sockets: observer.open_sockets() };
         // The last tick may come with what came after the end.
-        self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured);
+        self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured, used.cpu_s);
+        if let Some(file) = &mut self.segment_file {
+            file.tick(to, used, measured)?;
+        }
         let width_s = to.saturating_sub(from).as_secs_f64();
         if from < self.end && width_s > 0.0 {
             self.let_through_per_s_max = self.let_through_per_s_max.max(measured.let_through() as f64 / width_s);
@@ -89,7 +115,7 @@ impl Collector {
         if let Some(record) = &mut self.record {
             record.write(&tick, measured)?;
         }
-        self.sockets_max = self.sockets_max.max(observer.open_sockets());
+        self.sockets_max = self.sockets_max.max(used.sockets);
         observer.tick(&tick, self.duration.as_secs_f64());
         observer.measured(to.as_secs_f64(), &self.total);
         if from >= self.end {
@@ -123,11 +149,11 @@ impl Collector {
 
     pub(super) fn finish(
         self,
-        ledger: Ledger,
+        reconciled: Reconciled,
         lasted: Duration,
         end: EndReason,
         failures: Vec<String>,
-    ) -> io::Result<RunOutcome> {
+    ) -> io::Result<(RunOutcome, Option<SegmentWriter>)> {
         self.record.map_or(Ok(()), Record::finish)?;
         let (phases, server_rss_bytes) = self.phases.finish();
         let (interrupted, is_settled) = (matches!(end, EndReason::Interrupted), matches!(end, EndReason::Settled));
@@ -136,10 +162,11 @@ impl Collector {
             EndReason::Broken(why) => (None, Some(why)),
             EndReason::Over | EndReason::Settled | EndReason::Interrupted => (None, None),
         };
-        Ok(RunOutcome {
+        let outcome = RunOutcome {
             total: self.total,
             steady: self.steady,
-            ledger,
+            ledger: reconciled.ledger(),
+            reconciled,
             judge: self.judge,
             rollouts: self.watch.seen,
             rollout_summaries: Vec::new(),
@@ -160,6 +187,7 @@ impl Collector {
             protection_max: None,
             server_rss_bytes,
             phases,
-        })
+        };
+        Ok((outcome, self.segment_file))
     }
 }

@@ -1,6 +1,7 @@
 //! Conducts a run, in real or virtual time: plays the timeline, collects ticks, drains, reconciles.
 
 mod collector;
+pub mod merged;
 mod reports;
 mod settlement;
 mod stop_timeout;
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use ks_protocol::id::DeviceId;
+use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::{LateDevices, Ledger, LimitCount, LimitVerdicts, PhaseFigures, RolloutSummary, Tick};
 use serde_json::json;
 use tokio::sync::watch;
@@ -26,7 +27,7 @@ use crate::{
     device::pending::PendingPeriod,
     expect::Judge,
     invariants::{self, Ending, Violation},
-    ledger::{DeviceAccount, Reconciliation, StoredCommand},
+    ledger::{DeviceAccount, Reconciled, Reconciliation, StoredCommand, Strangers},
     measure::Measurements,
     operator::OperatorError,
     outages::Outage,
@@ -34,12 +35,13 @@ use crate::{
     review::{Confirmations, Notes, review},
     rollout_monitor::ObservedRollouts,
     scenario::Plan,
+    segment::file::SegmentWriter,
     shard::RunTime,
     silence::Silences,
     timeline::{self, RunContext},
 };
 
-use collector::Collector;
+use collector::{Collected, Collector};
 use reports::ShardClosed;
 use settlement::Settlement;
 use stop_timeout::StopTimeout;
@@ -69,6 +71,10 @@ pub trait Observer {
     fn open_sockets(&self) -> u64 {
         0
     }
+    /// CPU seconds that the generator has used so far.
+    fn cpu_s(&self) -> f64 {
+        resources::own_cpu_s()
+    }
 }
 
 /// A run to conduct.
@@ -93,6 +99,10 @@ pub struct Run<'a> {
     pub is_trial: bool,
     /// It ends once nothing can change its result any more.
     pub ends_when_settled: bool,
+    /// The start of the run by the server's clock: the times of what it stored count from there.
+    pub server_epoch: UnixMs,
+    /// Where a segment of a fleet writes what it measured.
+    pub segment_file: Option<SegmentWriter>,
 }
 
 /// The outcome of a run.
@@ -103,6 +113,8 @@ pub struct RunOutcome {
     pub steady: (Measurements, Duration),
     /// The reconciliation.
     pub ledger: Ledger,
+    /// The same, before the parts that need the devices of all segments.
+    pub reconciled: Reconciled,
     /// The judge, with every tick taken.
     pub judge: Judge,
     /// The rollouts as they were at the end.
@@ -165,7 +177,7 @@ impl Run<'_> {
     /// # Errors
     /// A file of the run folder can't be written.
     pub async fn play(mut self, observer: &mut dyn Observer) -> io::Result<RunOutcome> {
-        let mut collector = Collector::new(&self)?;
+        let mut collector = Collector::new(self.collected(observer.cpu_s()))?;
         let mut end = self.play_timeline(&mut collector, observer).await?;
         self.stop.store(true, Ordering::Relaxed);
         let lasted = self.time.elapsed().min(self.plan.duration);
@@ -196,13 +208,14 @@ impl Run<'_> {
         let notes: Notes = accounts.iter_mut().map(notes).collect();
         self.read_rollouts(&mut collector, lasted, &mut stop_timeout, observer).await;
         let mut confirmations = Confirmations::of(&collector.watch.seen);
-        let mut silences = Silences::new(self.time.epoch, self.plan.ramp, self.plan.interval());
+        let mut silences = Silences::new(self.server_epoch, self.plan.ramp, self.plan.interval());
         let heard = &mut (&mut confirmations, &mut silences);
-        let (ledger, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
+        let (reconciled, commands) = self.reconcile_within_limits(accounts, heard, &mut stop_timeout, observer).await;
+        let ledger = reconciled.ledger();
         let limits = within(LISTS_MAX, self.run_context.limits());
         let limits = stop_timeout.wait(observer, "reading the limits", limits).await;
         let limits = limits.and_then(Result::ok).unwrap_or_default();
-        let late = || silences.late(alive.iter(), self.time.epoch + lasted);
+        let late = || silences.late(alive.iter(), self.server_epoch + lasted);
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
         let rollout_summaries = collector.watch.write(self.folder, &collector.total, reviewed)?;
@@ -221,10 +234,10 @@ impl Run<'_> {
         let judged = self.run_context.witness.as_ref().filter(|_| stop_timeout.lost.is_empty());
         let violations = judged.map(|witness| invariants::judge(witness, &ending));
         let limit_verdicts = self.run_context.witness.as_ref().map(|witness| witness.oracle().matrix().into());
-        let played = collector.finish(ledger, lasted, end, self.run_context.failures.take())?;
+        let (played, segment_file) = collector.finish(reconciled, lasted, end, self.run_context.failures.take())?;
         let outages = self.run_context.outages.all();
         let protection_max = self.run_context.protection_max.get();
-        Ok(RunOutcome {
+        let played = RunOutcome {
             rollout_summaries,
             violations,
             late_devices,
@@ -234,7 +247,22 @@ impl Run<'_> {
             outages,
             unjudged: stop_timeout.lost,
             ..played
-        })
+        };
+        segment_file.map_or(Ok(()), |file| file.finish(merged::end_of(&played)))?;
+        Ok(played)
+    }
+
+    /// What the collector has to know.
+    fn collected(&mut self, cpu_s: f64) -> Collected<'_> {
+        Collected {
+            plan: self.plan,
+            folder: self.folder,
+            epoch: self.time.epoch,
+            server: self.run_context.server.clone(),
+            cpu_s,
+            is_trial: self.is_trial,
+            segment_file: self.segment_file.take(),
+        }
     }
 
     /// The ledger and every command, unless reading fails or the stop timeout ends.
@@ -244,7 +272,7 @@ impl Run<'_> {
         heard: &mut (&mut Confirmations, &mut Silences),
         stop_timeout: &mut StopTimeout,
         observer: &dyn Observer,
-    ) -> (Ledger, Vec<StoredCommand>) {
+    ) -> (Reconciled, Vec<StoredCommand>) {
         let reconciled = within(LISTS_MAX, self.reconcile(accounts, heard));
         match stop_timeout.wait(observer, "reconciling", reconciled).await {
             Some(Ok(reconciled)) => return reconciled,
@@ -275,9 +303,9 @@ impl Run<'_> {
         &self,
         accounts: BTreeMap<DeviceId, DeviceAccount>,
         (confirmations, silences): &mut (&mut Confirmations, &mut Silences),
-    ) -> Result<(Ledger, Vec<StoredCommand>), OperatorError> {
+    ) -> Result<(Reconciled, Vec<StoredCommand>), OperatorError> {
         let (operator, witness) = (&self.run_context.operator, self.run_context.witness.as_ref());
-        let mut reconciliation = Reconciliation::of(accounts, self.is_alone);
+        let mut reconciliation = Reconciliation::of(accounts, self.strangers());
         let mut commands = Vec::new(); // kept only if invariants are judged, which needs the run's own server
         let wants_times = !confirmations.is_empty();
         let each = |device_id: &DeviceId, sequence, received_at| {
@@ -301,6 +329,15 @@ impl Run<'_> {
             .await?;
         operator.punches(|punch| reconciliation.punch(punch)).await?;
         Ok((reconciliation.finish(), commands))
+    }
+
+    /// Which rows of devices outside this process are misattributed.
+    fn strangers(&self) -> Strangers {
+        match (self.is_alone, self.run_context.orders_for_all()) {
+            (true, _) => Strangers::All,
+            (false, true) => Strangers::NamedByAdversaries,
+            (false, false) => Strangers::None,
+        }
     }
 
     /// Reconciliation needs the server, even if a step keeps it down, or its disk full, beyond the end.

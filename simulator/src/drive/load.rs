@@ -11,7 +11,7 @@ use std::{
 
 use actix::{Arbiter, System};
 use ks_protocol::text::hex;
-use ks_reports::run_folder::{EVENTS, EventsKept, Mode, Summary};
+use ks_reports::run_folder::{ClockOffset, EVENTS, EventsKept, Mode, Summary};
 use ks_server::clock::{Clock, SystemClock};
 use tokio::sync::{mpsc, watch};
 
@@ -32,6 +32,11 @@ use crate::{
     operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
     resources::{self, Resources, Stopwatch},
     scenario::{self, Addresses, AdversaryKind, Connections, Plan, Timing},
+    segment::{
+        Segment,
+        running::{self, SegmentRun},
+        start,
+    },
     server_process::ServerProcess,
     server_samples::{self, Samples},
     setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
@@ -61,6 +66,8 @@ pub struct LoadRun<'a> {
     pub samples: Option<Samples>,
     /// Where the run's own metrics are served meanwhile.
     pub metrics_listen: Option<SocketAddr>,
+    /// The segment of a fleet that it is, if it is not all of it; only with a target.
+    pub segment: Option<SegmentRun<'a>>,
 }
 
 /// Runs the plan under load and returns its summary; everything else is in the run folder.
@@ -68,15 +75,19 @@ pub struct LoadRun<'a> {
 /// # Errors
 /// The run could not begin, or a file of its folder can't be written.
 pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
-    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples, metrics_listen } = of;
+    let LoadRun { plan, target, out, replay, events, interrupted, quiet, progress, samples, metrics_listen, segment } =
+        of;
     ks_server::edge::raise_open_files_limit();
-    check_open_files(plan)?;
+    let part = segment.as_ref().map(|of| of.segment);
+    check_open_files(plan, part)?;
     let stopwatch = Stopwatch::started();
     let server = Server::find(plan, target, out)?;
     refuse_raw_sockets(plan, &server.endpoint)?;
     let network = Arc::new(SocketNetwork::new(server.endpoint.clone()));
     let console = Console::new(quiet, interrupted, network.open_sockets()).of_part(progress);
-    console.print(&format!("{}: {} against {}", plan.name, counted(plan.fleet.devices, "device"), server.described));
+    let devices = part.map_or(plan.fleet.devices, |part| part.devices(plan.fleet.devices));
+    let which = part.map_or_else(String::new, |part| format!(" (segment {} of {})", part.number(), part.of()));
+    console.print(&format!("{}{which}: {} against {}", plan.name, counted(devices, "device"), server.described));
     let log = EventLog::create(out, events);
     let log = log.map_err(|cause| Failure::File { what: "write", path: out.join(EVENTS), cause })?;
     let log = Rc::new(RefCell::new(log));
@@ -89,20 +100,20 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         }
         let mut console = console.with_metrics(live);
         let waiting_for = RefCell::new(String::new());
-        let run = tokio::select! {
+        let (run, clock) = tokio::select! {
             biased;
-            prepared = prepare(plan, &server, network, (out, &log), samples, &waiting_for) => prepared?,
+            prepared = prepare(plan, &server, network, (out, &log), (samples, segment), &waiting_for) => prepared?,
             () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned")),
         };
         let epoch = run.time.epoch;
         let played = run.play(&mut console).await;
-        played.map(|played| (played, epoch)).map_err(|cause| Failure::File {
+        played.map(|played| (played, epoch, clock)).map_err(|cause| Failure::File {
             what: "write",
             path: out.to_owned(),
             cause,
         })
     });
-    let (played, started_at) = played?;
+    let (played, started_at, clock) = played?;
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish());
     if let Some(Err(cause)) = finished {
         return Err(Failure::File { what: "write", path: out.join(EVENTS), cause });
@@ -112,6 +123,7 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         server_cpu_s: server.cpu_s().zip(server_cpu_before).map(|(after, before)| after - before),
         server_rss_bytes: played.server_rss_bytes,
         sockets_max: played.sockets_max,
+        rss_bytes: resources::peak_rss_bytes(),
     };
     let about = About {
         plan,
@@ -124,8 +136,13 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         event_log_sha256: None,
         replay,
         notes: notes(plan, target),
+        doubts: Vec::new(),
     };
-    Ok(summarise(about, played))
+    let summary = summarise(about, played);
+    Ok(match part {
+        Some(part) => running::described(part, clock, &server.described, summary),
+        None => summary,
+    })
 }
 
 /// The limits that are in force at a server, in a system of actix.
@@ -152,10 +169,12 @@ pub fn devices_max(plan: &Plan) -> Option<u64> {
 }
 
 /// Refuses a run for which this machine has too few sockets, before anything starts. The server's process has the same limit.
-fn check_open_files(plan: &Plan) -> Result<(), Failure> {
-    let adversaries: u64 = plan.adversaries.iter().map(connections_of).sum();
-    let connections = match plan.fleet.connections {
-        Connections::PerDevice => u64::from(plan.fleet.devices),
+fn check_open_files(plan: &Plan, part: Option<Segment>) -> Result<(), Failure> {
+    let has_adversaries = part.is_none_or(Segment::is_first);
+    let adversaries: u64 = plan.adversaries.iter().filter(|_| has_adversaries).map(connections_of).sum();
+    let connections = part.map_or(plan.fleet.connections, |part| part.connections(plan.fleet.connections));
+    let connections = match connections {
+        Connections::PerDevice => u64::from(part.map_or(plan.fleet.devices, |part| part.devices(plan.fleet.devices))),
         Connections::Shared(count) => count.into(),
     };
     let needed = connections + adversaries + OTHER_FILES;
@@ -263,9 +282,9 @@ async fn prepare<'a>(
     server: &Server,
     network: Arc<SocketNetwork>,
     (out, log): (&'a Path, &Rc<RefCell<EventLog>>),
-    samples: Option<Samples>,
+    (samples, segment): (Option<Samples>, Option<SegmentRun<'a>>),
     waiting_for: &RefCell<String>,
-) -> Result<Run<'a>, Failure> {
+) -> Result<(Run<'a>, Option<ClockOffset>), Failure> {
     let sampler = samples.map(|samples| (server.operator(&network), samples));
     let way = Way {
         network,
@@ -275,21 +294,37 @@ async fn prepare<'a>(
         timeouts: server.timeouts,
     };
     let report = |what| drop(waiting_for.replace(what));
-    let setup = Setup::provision(plan, way, SystemClock.now(), report).await.map_err(|error| match error {
+    let part = segment.as_ref().map(|of| of.segment);
+    let joining = match segment {
+        Some(segment) => Some(
+            segment
+                .look(&way.operator(), report)
+                .await
+                .map_err(|error| error.failure(|error| server.unusable(error)))?,
+        ),
+        None => None,
+    };
+    let setup = Setup::provision(plan, part, way, SystemClock.now(), report).await.map_err(|error| match error {
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => server.unusable(&error),
     })?;
     let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
+    if let Some(joining) = &joining {
+        joining.wait(report).await?;
+    }
     let (begun, devices) = setup.begin(SystemClock.now());
+    let segment_file = joining.as_ref().map(|joining| joining.file(out, plan, begun.shared.time.epoch)).transpose()?;
     if let Some((operator, samples)) = sampler {
         actix::spawn(server_samples::take(operator, begun.shared.time, samples)); // ends with the system
     }
-    let shards = split(plan, &begun, devices);
+    let shards = split(&begun, devices);
     let count = shards.len();
     for shard_plan in shards {
         start_shard(plan, shard_plan, begun.shared.clone(), begun.reporting.clone(), begun.finishing.clone());
     }
-    Ok(begun.conducted(DriverParts {
+    let (clock, epoch) = (joining.as_ref().map(|joining| joining.clock), begun.shared.time.epoch);
+    let server_epoch = clock.map_or(epoch, |clock| start::by_target_clock(epoch, clock));
+    let run = begun.conducted(DriverParts {
         folder: out,
         log: Rc::clone(log),
         server: server.process.clone().map(|process| process as Rc<dyn ServerProcess>),
@@ -302,14 +337,17 @@ async fn prepare<'a>(
         is_trial: false,
         // A run that measures times is as long as it says.
         ends_when_settled: plan.timing == Timing::Ignored,
-    }))
+        server_epoch,
+        segment_file,
+    });
+    Ok((run, clock))
 }
 
 /// One shard for each core, the devices dealt out in turn, so that each has its part of the ramp; and one for adversaries, so
 /// that no honest device waits for one of them. Adversaries that eavesdrop run among devices.
-fn split(plan: &Plan, begun: &StartedRun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
+fn split(begun: &StartedRun<'_>, devices: Vec<DeviceSpec>) -> Vec<ShardPlan> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let connections = match plan.fleet.connections {
+    let connections = match begun.connections() {
         Connections::PerDevice => devices.len(),
         Connections::Shared(count) => count.into(), // a shard has at least one
     };
@@ -321,7 +359,7 @@ fn split(plan: &Plan, begun: &StartedRun<'_>, devices: Vec<DeviceSpec>) -> Vec<S
         }
     }
     let (listening, separate): (Vec<_>, Vec<_>) =
-        fleet::adversaries(plan).into_iter().partition(|adversary| adversary.part.kind.needs_captured());
+        begun.adversaries().into_iter().partition(|adversary| adversary.part.kind.needs_captured());
     let mut adversaries = BTreeMap::from([(0, listening)]);
     if !separate.is_empty() {
         dealt.push(Vec::new());

@@ -185,6 +185,7 @@ impl FindLimit<'_> {
             ),
             samples: Some(Samples::clone(&samples)),
             metrics_listen: None,
+            segment: None,
         });
         let summary = match ran {
             Ok(summary) => summary,

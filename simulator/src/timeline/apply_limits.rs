@@ -44,6 +44,9 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 
 impl Act for ApplyLimits {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
+        if !context.run_context.orders_for_all() {
+            return Ok(());
+        }
         let operator = &context.run_context.operator;
         operator.apply_limits(&self.limits).await.map_err(|error| error.to_string())
     }

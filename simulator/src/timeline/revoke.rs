@@ -50,6 +50,7 @@ impl Act for Revoke {
         let new: BTreeSet<&DeviceId> = chosen.iter().collect();
         context.note("devices", json!(new));
         context.run_context.revocations.add(&chosen);
-        context.run_context.operator.revoke(&chosen).await.map_err(|error| error.to_string())
+        let own = context.run_context.own(chosen);
+        context.run_context.operator.revoke(&own).await.map_err(|error| error.to_string())
     }
 }

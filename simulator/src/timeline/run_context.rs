@@ -12,11 +12,13 @@ use ks_reports::run_folder::LimitCount;
 use crate::{
     drive::rehearse::disk::Disk,
     event_log::EventLog,
+    fleet,
     invariants::Witness,
     link::faults::NetworkFaults,
     operator::{ObservedLimit, Operator, OperatorError},
     outages::Outages,
     revocations::Revocations,
+    segment::Segment,
     server_process::ServerProcess,
     shard::RunTime,
 };
@@ -35,6 +37,8 @@ pub struct RunContext {
     pub revocations: Arc<Revocations>,
     /// Ids of the fleet's devices.
     pub devices: Rc<Vec<DeviceId>>,
+    /// The part of the fleet that this process has, if it is not all of it.
+    pub segment: Option<Segment>,
     /// The server, where it can be restarted.
     pub server: Option<Rc<dyn ServerProcess>>,
     /// Its disk, where that can be made to fail.
@@ -56,6 +60,18 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// Whether this process gives orders that are about the server and not about devices.
+    pub fn orders_for_all(&self) -> bool {
+        self.segment.is_none_or(Segment::is_first)
+    }
+
+    /// Those of these devices of the fleet that this process has.
+    pub fn own(&self, devices: Vec<DeviceId>) -> Vec<DeviceId> {
+        let Some(segment) = self.segment else { return devices };
+        let is_own = |device: &DeviceId| fleet::device_number(device).is_some_and(|number| segment.has(number));
+        devices.into_iter().filter(is_own).collect()
+    }
+
     /// Takes down what the limits have decided, before the server stops and forgets it. Nothing if it does not answer.
     pub async fn keep_limits(&self) {
         let decided = self.observed().await.unwrap_or_default();

@@ -90,6 +90,7 @@ impl Act for SendCommand {
             }
             Recipients::Some(count) => context.choose("send_command", count),
         };
-        context.run_context.operator.send_command(&chosen, &self.command).await.map_err(|error| error.to_string())
+        let own = context.run_context.own(chosen);
+        context.run_context.operator.send_command(&own, &self.command).await.map_err(|error| error.to_string())
     }
 }

@@ -55,6 +55,18 @@ fn a_small_fleet_passes_and_leaves_a_whole_run_folder() {
     assert_eq!(again.status.code(), Some(0), "{}", stderr_of(&again));
 }
 
+/// Goal: devices use all of the connections that they share. Method: eight for 20 devices, whatever the number of threads.
+#[test]
+fn shared_connections_are_all_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = scenario(folder.path(), NO_ERRORS);
+    let text = std::fs::read_to_string(&path).unwrap().replace("devices = 20\n", "devices = 20\nconnections = 8\n");
+    std::fs::write(&path, text).unwrap();
+    let (output, summary) = run(folder.path(), &path, &[]);
+    let summary = summary.unwrap_or_else(|| panic!("{}", stderr_of(&output)));
+    assert!(summary["generator"]["sockets_max"].as_u64() >= Some(8), "{}", summary["generator"]);
+}
+
 #[test]
 fn an_expectation_that_is_not_met_is_exit_99() {
     let folder = tempfile::tempdir().unwrap();

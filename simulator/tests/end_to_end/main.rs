@@ -26,6 +26,7 @@ mod rehearsal_repeats;
 mod review;
 mod review_endings;
 mod review_of_several;
+mod segments;
 mod support;
 mod tls;
 mod trials_and_exploring;

@@ -28,6 +28,7 @@ use ks_protocol::{
     signature::{OpenError, Reply, SignedRequest, sign_request},
     time::UnixMs,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::machine::Machine;
@@ -163,7 +164,7 @@ pub struct AnswerEffect {
 }
 
 /// Counts of what answers made a device do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// Commands executed and acknowledged.
     pub commands_succeeded: u64,

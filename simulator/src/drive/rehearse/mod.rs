@@ -133,7 +133,11 @@ fn rehearse_expecting(
     }
     let finished = Rc::into_inner(log).map(|log| log.into_inner().finish()).transpose();
     let event_log_sha256 = finished.map_err(cannot_log)?.flatten();
-    let resources = Resources { cpu_s: resources::own_cpu_s() - cpu_before, ..Resources::default() };
+    let resources = Resources {
+        cpu_s: resources::own_cpu_s() - cpu_before,
+        rss_bytes: resources::peak_rss_bytes(),
+        ..Resources::default()
+    };
     let about = About {
         plan,
         mode: Mode::Rehearse,
@@ -145,6 +149,7 @@ fn rehearse_expecting(
         event_log_sha256,
         replay: rehearsal.replay,
         notes: vec![NOTE.to_owned(), if modelled::is_on() { MODELLED } else { REAL }.to_owned()],
+        doubts: Vec::new(),
     };
     Ok(summarise(about, played))
 }
@@ -222,7 +227,7 @@ async fn play(
         admin_token: ADMIN_TOKEN.to_owned(),
         timeouts: AnswerTimeouts::DEFAULT,
     };
-    let setup = Setup::provision(plan, way, plan.starts_at, drop).await.map_err(|error| match error {
+    let setup = Setup::provision(plan, None, way, plan.starts_at, drop).await.map_err(|error| match error {
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
@@ -251,6 +256,8 @@ async fn play(
         rehearsals: concurrent,
         is_trial,
         ends_when_settled,
+        server_epoch: plan.starts_at,
+        segment_file: None,
     });
     run.play(console).await.map_err(|cause| Failure::File { what: "write", path: out.to_owned(), cause })
 }

@@ -1,0 +1,138 @@
+//! `ks-fleet merge`: the segments of a run become one run, with its verdict.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ks_protocol::duration;
+use ks_reports::run_folder::{SUMMARY, Summary, Tick};
+use ks_server::clock::{Clock, SystemClock};
+
+use super::{
+    Options,
+    execute::conclude,
+    interrupt::{Concluded, interruptible_until},
+    output::complain,
+};
+use crate::{
+    conductor::Observer, failure::Failure, folder::RunFolder, number::counted, resources::Stopwatch,
+    segment::merge::Segments,
+};
+
+/// How often it looks whether a segment has finished.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Options of `ks-fleet merge`.
+#[derive(Debug, clap::Args)]
+pub(super) struct MergeOptions {
+    /// The run folders of all segments, in any order
+    #[arg(required = true, value_name = "DIR")]
+    segments: Vec<PathBuf>,
+    /// Run folder of the merged run [default: reports/runs/SCENARIO-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Wait at most this long until every segment has finished; their folders must be new [default: do not wait]
+    #[arg(long, value_name = "D", value_parser = super::parse_duration)]
+    wait: Option<Duration>,
+    /// Write the summary as JSON to standard output
+    #[arg(long)]
+    json: bool,
+    /// Show no progress, and print nothing on standard error for a run that passes
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl MergeOptions {
+    /// Refuses a run folder that is one of the segments': its files would be removed.
+    ///
+    /// # Errors
+    /// It is.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let same =
+            |a: &Path, b: &Path| a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        match self.out.as_ref().filter(|out| self.segments.iter().any(|segment| same(segment, out))) {
+            Some(out) => Err(Failure::Segments {
+                why: format!("--out is {}, the folder of a segment: its files would be removed", out.display()),
+                help: "name another folder with --out".to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Merges the segments into `folder`, or else into a new one; returns the exit code of the run's verdict.
+pub(super) fn run(asked: &MergeOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+    let concluded = Concluded::default();
+    let interrupted = interruptible_until(&concluded)?;
+    if let Some(limit) = asked.wait {
+        wait(&asked.segments, limit, &interrupted, asked.quiet)?;
+    }
+    ks_server::edge::raise_open_files_limit();
+    let segments = Segments::open(&asked.segments)?;
+    let began = SystemClock.now();
+    let mut new = None;
+    let folder = RunFolder::requested_or_new(folder, &mut new, &segments.plan.name, began)?;
+    let name = segments.plan.name.clone();
+    let summary = match segments.merge(folder.path(), &mut Quiet(interrupted)) {
+        Ok(summary) => Summary { made_at: began.to_string(), ..summary },
+        Err(failure) => {
+            folder.fail(&name, began, &failure.to_string());
+            return Err(failure);
+        }
+    };
+    let options = Options { json: asked.json, quiet: asked.quiet, ..Options::default() };
+    conclude(&summary, folder, &concluded, &options)
+}
+
+/// Waits until every folder has a summary, which a run writes last.
+fn wait(folders: &[PathBuf], limit: Duration, interrupted: &Arc<AtomicBool>, quiet: bool) -> Result<(), Failure> {
+    let (waiting, mut shown_s) = (Stopwatch::started(), 0);
+    loop {
+        let missing: Vec<String> = folders
+            .iter()
+            .filter(|folder| !folder.join(SUMMARY).exists())
+            .map(|folder| folder.display().to_string())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted("segments had not finished"));
+        }
+        let elapsed = waiting.elapsed();
+        if elapsed >= limit {
+            return Err(Failure::Segments {
+                why: format!(
+                    "{} had not finished after {}: {}",
+                    counted(missing.len() as u64, "segment"),
+                    duration::format(limit),
+                    missing.join(", ")
+                ),
+                help: "look at its output, or wait longer: --wait 1h".to_owned(),
+            });
+        }
+        if !quiet && elapsed.as_secs() >= shown_s + 10 {
+            shown_s = elapsed.as_secs();
+            complain(&format!("waiting for {} ... {shown_s} s", counted(missing.len() as u64, "segment")));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Merging takes seconds and has nothing to show meanwhile.
+struct Quiet(Arc<AtomicBool>);
+
+impl Observer for Quiet {
+    fn tick(&mut self, _: &Tick, _: f64) {}
+
+    fn part(&mut self, _: &str) {}
+
+    fn wants_to_stop(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

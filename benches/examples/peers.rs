@@ -140,10 +140,7 @@ impl Server {
         let run = self.fleet(programs, "run", &["--id-prefix", "RUN"])?;
         let used_s = self.cpu_s()? - before_s;
         let summary = read_summary(&run)?;
-        let steady =
-            summary.phases.iter().find(|phase| phase.name == "steady").and_then(|phase| phase.figures.as_ref());
-        let steady = steady.ok_or("the run has no steady phase")?;
-        let p99_ms = steady.heartbeat_ms.map(|of| of.p99).ok_or("the run has no latency")?;
+        let p99_ms = summary.latency_ms.get("heartbeat").map(|of| of.p99).ok_or("the run has no latency")?;
         let limit = self.fleet(programs, "find-limit", &["--step", "8s", "--budget", "6m", "--id-prefix", "LIMIT"])?;
         let limit = read_load_limit(&limit)?;
         Ok(Measured {

@@ -257,7 +257,9 @@ fn a_segment_that_can_not_run_says_why() {
         (&one, &["--segment", "1/2", "--target", &target], "devices that share an address"),
     ];
     for (scenario, flags, expected) in cases {
-        let output = fleet().arg("run").arg(scenario).args(flags).env("ADMIN_TOKEN", TOKEN).output().unwrap();
+        let mut run = fleet();
+        run.current_dir(folder.path()).arg("run").arg(scenario).args(flags).env("ADMIN_TOKEN", TOKEN);
+        let output = run.output().unwrap();
         let stderr = stderr_of(&output);
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {stderr}");
         assert!(stderr.contains(expected), "{flags:?}: {stderr}");

@@ -137,11 +137,11 @@ impl Server {
 
     fn measured(&mut self, programs: &Path) -> Result<Measured, Failure> {
         let before_s = self.cpu_s()?;
-        let run = self.fleet(programs, "run", &["--id-prefix", "RUN"])?;
+        let run = self.fleet(programs, "run", &["--events", "none", "--id-prefix", "RUN"])?;
         let used_s = self.cpu_s()? - before_s;
         let summary = read_summary(&run)?;
         let p99_ms = summary.latency_ms.get("heartbeat").map(|of| of.p99).ok_or("the run has no latency")?;
-        let limit = self.fleet(programs, "find-limit", &["--step", "8s", "--budget", "6m", "--id-prefix", "LIMIT"])?;
+        let limit = self.fleet(programs, "find-limit", &["--step", "8s", "--budget", "4m", "--id-prefix", "LIMIT"])?;
         let limit = read_load_limit(&limit)?;
         Ok(Measured {
             cpu_us: used_s * 1e6 / summary.heartbeats.acked as f64,
@@ -155,7 +155,7 @@ impl Server {
     fn fleet(&self, programs: &Path, what: &str, flags: &[&str]) -> Result<PathBuf, Failure> {
         let out = self.folder.join(what);
         let mut command = Command::new(programs.join("ks-fleet"));
-        command.args([what, SCENARIO, "--target", &self.url, "--events", "none", "--out"]).arg(&out).args(flags);
+        command.args([what, SCENARIO, "--target", &self.url, "--out"]).arg(&out).args(flags);
         command.env("ADMIN_TOKEN", TOKEN).stdin(Stdio::null());
         let ended = command.status()?;
         if matches!(ended.code(), Some(0 | 4 | 99)) {

@@ -12,6 +12,7 @@ pub(crate) fn run() -> Result<(), Failed> {
         ("cc", "--version", "a C compiler, which builds SQLite: `apt-get install gcc libc6-dev`"),
         ("python3", "--version", "Python 3, which runs the API fuzzer and an S3 store: `apt-get install python3-venv`"),
         ("haproxy", "-v", "HAProxy, which terminates TLS before a server: `apt-get install haproxy`"),
+        ("faketime", "--version", "faketime, which gives a program another clock: `apt-get install faketime`"),
         ("taskset", "--version", "taskset, which holds a rehearsal on one core: `apt-get install util-linux`"),
     ];
     let missing: Vec<&str> =

@@ -135,7 +135,7 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         events_kept: events,
         event_log_sha256: None,
         replay,
-        notes: notes(plan, target),
+        notes: notes(plan, target, clock.filter(|_| part.is_none())),
         doubts: Vec::new(),
     };
     let summary = summarise(about, played);
@@ -208,13 +208,20 @@ fn connections_of(part: &scenario::Adversary) -> u64 {
     (u64::from(part.count) * each).max(addresses)
 }
 
+/// A clock that is further away from the target's than this is noted.
+const CLOCKS_APART_MS: u64 = 1_000;
+
 /// Notes for readers of the report.
-fn notes(plan: &Plan, target: Option<&Target>) -> Vec<String> {
+fn notes(plan: &Plan, target: Option<&Target>, clock: Option<ClockOffset>) -> Vec<String> {
     let is_ignored = target.is_some() && !plan.server.is_empty();
     let names = || plan.server.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let note =
+    let settings =
         || format!("The scenario's [server] settings ({}) did not apply: the target has settings of its own.", names());
-    is_ignored.then(note).into_iter().collect()
+    let clock = clock.filter(|clock| clock.ahead_ms.unsigned_abs() > CLOCKS_APART_MS);
+    let clock = clock.map(|clock| {
+        format!("The clock of this machine was {clock}; times that the server stored are taken as its own.")
+    });
+    is_ignored.then(settings).into_iter().chain(clock).collect()
 }
 
 /// The server of a run.
@@ -308,6 +315,12 @@ async fn prepare<'a>(
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => server.unusable(&error),
     })?;
+    let clock = match &joining {
+        Some(joining) => Some(joining.clock),
+        // Times that the server stores are by its clock; one that does not say its time is taken to be right.
+        None if server.process.is_none() => start::clock_offset(&setup.operator).await.ok(),
+        None => None,
+    };
     let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
     if let Some(joining) = &joining {
         joining.wait(report).await?;
@@ -322,7 +335,7 @@ async fn prepare<'a>(
     for shard_plan in shards {
         start_shard(plan, shard_plan, begun.shared.clone(), begun.reporting.clone(), begun.finishing.clone());
     }
-    let (clock, epoch) = (joining.as_ref().map(|joining| joining.clock), begun.shared.time.epoch);
+    let epoch = begun.shared.time.epoch;
     let server_epoch = clock.map_or(epoch, |clock| start::by_target_clock(epoch, clock));
     let run = begun.conducted(DriverParts {
         folder: out,

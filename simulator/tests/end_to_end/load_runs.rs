@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -53,6 +53,27 @@ fn a_small_fleet_passes_and_leaves_a_whole_run_folder() {
     }
     let again = fleet().arg("report").arg(folder.path().join("run")).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", stderr_of(&again));
+}
+
+/// Goal: who missed the presence deadline is counted by the server's clock. Method: the generator's is an hour fast; taken for the server's,
+/// it would make every device late.
+#[test]
+fn a_generator_with_a_wrong_clock_counts_by_the_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let out = folder.path().join("run");
+    let mut run = Command::new("faketime");
+    run.args(["-f", "+1h", env!("CARGO_BIN_EXE_ks-fleet"), "run"])
+        .arg(scenario(folder.path(), ""))
+        .arg("--out")
+        .arg(&out);
+    run.args(["--target", &format!("http://{}", server.address)]);
+    run.envs([("ADMIN_TOKEN", TOKEN), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);
+    let output = run.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    let summary = summary_in(&out);
+    assert!(summary["late_devices"]["devices"].as_u64() < Some(20), "{summary:#}");
+    assert!(summary["notes"].to_string().contains("ms ahead of the target's"), "{summary:#}");
 }
 
 /// Goal: devices use all of the connections that they share. Method: eight for 20 devices, whatever the number of threads.

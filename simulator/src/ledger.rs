@@ -169,6 +169,9 @@ impl Reconciliation {
     }
 }
 
+/// Most sequences of a kind in a piece of a reconciliation.
+const PIECE_SEQUENCES: usize = 8_192;
+
 /// A reconciliation of all devices, or of those of one segment: the rest of it needs the devices of all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reconciled {
@@ -188,9 +191,35 @@ impl Reconciled {
         add(&mut self.counted, &other.counted);
         for (sum, more) in [(&mut self.missing, &other.missing), (&mut self.second, &other.second)] {
             for (sequence, count) in more {
-                *sum.entry(*sequence).or_default() += count;
+                let sum = sum.entry(*sequence).or_default();
+                *sum = sum.saturating_add(*count);
             }
         }
+    }
+
+    /// Parts with a limited number of sequences each, which add up to this one.
+    pub fn in_pieces(self) -> impl Iterator<Item = Self> {
+        let Self { counted, mut missing, mut second } = self;
+        let later = Ledger { reconciled: counted.reconciled, ..Ledger::default() };
+        let mut counted = Some(counted);
+        std::iter::from_fn(move || {
+            let rest = (!missing.is_empty() || !second.is_empty()).then_some(later);
+            let mut next = Self { counted: counted.take().or(rest)?, ..Self::default() };
+            for (rest, part) in [(&mut missing, &mut next.missing), (&mut second, &mut next.second)] {
+                let after = rest.keys().nth(PIECE_SEQUENCES).copied();
+                let later = after.map(|after| rest.split_off(&after)).unwrap_or_default();
+                *part = std::mem::replace(rest, later);
+            }
+            Some(next)
+        })
+    }
+
+    /// So many sequences of one boot are missing, of one device each.
+    #[cfg(test)]
+    pub fn of_lost(count: u64) -> Self {
+        let counted = Ledger { reconciled: true, lost: count, ..Ledger::default() };
+        let missing = (1..=count).map(|seq| (Sequence::new(1, seq), 1)).collect();
+        Self { counted, missing, second: BTreeMap::new() }
     }
 
     /// The ledger. A sequence that one device lacks and another has twice is one row under the wrong device.
@@ -198,10 +227,11 @@ impl Reconciled {
         let under_another = |(sequence, second): (&Sequence, &u64)| {
             self.missing.get(sequence).map_or(0, |missing| (*missing).min(*second))
         };
-        let moved: u64 = self.second.iter().map(under_another).sum();
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
+        let moved = sum(&mut self.second.iter().map(under_another));
         let mut ledger = self.counted;
         ledger.misattributed += moved;
-        ledger.duplicated += self.second.values().sum::<u64>() - moved;
+        ledger.duplicated += sum(&mut self.second.values().copied()) - moved;
         ledger
     }
 }

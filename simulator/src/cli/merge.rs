@@ -1,7 +1,7 @@
 //! `ks-fleet merge`: the segments of a run become one run, with its verdict.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use ks_protocol::duration;
-use ks_reports::run_folder::{SUMMARY, Summary, Tick};
+use ks_reports::run_folder::{SEGMENT, SUMMARY, Summary, Tick};
 use ks_server::clock::{Clock, SystemClock};
 
 use super::{
@@ -48,14 +48,12 @@ pub(super) struct MergeOptions {
 }
 
 impl MergeOptions {
-    /// Refuses a run folder that is one of the segments': its files would be removed.
+    /// Refuses a run folder that is a segment's, named or not: its files would be removed.
     ///
     /// # Errors
     /// It is.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let same =
-            |a: &Path, b: &Path| a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-        match self.out.as_ref().filter(|out| self.segments.iter().any(|segment| same(segment, out))) {
+        match self.out.as_ref().filter(|out| out.join(SEGMENT).exists()) {
             Some(out) => Err(Failure::Segments {
                 why: format!("--out is {}, the folder of a segment: its files would be removed", out.display()),
                 help: "name another folder with --out".to_owned(),

@@ -1,4 +1,4 @@
-//! `segment.ndjson.zst`: what one segment measured, exactly. A header, the scenario's text, a line for each tick, and the end; one JSON
+//! `segment.ndjson.zst`: what one segment measured, exactly. A header, the scenario's text, a line for each tick, the ledger, and the end; one JSON
 //! object a line, compressed with a checksum. `reader.rs` reads it.
 
 use std::{collections::BTreeMap, fs::File, io, path::Path, time::Duration};
@@ -133,6 +133,8 @@ pub struct SegmentEnd {
     pub failures: Vec<String>,
     /// Waits that the user's stop cut short.
     pub unjudged: Vec<String>,
+    /// In records of its own, before the end.
+    #[serde(skip)]
     pub reconciled: Reconciled,
     pub late_devices: Option<LateDevices>,
     /// What each limit of the server had decided then.
@@ -174,6 +176,8 @@ pub(super) enum Record {
     /// A piece of the scenario's text.
     Scenario(String),
     Tick(Box<SavedTick>),
+    /// A piece of the reconciliation.
+    Ledger(Box<Reconciled>),
     End(Box<SegmentEnd>),
 }
 
@@ -216,7 +220,10 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn finish(mut self, end: SegmentEnd) -> io::Result<()> {
+    pub fn finish(mut self, mut end: SegmentEnd) -> io::Result<()> {
+        for piece in std::mem::take(&mut end.reconciled).in_pieces() {
+            self.write(&Record::Ledger(Box::new(piece)))?;
+        }
         self.write(&Record::End(Box::new(end)))?;
         self.to.finish().map(|_| ())
     }

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ks_reports::{EventLogReader, LogEnd, ReportError, run_folder::SEGMENT};
+use ks_reports::{
+    EventLogReader, LogEnd, ReportError,
+    run_folder::{SEGMENT, SUMMARY},
+};
 
 use serde_json::Value;
 
@@ -10,7 +13,7 @@ use super::{
     Segment,
     file::{FORMAT, Header, Record, SavedTick, SegmentEnd, SegmentTick},
 };
-use crate::scenario::FILE_BYTES_MAX;
+use crate::{ledger::Reconciled, scenario::FILE_BYTES_MAX};
 
 /// Greatest count of one tick: 3,600 ticks of 256 segments with it add up without overflow.
 const TICK_COUNT_MAX: u64 = 1 << 40;
@@ -26,6 +29,9 @@ pub enum SegmentError {
     /// The segment did not finish.
     #[error("{folder}: the segment did not finish: its {SEGMENT} has no end")]
     Unfinished { folder: PathBuf },
+    /// It finished, and its file has no end.
+    #[error("{folder}: its {SEGMENT} is cut short, although the segment finished")]
+    CutShort { folder: PathBuf },
     /// It is of another format.
     #[error("{folder}: its {SEGMENT} has format {found}, and this program reads {FORMAT}")]
     Format { folder: PathBuf, found: u32 },
@@ -43,7 +49,9 @@ impl SegmentError {
                 "wait until it has finished (--wait 10m); if it was killed, run all segments again, together"
             }
             Self::Format { .. } => "merge with the version of this program that ran the segments",
-            Self::Damaged { .. } => "copy the folder again, or run all segments again, together",
+            Self::CutShort { .. } | Self::Damaged { .. } => {
+                "copy the folder again, or run all segments again, together"
+            }
         }
     }
 }
@@ -66,10 +74,15 @@ impl Lines {
     /// The next record.
     fn next(&mut self) -> Result<Record, SegmentError> {
         if self.used >= self.block.len() {
-            let damaged =
-                |error: ReportError| SegmentError::Damaged { folder: self.folder.clone(), why: error.to_string() };
-            let Some(block) = self.log.next_lines().map_err(damaged)? else {
-                return Err(SegmentError::Unfinished { folder: self.folder.clone() });
+            let Some(block) = self.log.next_lines().map_err(|error| unreadable(&self.folder, error))? else {
+                let folder = self.folder.clone();
+                // A run writes its summary last.
+                let is_finished = folder.join(SUMMARY).exists();
+                return Err(if is_finished {
+                    SegmentError::CutShort { folder }
+                } else {
+                    SegmentError::Unfinished { folder }
+                });
             };
             (self.block, self.used) = (block.to_vec(), 0);
         }
@@ -92,11 +105,21 @@ impl Lines {
     /// Whether nothing follows, and the file was written to its end.
     fn is_whole(&mut self) -> Result<bool, SegmentError> {
         let is_used = self.used >= self.block.len();
-        let damaged =
-            |error: ReportError| SegmentError::Damaged { folder: self.folder.clone(), why: error.to_string() };
-        let follows = !is_used || self.log.next_lines().map_err(damaged)?.is_some();
+        let unreadable = |error| unreadable(&self.folder, error);
+        let follows = !is_used || self.log.next_lines().map_err(unreadable)?.is_some();
         Ok(!follows && self.log.end() == LogEnd::Whole)
     }
+}
+
+/// A file that can't be read, in the words of a segment.
+fn unreadable(folder: &Path, error: ReportError) -> SegmentError {
+    let folder = folder.to_owned();
+    let why = match error {
+        ReportError::Missing { .. } => return SegmentError::Missing { folder },
+        ReportError::Damaged { line, cause, .. } => format!("line {line} of {SEGMENT}: {cause}"),
+        other => other.to_string(),
+    };
+    SegmentError::Damaged { folder, why }
 }
 
 /// A number in a record with which sums over ticks and segments would overflow; none if there is none.
@@ -110,7 +133,7 @@ fn too_great(record: &Value) -> Option<u64> {
         }
     }
     let of = |name: &str, max: u64| record.get(name).map(greatest).filter(|greatest| *greatest > max);
-    of("tick", TICK_COUNT_MAX).or_else(|| of("end", END_COUNT_MAX))
+    of("tick", TICK_COUNT_MAX).or_else(|| of("ledger", END_COUNT_MAX)).or_else(|| of("end", END_COUNT_MAX))
 }
 
 /// The format of a header, if it is another one.
@@ -130,6 +153,7 @@ pub struct SegmentReader {
     /// The record after the scenario.
     next: Option<Record>,
     ticks: u64,
+    reconciled: Option<Reconciled>,
     /// Once everything was read.
     pub end: Option<SegmentEnd>,
 }
@@ -141,10 +165,7 @@ impl SegmentReader {
     /// It is missing, cut short or something else.
     pub fn open(folder: &Path) -> Result<Self, SegmentError> {
         let folder = folder.to_owned();
-        let log = EventLogReader::open_file(folder.join(SEGMENT)).map_err(|error| match error {
-            ReportError::Missing { .. } => SegmentError::Missing { folder: folder.clone() },
-            other => SegmentError::Damaged { folder: folder.clone(), why: other.to_string() },
-        })?;
+        let log = EventLogReader::open_file(folder.join(SEGMENT)).map_err(|error| unreadable(&folder, error))?;
         let mut lines = Lines { folder, log, block: Vec::new(), used: 0, number: 0 };
         let Record::Header(header) = lines.next()? else {
             return Err(lines.damaged(format!("{SEGMENT} does not begin with a header")));
@@ -159,7 +180,7 @@ impl SegmentReader {
                 other => break Some(other),
             }
         };
-        Ok(Self { segment, header: *header, scenario, lines, next, ticks: 0, end: None })
+        Ok(Self { segment, header: *header, scenario, lines, next, ticks: 0, reconciled: None, end: None })
     }
 
     /// The folder that it is in.
@@ -175,9 +196,14 @@ impl SegmentReader {
         if self.end.is_some() {
             return Ok(None);
         }
-        let record = match self.next.take() {
-            Some(record) => record,
-            None => self.lines.next()?,
+        let record = loop {
+            match self.next.take().map_or_else(|| self.lines.next(), Ok)? {
+                Record::Ledger(piece) => match &mut self.reconciled {
+                    Some(sum) => sum.add(&piece),
+                    None => self.reconciled = Some(*piece),
+                },
+                other => break other,
+            }
         };
         match record {
             Record::Tick(tick) if tick.number == self.ticks => {
@@ -191,11 +217,12 @@ impl SegmentReader {
                 Err(self.lines.damaged(format!("tick {} where tick {} was expected", tick.number, self.ticks)))
             }
             Record::End(end) if self.lines.is_whole()? => {
-                self.end = Some(*end);
+                let reconciled = self.reconciled.take().unwrap_or_default();
+                self.end = Some(SegmentEnd { reconciled, ..*end });
                 Ok(None)
             }
             Record::End(_) => Err(self.lines.damaged("something follows its end, or the end was cut off")),
-            Record::Header(_) | Record::Scenario(_) => Err(self.lines.damaged("it begins twice")),
+            Record::Header(_) | Record::Scenario(_) | Record::Ledger(_) => Err(self.lines.damaged("it begins twice")),
         }
     }
 }
@@ -210,7 +237,6 @@ mod tests {
     use super::*;
     use crate::{
         device::exchange::MessageType,
-        ledger::Reconciled,
         measure::{Measurements, OK},
         segment::file::{PlanInShort, SavedOverrides, SegmentWriter, TargetSeen, Used},
     };
@@ -255,7 +281,7 @@ mod tests {
             broken: None,
             failures: Vec::new(),
             unjudged: Vec::new(),
-            reconciled: Reconciled::default(),
+            reconciled: Reconciled::of_lost(20_000),
             late_devices: None,
             limits: Vec::new(),
             protection_max: Some((1, 2)),
@@ -318,6 +344,8 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         assert!(error(folder.path()).contains("did not finish"), "{}", error(folder.path()));
+        std::fs::write(folder.path().join(SUMMARY), "{}").unwrap();
+        assert!(error(folder.path()).contains("is cut short"), "{}", error(folder.path()));
         let count = Measurements { punches_made: 1 << 50, ..Measurements::default() };
         let mut writer = SegmentWriter::create(folder.path(), header(), "").unwrap();
         writer.tick(Duration::from_secs(1), Used::default(), &count).unwrap();

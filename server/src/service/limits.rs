@@ -181,7 +181,7 @@ pub fn check_file(
         let (what, help) = (format!("cannot read {}: {error}", path.display()), "give a TOML file".to_owned());
         LimitsError::Faults(vec![LimitsFault { line: 1, field: String::new(), what, help }])
     })?;
-    LimitsDocument::check(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
+    LimitsDocument::check_file(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
 }
 
 /// At the start: applies the file that RATE_LIMITS_FILE names, unless an operator has applied other limits since; then these stay, so

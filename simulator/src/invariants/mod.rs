@@ -5,6 +5,7 @@
 
 mod download;
 mod judge;
+mod orders;
 #[cfg(test)]
 mod tests;
 mod witness;

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use super::{
-    Endpoint, LimitName, Oracle, Sent, Ticket,
+    Endpoint, LimitName, Oracle, OrderTicket, Sent, Ticket,
     ask::{Refusal, Seen, spend},
     budget::{Budget, Limit, State},
+    orders::Orders,
     values::{Mode, Value},
 };
 
 /// Servers know of a command at the latest so long after it was ordered, in microseconds.
-const FOLLOWED_US: u64 = 2_000_000;
+pub(super) const FOLLOWED_US: u64 = 2_000_000;
+
+/// A server that has started finishes orders that a crash has cut off within that time, in microseconds.
+const FINISHED_US: u64 = 60_000_000;
 
 /// Who is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +37,27 @@ pub(super) enum Awaited {
 #[derive(Debug, Default)]
 pub(super) struct Ceiling {
     pub(super) owes: Budget,
-    /// When an operator ordered commands last, in microseconds since the start of the run.
+    /// Operators' orders of commands.
+    pub(super) orders: Orders,
+    /// When commands may have been ordered last, in microseconds since the start of the run.
     ordered_us: Option<u64>,
-    /// There is a rollout, which may order commands at any time.
+    /// There may be a rollout that is not over, which may order commands at any time.
     has_rollout: bool,
     heartbeat_interval: Duration,
 }
 
 impl Ceiling {
     /// The server has started again.
-    pub(super) fn server_started(&mut self) {
+    pub(super) fn server_started(&mut self, at_us: u64) {
         self.owes = Budget::default();
+        self.orders.server_started(at_us + FINISHED_US); // an order that a crash has cut off is finished by the server
+    }
+
+    /// A request was stored that arrived then: lost orders may have been carried out until now.
+    pub(super) fn stored(&mut self, arrived_us: u64, at_us: u64) {
+        if self.orders.stored(arrived_us) {
+            self.ordered_us = self.ordered_us.max(Some(at_us));
+        }
     }
 }
 
@@ -53,25 +67,40 @@ impl Oracle {
         self.ceiling.heartbeat_interval = interval;
     }
 
-    /// The server works on an operator's order of commands, or has done so: it may be for any device.
-    pub fn commands_ordered(&mut self, at_us: u64) {
-        self.ceiling.ordered_us = Some(at_us);
+    /// Commands may have been ordered by now, for any device.
+    pub(super) fn commands_may_wait(&mut self, at_us: u64) {
+        self.ceiling.ordered_us = self.ceiling.ordered_us.max(Some(at_us));
         self.devices.iter_mut().for_each(|(_, device)| device.awaited = Awaited::Unsure);
     }
 
-    /// A rollout begins, and may order commands at any time.
-    pub fn rollout_begins(&mut self, at_us: u64) {
+    /// An operator's order about rollouts reaches the server: one may begin, and may order commands at any time.
+    pub fn rollout_ordered(&mut self, at_us: u64) -> OrderTicket {
         self.ceiling.has_rollout = true;
-        self.commands_ordered(at_us);
+        self.commands_ordered(at_us)
+    }
+
+    /// Before the rollouts are read: the number of orders so far, if none is open.
+    pub fn orders_before_reading(&self) -> Option<u64> {
+        self.ceiling.orders.none_open()
+    }
+
+    /// The rollouts were read, and none of them is open any more: each has ordered what it will. Not so if something was ordered since
+    /// `before`.
+    pub fn rollouts_are_over(&mut self, at_us: u64, before: Option<u64>) {
+        if before.is_some() && before == self.ceiling.orders.none_open() && self.ceiling.has_rollout {
+            self.ceiling.has_rollout = false;
+            self.ceiling.ordered_us = self.ceiling.ordered_us.max(Some(at_us));
+        }
     }
 
     /// What the server knows of a device's commands after the answer to a heartbeat: if it brings some, it knows that.
     pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> Awaited {
-        let Ceiling { ordered_us, has_rollout, .. } = self.ceiling;
+        let Ceiling { ordered_us, has_rollout, ref orders, .. } = self.ceiling;
+        let is_open = has_rollout || orders.is_any_open();
         let is_followed = ordered_us.is_none_or(|ordered_us| at_us >= ordered_us + FOLLOWED_US);
         match has_commands {
             true => Awaited::Yes,
-            false if has_rollout || !is_followed => Awaited::Unsure,
+            false if is_open || !is_followed => Awaited::Unsure,
             false => Awaited::No,
         }
     }

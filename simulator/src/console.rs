@@ -250,7 +250,7 @@ fn limits(summary: &Summary) -> String {
         grouped(verdicts.rightly_admitted),
         grouped(rightly_refused),
     );
-    let undecided = verdicts.undecided().map(|what| format!("  {what}\n")).unwrap_or_default();
+    let undecided = verdicts.undecided().map(|what| format!("  {}\n", what.replace('\u{a0}', ","))).unwrap_or_default();
     counts + &undecided
 }
 

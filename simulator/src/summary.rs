@@ -62,10 +62,12 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);
-    let undecided: Vec<String> = limit_verdicts.and_then(|verdicts| undecidable(about.plan, verdicts)).into_iter().collect();
+    let undecided: Vec<String> =
+        limit_verdicts.and_then(|verdicts| undecidable(about.plan, verdicts)).into_iter().collect();
     let reasons = Reasons {
         hard: facts(total, ledger, &played.failures, played.violations.iter().flatten(), total_failure.as_ref()),
-        unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), undecided, played.unjudged].concat(),
+        unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), undecided, played.unjudged]
+            .concat(),
         unmet: played.aborted.into_iter().chain(not_met(&expectations, total)).collect(),
         broken: played.broken.into_iter().collect(),
     };
@@ -422,8 +424,11 @@ mod tests {
             scenario::check("t.toml", text.as_bytes(), &ScenarioSettings).unwrap()
         };
         let counts = |undecidable: u64| VerdictCounts { undecidable, ..VerdictCounts::default() };
-        let verdicts =
-            |undecidable: u64| LimitVerdicts { rightly_admitted: 1_029, all: counts(undecidable), by_limit: BTreeMap::new() };
+        let verdicts = |undecidable: u64| LimitVerdicts {
+            rightly_admitted: 1_029,
+            all: counts(undecidable),
+            by_limit: BTreeMap::new(),
+        };
         let doubt = undecidable(&plan("errors"), &verdicts(2_854)).unwrap();
         assert!(doubt.starts_with("2,854 of 3,883 verdicts of limits could not be judged, so the run"), "{doubt}");
         assert_eq!(undecidable(&plan("errors"), &verdicts(1_000)), None);

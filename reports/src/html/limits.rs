@@ -40,7 +40,8 @@ pub(super) fn of(summary: &Summary) -> String {
     let columns =
         ["Limit", "#Rightly admitted", "#Rightly refused", "#Falsely refused", "#Falsely admitted", "#Undecidable"];
     let body = table("cards", "Verdicts of limits", &columns, &rows);
-    let undecided = verdicts.undecided().map(|what| format!("<p class=\"bad\">{}</p>\n", text(&what))).unwrap_or_default();
+    let undecided =
+        verdicts.undecided().map(|what| format!("<p class=\"bad\">{}</p>\n", text(&what))).unwrap_or_default();
     section(
         "",
         "What limits did, against what they had to do",

@@ -35,10 +35,13 @@ impl LimitVerdicts {
     pub fn undecided(&self) -> Option<String> {
         let [undecidable, judged] = [self.all.undecidable, self.judged()].map(grouped);
         if self.is_mostly_undecidable() {
-            return Some(format!("{undecidable} of {judged} verdicts of limits could not be judged: what limits did is not shown."));
+            return Some(format!(
+                "{undecidable} of {judged} verdicts of limits could not be judged: what limits did is not shown."
+            ));
         }
         let undecided = self.by_limit.iter().filter(|(_, of)| is_most(of.undecidable, of.judged()));
-        let undecided = undecided.map(|(name, of)| format!("{name} ({} of {})", grouped(of.undecidable), grouped(of.judged())));
+        let undecided =
+            undecided.map(|(name, of)| format!("{name} ({} of {})", grouped(of.undecidable), grouped(of.judged())));
         let undecided: Vec<String> = undecided.collect();
         let all = undecided.join(", ");
         (!undecided.is_empty()).then(|| format!("Most verdicts that hung on these limits could not be judged: {all}."))
@@ -90,7 +93,10 @@ mod tests {
             assert_eq!(verdicts.is_mostly_undecidable(), is_most, "{verdicts:?}");
         }
         let said = verdicts(1_029, 0, 2_854).undecided().unwrap();
-        assert_eq!(said, "2,854 of 3,883 verdicts of limits could not be judged: what limits did is not shown.");
+        assert_eq!(
+            said,
+            "2\u{a0}854 of 3\u{a0}883 verdicts of limits could not be judged: what limits did is not shown."
+        );
         let said = verdicts(9_000, 40, 60).undecided().unwrap();
         assert_eq!(said, "Most verdicts that hung on these limits could not be judged: a (60 of 100).");
         assert_eq!(verdicts(9_000, 60, 60).undecided(), None);

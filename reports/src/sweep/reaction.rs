@@ -322,7 +322,10 @@ mod tests {
         let none = sweep(&[("jitter:1s", 0), ("jitter:2s", 2)]);
         let said = "No jitter of the cohort `field` that was tried met the scenario's expectations in each trial: jitter:1s met them in 0 of 3 (`fleet.refused_again = 0` was not met: 44); jitter:2s met them in 2 of 3";
         assert!(none.recommendation.contains(said), "{}", none.recommendation);
-        assert_eq!((none.recommended.as_deref(), none.nearest.as_deref()), (None, Some("cohort.field.retry=jitter:2s")));
+        assert_eq!(
+            (none.recommended.as_deref(), none.nearest.as_deref()),
+            (None, Some("cohort.field.retry=jitter:2s"))
+        );
         assert!(none.recommendation.starts_with("Nothing is recommended: "), "{}", none.recommendation);
         let all = sweep(&[("fixed:1s", 3), ("fixed:2s", 3)]);
         let said = "The smallest pause of the cohort `field`";
@@ -349,7 +352,10 @@ mod tests {
             Configuration { name: name.clone(), settings: settings.into(), refused: None, warnings: Vec::new() };
         let asked = Asked { configurations: vec![configuration], varied: Vec::new(), ..sample::asked() };
         let sweep = Sweep::of(asked, &[sample::trial(&name, 1, 0, 100)]);
-        assert_eq!((sweep.environment.join(" "), sweep.depends_on.join(" ")), ("A=8".into(), format!("{NAME}=jitter:24s")));
+        assert_eq!(
+            (sweep.environment.join(" "), sweep.depends_on.join(" ")),
+            ("A=8".into(), format!("{NAME}=jitter:24s"))
+        );
         let comment = format!("# Tried with devices that react to refusals so: {NAME}=jitter:24s");
         assert_eq!(sweep.lines_to_paste(), [comment, "A=8".to_owned()]);
     }

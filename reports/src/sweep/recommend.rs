@@ -112,7 +112,11 @@ mod tests {
         }
         let nearer = Sweep::of(sample::asked(), &trials);
         assert_eq!((nearer.recommended.as_deref(), nearer.nearest.as_deref()), (None, Some("A=2")));
-        assert!(nearer.recommendation.contains("A=2 comes nearest, and met them in 1 of 3"), "{}", nearer.recommendation);
+        assert!(
+            nearer.recommendation.contains("A=2 comes nearest, and met them in 1 of 3"),
+            "{}",
+            nearer.recommendation
+        );
         assert!(!crate::sweep::table(&nearer).contains('>'), "none is marked");
     }
 }

@@ -160,6 +160,7 @@ async fn admit_document<R: Request>(
             return Err(refusal);
         }
     };
+    let class = overloaded::class_of(&message, Some(&*known)); // it may have been read from the store
     has_room(app, &known, class, now_us)?;
     Ok((message, known))
 }

@@ -335,7 +335,8 @@ pub struct OverloadStatus {
     target_ms: u64,
     /// The least that a write waited lately beyond two commits.
     delay_ms: u64,
-    /// Heartbeats are refused while as many writes are in progress; log lines at half of it, everything at four times as many.
+    /// Heartbeats are refused while as many writes are in progress; log lines, and devices that have not registered, at half of it,
+    /// everything at four times as many.
     limit: usize,
     in_progress: usize,
     in_progress_max: usize,

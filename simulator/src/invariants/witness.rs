@@ -165,7 +165,9 @@ impl Witness {
             OrderKind::Limits => oracle.limits_order_ended(ticket, at_us, end, self.values_in(answer)),
             OrderKind::Commands | OrderKind::Rollouts => oracle.commands_order_ended(at_us, end),
             OrderKind::Revocation => {
-                revoked_in(request).iter().for_each(|name| oracle.revocation_ended(name, ticket, at_us, end));
+                for name in revoked_in(request) {
+                    oracle.revocation_ended(&name, ticket, at_us, end);
+                }
             }
             OrderKind::Other if end == OrderEnd::Done && order == "devices/import" => {
                 // The names are the second column of the simulator's own inventories.

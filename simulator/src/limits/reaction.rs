@@ -82,7 +82,7 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
     }
     let ms = |length: Duration| u32::try_from(length.as_millis()).unwrap_or(u32::MAX); // at most a day
     let rounded = |ms: u32| {
-        let unit = if ms < 10_000 || high - low < FINE { 100 } else { 1_000 };
+        let unit = if ms < 10_000 || high.saturating_sub(low) < FINE { 100 } else { 1_000 };
         Duration::from_millis(u64::from((ms + unit / 2) / unit * unit)).clamp(low, high)
     };
     let mut lengths: Vec<Duration> = between(ms(low), ms(high), steps).into_iter().map(rounded).collect();

@@ -50,9 +50,9 @@ fn a_file_that_says_nothing_is_refused_unless_it_says_so() {
 #[test]
 fn a_file_that_was_cut_off_within_a_number_is_refused() {
     let whole = "[device_requests]\nmode = \"shadow\"\nper_min = 600\n[device_punches]\nper_day = 15000 # a shop\n";
-    let check_file =
-        |text: &str| LimitsDocument::check_file(text, &LimitValues::default(), Duration::from_mins(1));
-    let accepted: Vec<&str> = (0..=whole.len()).filter_map(|end| whole.get(..end)).filter(|text| check_file(text).is_ok()).collect();
+    let check_file = |text: &str| LimitsDocument::check_file(text, &LimitValues::default(), Duration::from_mins(1));
+    let accepted: Vec<&str> =
+        (0..=whole.len()).filter_map(|end| whole.get(..end)).filter(|text| check_file(text).is_ok()).collect();
     for text in &accepted {
         assert!(text.ends_with(['\n', '"']) || text.contains('#'), "{text:?}");
     }
@@ -89,11 +89,7 @@ fn every_fault_has_its_line_and_a_remedy() {
         faults("device_requests = 7")[0],
         "line 1: `device_requests` is not a table; write [device_requests] and below it per_min = 120"
     );
-    assert_eq!(
-        check("[user_logins]\nper_min = 1\n[user_logins]\nburst = 1\n").unwrap_err()[0].line,
-        3,
-        "given twice"
-    );
+    assert_eq!(check("[user_logins]\nper_min = 1\n[user_logins]\nburst = 1\n").unwrap_err()[0].line, 3, "given twice");
 }
 
 #[test]

@@ -61,7 +61,8 @@ impl Oracle {
         for Doubt { at_us, device, empty_us, from, verdict } in std::mem::take(&mut self.doubts) {
             let Some((name, _)) = self.devices.get(device) else { continue };
             let since_us = empty_us.map_or(0, |empty_us| empty_us.saturating_sub(STORED_US));
-            if commands_us.get(name.as_str()).is_some_and(|each| each.iter().any(|us| (since_us..=at_us).contains(us))) {
+            if commands_us.get(name.as_str()).is_some_and(|each| each.iter().any(|us| (since_us..=at_us).contains(us)))
+            {
                 continue;
             }
             let (comparison, what) = match verdict {

@@ -173,9 +173,13 @@ impl Oracle {
     /// verdicts show it.
     fn changed_unseen(&mut self, at_us: u64, values: Values) {
         let now_us = self.now_us(at_us);
-        let changed: Vec<LimitName> = LimitName::ALL.iter().copied().filter(|name| self.values.get(*name) != values.get(*name)).collect();
+        let is_changed = |name: &&LimitName| {
+            let (old, new) = (self.values.get(**name), values.get(**name));
+            old != new && new.mode != Mode::Off
+        };
+        let changed: Vec<LimitName> = LimitName::ALL.iter().filter(is_changed).copied().collect();
         self.changed(at_us, values);
-        for name in changed.into_iter().filter(|name| self.values.get(*name).mode != Mode::Off) {
+        for name in changed {
             self.forget_what_is_owed(name, now_us);
         }
     }
@@ -191,7 +195,7 @@ impl Oracle {
             L::ExpensiveFailures => self.expensive_failures = unknown,
             L::NewDeviceFailures => self.new_device_failures = unknown,
             L::Registrations => self.registrations = unknown,
-            L::AllRequests => self.ceiling.owes = unknown,
+            L::AllRequests => self.ceiling.forget(unknown, &self.limit(name), now_us),
             L::DevicePairFailures
             | L::DeviceRequests
             | L::DeviceStoredBytes

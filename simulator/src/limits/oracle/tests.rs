@@ -1,6 +1,7 @@
 //! The oracle against verdicts that were worked out by hand.
 
 mod lost;
+mod unproven;
 
 use ks_protocol::refusal::RefusalCode as C;
 
@@ -336,6 +337,7 @@ impl Planted {
 fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
     let mut oracle = self::oracle(&[(LimitName::AllRequests, 60, 10)]);
     (2..4).for_each(|number| oracle.imported(&format!("KS-{number}")));
+    (1..3).for_each(|place| oracle.device(place).unwrap().has_stored = true);
     oracle.heartbeats_every(std::time::Duration::from_mins(1));
     let mut planted = Planted { due: 0, fault, awaited: vec![false; 3], admitted: 0 };
     let (mut random, mut seqs) = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, [10_u64; 3]);

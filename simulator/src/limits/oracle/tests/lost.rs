@@ -180,7 +180,11 @@ fn rollouts_that_are_over_leave_no_doubt_who_is_first() {
     oracle.commands_order_ended(0, OrderEnd::Done);
     oracle.rollouts_are_over(10 * S, before);
     ask(&mut oracle, 20 * S, "KS-1", 11, OK);
-    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::Unsure, "the list was read while the order was open");
+    assert_eq!(
+        oracle.device(0).unwrap().awaited,
+        ceiling::Awaited::Unsure,
+        "the list was read while the order was open"
+    );
     let before = oracle.orders_before_reading();
     oracle.rollouts_are_over(30 * S, before);
     ask(&mut oracle, 40 * S, "KS-1", 12, OK);

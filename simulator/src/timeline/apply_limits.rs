@@ -26,7 +26,7 @@ pub(super) const KIND: Kind = kind! {
 };
 
 /// How often the limits in force are looked at after an order that got no answer.
-const READ_EVERY: Duration = Duration::from_secs(5);
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// The limits file that leaves all limits to the settings.
 const SETTINGS_ONLY: &str = "settings_only = true\n";

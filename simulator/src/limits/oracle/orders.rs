@@ -20,7 +20,9 @@ pub enum OrderEnd {
     Done,
     /// Nothing was changed.
     Refused,
-    /// No answer came, or an error of the server: it may be done.
+    /// The server failed with it: it may be done, and is not at work any more.
+    Failed,
+    /// No answer came: it may be done, or be at work.
     Lost,
 }
 
@@ -30,8 +32,13 @@ impl OrderEnd {
         match status {
             200..300 => Self::Done,
             400..500 => Self::Refused,
-            _ => Self::Lost,
+            _ => Self::Failed,
         }
+    }
+
+    /// Whether it leaves open what was done.
+    fn leaves_open(self) -> bool {
+        matches!(self, Self::Failed | Self::Lost)
     }
 }
 
@@ -54,8 +61,10 @@ impl Orders {
 
     pub(super) fn end(&mut self, end: OrderEnd, at_us: u64) {
         self.open = self.open.saturating_sub(1);
-        if end == OrderEnd::Lost {
-            self.lost(at_us + AT_WORK_US);
+        match end {
+            OrderEnd::Done | OrderEnd::Refused => {}
+            OrderEnd::Failed => self.lost(at_us),
+            OrderEnd::Lost => self.lost(at_us + AT_WORK_US),
         }
     }
 
@@ -141,10 +150,10 @@ impl Oracle {
     /// It has ended; done, with the values in force now.
     pub fn limits_order_ended(&mut self, ticket: OrderTicket, at_us: u64, end: OrderEnd, values: Option<Values>) {
         // The values at the server's last start are known: what was ordered before it is among them.
-        let is_known = self.is_over(ticket) && end == OrderEnd::Lost;
+        let is_known = self.is_over(ticket) && end.leaves_open();
         let end = match (end, &values) {
             _ if is_known => OrderEnd::Refused,
-            (OrderEnd::Done, None) => OrderEnd::Lost,
+            (OrderEnd::Done, None) => OrderEnd::Failed,
             (end, _) => end,
         };
         self.changes.orders.end(end, at_us);
@@ -229,7 +238,7 @@ impl Oracle {
         let is_over = self.is_over(ticket);
         let Some(device) = self.named(device_id) else { return };
         device.is_revoked |= end == OrderEnd::Done;
-        if is_over && end == OrderEnd::Lost {
+        if is_over && end.leaves_open() {
             // It has done what it could: the next request that is stored, or refused as revoked, shows it.
             device.revocations.end(OrderEnd::Refused, at_us);
             device.revocations.lost(at_us);

@@ -45,22 +45,18 @@ fn a_flood_of_denied_registrations_is_predicted() {
             // Of ten requests one is a heartbeat; the first half is even, the second comes in bursts.
             let at_us = if step < 2_000 { step * 150_000 } else { 300 * S + (step / 50 - 40) * 8 * S };
             let has_registered = step % 10 == 0;
-            let (endpoint, name) = match has_registered {
-                true => (Endpoint::Heartbeat, "KS-1".to_owned()),
-                false => (Endpoint::Register, format!("KS-{}", 2 + step % 58)),
-            };
+            let endpoint = if has_registered { Endpoint::Heartbeat } else { Endpoint::Register };
+            let name = if has_registered { "KS-1".to_owned() } else { format!("KS-{}", 2 + step % 58) };
             let sent = Sent { endpoint, wire: None, named: Some((&name, Sequence::new(1, seq))), beat: None };
             let mut ticket = oracle.arrived(at_us, origin(1), &sent, None);
             // A server before this rule served registrations first.
-            match exact.decide(at_us, has_registered || is_faulty) {
-                Some(wait_s) => oracle.answered(ticket, at_us, &sent, limited(LimitName::AllRequests, wait_s)),
-                None => {
-                    admitted[usize::from(has_registered)] += 1;
-                    oracle.waits(&mut ticket, &sent);
-                    let answer = if has_registered { OK } else { refused(C::OtrtUsed) };
-                    oracle.answered(ticket, at_us, &sent, answer);
-                }
+            if let Some(wait_s) = exact.decide(at_us, has_registered || is_faulty) {
+                oracle.answered(ticket, at_us, &sent, limited(LimitName::AllRequests, wait_s));
+                continue;
             }
+            admitted[usize::from(has_registered)] += 1;
+            oracle.waits(&mut ticket, &sent);
+            oracle.answered(ticket, at_us, &sent, if has_registered { OK } else { refused(C::OtrtUsed) });
         }
         let [rightly_admitted, rightly_refused, falsely_refused, falsely_admitted, undecidable] = counts(&oracle);
         if is_faulty {

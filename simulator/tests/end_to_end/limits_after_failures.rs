@@ -77,6 +77,28 @@ fn an_order_whose_answer_a_crash_cut_off_is_known_from_the_next_start() {
     assert!(count(&verdicts, "rightly_refused") > 2_900, "{verdicts}");
 }
 
+/// Goal: a run in which most verdicts can't be decided does not pass, and says why, unless the scenario bounds them itself.
+/// Method: commits take so long that the order gets no answer, and nothing is stored after it that could show what it did.
+#[test]
+fn a_run_that_is_mostly_undecidable_is_inconclusive_unless_that_is_meant() {
+    let stalled = "[[timeline]]\nat = \"4m50s\"\ndo = \"disk_slow\"\ncommit = \"10m\"\nfor = \"24m\"\n";
+    let meant = "[[expect]]\nmetric = \"limits.undecidable\"\nmin = 1000\n";
+    for (bound, code) in [("", 4), (meant, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        write_scenario(folder.path(), "s", &(impatient(stalled) + bound));
+        let args = ["rehearse", "s.toml", "--signatures", "modelled", "--quiet", "--out", "run"];
+        let run = fleet_in(folder.path(), &args);
+        let said = stderr_of(&run);
+        assert_eq!(run.status.code(), Some(code), "{said}");
+        let is_named = said.contains("verdicts of limits could not be judged, so the run does not show that limits do");
+        assert_eq!(is_named, code == 4, "{said}");
+        for file in ["report.html", "summary.md"] {
+            let text = std::fs::read_to_string(folder.path().join("run").join(file)).unwrap();
+            assert!(text.contains("verdicts of limits could not be judged: what limits did is not shown"), "{file}");
+        }
+    }
+}
+
 /// Goal: devices that an order failed to revoke are decided again once they were heard.
 /// Method: everybody is behind one address that is flooded, so that each request of a device hangs on its sign; twenty of thirty are to be
 /// revoked while the server is down.

@@ -156,6 +156,12 @@ impl Oracle {
             (OrderEnd::Done, None) => OrderEnd::Failed,
             (end, _) => end,
         };
+        if end == OrderEnd::Failed {
+            // Nothing of it is in the queue any more: what is in force has only to be read.
+            self.changes.orders.end(OrderEnd::Refused, at_us);
+            self.changes.unread_us = self.changes.unread_us.max(Some(at_us));
+            return;
+        }
         self.changes.orders.end(end, at_us);
         let Some(values) = values.filter(|_| end == OrderEnd::Done) else { return };
         let is_any_lost = self.changes.orders.shown_from_us.is_some() || self.changes.unread_us.is_some();

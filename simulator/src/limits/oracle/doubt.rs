@@ -10,8 +10,9 @@ use super::{
 /// Most of them that are remembered; more stay undecidable.
 const REMEMBERED_MAX: usize = 100_000;
 
-/// A command is in the store at the latest so long after the moment at which it was ordered, by its own account, in microseconds.
-const STORED_US: u64 = 60_000_000;
+/// A command is in the store, and known to the server's memory, at the latest so long after the moment at which it was ordered, by its own
+/// account, in microseconds: a disk may be slow.
+const STORED_US: u64 = 300_000_000;
 
 /// What hangs on it for one request: how the ceiling has to refuse it, if no command waited.
 pub(super) type InDoubt = Refusal;

@@ -228,7 +228,7 @@ fn what_hung_on_commands_is_decided_between_two_orders() {
     let mut later = started(&per_min(1));
     std::mem::swap(&mut later.matrix, &mut oracle.matrix);
     std::mem::swap(&mut later.doubts, &mut oracle.doubts);
-    later.decide_doubts(&[("KS-1", vec![900 * S, 1_200 * S])].into());
+    later.decide_doubts(&[("KS-1", vec![700 * S, 1_200 * S])].into());
     assert_eq!(later.matrix().all(Comparison::RightlyRefused), 1, "ordered long before, and after");
     let mut oracle = self::oracle(&[(by, 60, 5)]);
     oracle.rollout_ordered(0);

@@ -169,6 +169,9 @@ fn limits(summary: &Summary) -> String {
     }
     row("all limits", &grouped(*rightly_admitted), all);
     out.push('\n');
+    if let Some(undecided) = summary.limit_verdicts.as_ref().and_then(LimitVerdicts::undecided) {
+        out.push_str(&format!("**{}**\n\n", text(&undecided)));
+    }
     out
 }
 

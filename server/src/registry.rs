@@ -155,6 +155,11 @@ impl Known {
         self.with_state(|now| now.is_awaited)
     }
 
+    /// Whether it has registered, as far as this server knows.
+    pub fn has_registered(&self) -> bool {
+        self.with_state(|now| now.status != DeviceStatus::Whitelisted)
+    }
+
     /// Commands were ordered for the device.
     fn ordered(&self) {
         self.with_state(|now| (now.is_awaited, now.orders) = (true, now.orders.wrapping_add(1)));

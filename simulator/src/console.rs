@@ -264,11 +264,13 @@ fn limits(summary: &Summary) -> String {
         return String::new();
     };
     let VerdictCounts { rightly_refused, falsely_refused, falsely_admitted, undecidable } = verdicts.all;
-    format!(
+    let counts = format!(
         "  limits: {} rightly admitted, {} rightly refused, {falsely_refused} falsely refused, {falsely_admitted} falsely admitted, {undecidable} undecidable\n",
         grouped(verdicts.rightly_admitted),
         grouped(rightly_refused),
-    )
+    );
+    let undecided = verdicts.undecided().map(|what| format!("  {}\n", what.replace('\u{a0}', ","))).unwrap_or_default();
+    counts + &undecided
 }
 
 /// Why a run did not pass and how to repeat it: all that a quiet run prints.

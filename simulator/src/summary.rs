@@ -7,8 +7,8 @@ use ks_protocol::{duration, time::UnixMs};
 use ks_reports::reactions::{Beside, Cohort, Reactions};
 use ks_reports::recovery::{OutageRecovery, Recovered, Recovery};
 use ks_reports::run_folder::{
-    Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, Mode, Percentiles, Phase,
-    PhaseFigures, Summary, TlsHandshakes, Verdict,
+    Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, LimitVerdicts, Mode, Percentiles,
+    Phase, PhaseFigures, Summary, TlsHandshakes, Verdict,
 };
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     outages::{self, Outage},
     phase_recorder::adversary_requests,
     resources::{self, Resources},
-    scenario::{Plan, Retry, Timing},
+    scenario::{Metric, Plan, Retry, Timing},
     total_failure,
 };
 
@@ -64,9 +64,12 @@ pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let total_failure = total_failure::reason(total);
     let cut_short = played.interrupted || !played.unjudged.is_empty();
     let interrupted = played.interrupted.then_some(played.lasted);
+    let undecided: Vec<String> =
+        limit_verdicts.and_then(|verdicts| undecidable(about.plan, verdicts)).into_iter().collect();
     let reasons = Reasons {
         hard: facts(total, ledger, &played.failures, played.violations.iter().flatten(), total_failure.as_ref()),
-        unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), played.unjudged].concat(),
+        unsound: [doubts(&about, total, late, interrupted, total_failure.is_some()), undecided, played.unjudged]
+            .concat(),
         unmet: played.aborted.into_iter().chain(not_met(&expectations, total)).collect(),
         broken: played.broken.into_iter().collect(),
     };
@@ -265,6 +268,18 @@ fn doubts(
     doubts
 }
 
+/// Why nothing is shown about limits, if most verdicts were undecidable. Where the scenario bounds their number, that decides.
+fn undecidable(plan: &Plan, verdicts: &LimitVerdicts) -> Option<String> {
+    let is_bounded = plan.expectations.iter().any(|of| of.metric == Metric::LimitsUndecidable);
+    (verdicts.is_mostly_undecidable() && !is_bounded).then(|| {
+        format!(
+            "{} of {} verdicts of limits could not be judged, so the run does not show that limits do as documented: look what hides it, such as an order of limits that got no answer, or bound `limits.undecidable` if it is meant",
+            grouped(verdicts.all.undecidable),
+            grouped(verdicts.judged())
+        )
+    })
+}
+
 /// Expectations that were not met, each in a sentence.
 fn not_met(expectations: &[Expectation], total: &Measurements) -> impl Iterator<Item = String> {
     let recovered = total.recovered();
@@ -397,7 +412,32 @@ fn phases(plan: &Plan, figures: &BTreeMap<String, PhaseFigures>) -> Vec<Phase> {
 
 #[cfg(test)]
 mod tests {
+    use ks_reports::run_folder::VerdictCounts;
+
     use super::*;
+    use crate::{scenario, scenario_settings::ScenarioSettings};
+
+    /// Goal: a run whose limits were mostly not judged does not pass, unless the scenario bounds itself how much may be undecidable.
+    #[test]
+    fn mostly_undecidable_verdicts_are_a_doubt_unless_the_scenario_bounds_them() {
+        let plan = |metric: &str| {
+            let text = format!(
+                "name = \"t\"\ngoal = \"Limits.\"\nmode = \"rehearse\"\nduration = \"1m\"\n[fleet]\ndevices = 1\n\
+                 [[expect]]\nmetric = \"{metric}\"\nmax = 4000\n"
+            );
+            scenario::check("t.toml", text.as_bytes(), &ScenarioSettings).unwrap()
+        };
+        let counts = |undecidable: u64| VerdictCounts { undecidable, ..VerdictCounts::default() };
+        let verdicts = |undecidable: u64| LimitVerdicts {
+            rightly_admitted: 1_029,
+            all: counts(undecidable),
+            by_limit: BTreeMap::new(),
+        };
+        let doubt = undecidable(&plan("errors"), &verdicts(2_854)).unwrap();
+        assert!(doubt.starts_with("2,854 of 3,883 verdicts of limits could not be judged, so the run"), "{doubt}");
+        assert_eq!(undecidable(&plan("errors"), &verdicts(1_000)), None);
+        assert_eq!(undecidable(&plan("limits.undecidable"), &verdicts(2_854)), None);
+    }
 
     #[test]
     fn failures_take_precedence_over_doubts_and_doubts_over_expectations() {

@@ -48,6 +48,7 @@ const SUITE: &[(How, &str)] = &[
     (How::Rehearsal, "scenarios/reconnect-storm-with-jitter.toml"),
     (How::Modelled, "scenarios/reconnect-storm-10000.toml"),
     (How::Rehearsal, "scenarios/second-wave.toml"),
+    (How::Rehearsal, "scenarios/denied-registrations.toml"),
     (How::Rehearsal, "scenarios/victim-named.toml"),
     (How::Rehearsal, "scenarios/mad-device.toml"),
     (How::Rehearsal, "scenarios/limits-at-work.toml"),

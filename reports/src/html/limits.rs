@@ -40,11 +40,13 @@ pub(super) fn of(summary: &Summary) -> String {
     let columns =
         ["Limit", "#Rightly admitted", "#Rightly refused", "#Falsely refused", "#Falsely admitted", "#Undecidable"];
     let body = table("cards", "Verdicts of limits", &columns, &rows);
+    let undecided =
+        verdicts.undecided().map(|what| format!("<p class=\"bad\">{}</p>\n", text(&what))).unwrap_or_default();
     section(
         "",
         "What limits did, against what they had to do",
         &format!(
-            "{body}<p class=\"muted\">Each request's verdict as an independent model of the configured limits predicts it, against the server's answer. A request is admitted by all limits together.</p>\n"
+            "{undecided}{body}<p class=\"muted\">Each request's verdict as an independent model of the configured limits predicts it, against the server's answer. A request is admitted by all limits together.</p>\n"
         ),
     )
 }

@@ -14,6 +14,7 @@
 //!
 //! `summary.json` is written last and by rename: a folder without it is an unfinished run and is never reported as whole.
 
+mod limit_verdicts;
 mod rollout;
 mod segment;
 mod summary;
@@ -22,12 +23,12 @@ mod tick;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    limit_verdicts::{LimitVerdicts, VerdictCounts},
     rollout::{ActionTime, GateSample, RolloutDecision, RolloutSample, RolloutSummary},
     segment::{ClockOffset, Segment},
     summary::{
         AdversaryRequests, Attacks, Expectation, Generator, Heartbeats, InvariantResult, LateDevices, Ledger,
-        LimitCount, LimitVerdicts, LoadFigures, Percentiles, Phase, PhaseFigures, Summary, TlsHandshakes,
-        VerdictCounts,
+        LimitCount, LoadFigures, Percentiles, Phase, PhaseFigures, Summary, TlsHandshakes,
     },
     tick::Tick,
 };

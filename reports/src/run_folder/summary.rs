@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventsKept, Mode, RolloutSummary, Segment, Verdict};
+use super::{EventsKept, LimitVerdicts, Mode, RolloutSummary, Segment, Verdict};
 use crate::reactions::Reactions;
 use crate::recovery::Recovery;
 
@@ -299,28 +299,6 @@ pub struct LimitCount {
     pub refused: u64,
     /// Requests that it let through in shadow, and would have refused.
     pub would_refuse: u64,
-}
-
-/// What an independent model of the limits predicted for each request, against what the server did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitVerdicts {
-    /// Requests of which the model had to say that no limit refuses them, and none did.
-    pub rightly_admitted: u64,
-    /// All others.
-    pub all: VerdictCounts,
-    /// The same by the limit that refused or should have, by its name; only limits that did or should have.
-    pub by_limit: BTreeMap<String, VerdictCounts>,
-}
-
-/// Requests by whether a limit refused them, and should have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerdictCounts {
-    pub rightly_refused: u64,
-    /// Refused, and no limit had to, or another one; or with a wrong time to wait.
-    pub falsely_refused: u64,
-    pub falsely_admitted: u64,
-    /// The model can't know.
-    pub undecidable: u64,
 }
 
 /// Honest devices that missed the deadline of the server's presence, for whatever reason.

@@ -31,6 +31,9 @@ pub struct Figures {
     pub trials: usize,
     /// Trials in which the scenario's own expectations were met.
     pub passed: usize,
+    /// Reasons why trials did not pass, such as expectations that were not met, in all trials.
+    #[serde(default)]
+    pub missed: usize,
     /// Share of honest requests that a limit refused, from 0 to 1.
     pub refused_share: Spread,
     /// Honest devices that missed the deadline of presence; none if it was not measured.
@@ -83,6 +86,7 @@ impl Figures {
         Self {
             trials: trials.len(),
             passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),
+            missed: trials.iter().filter(|trial| trial.verdict != Verdict::Pass).map(|trial| trial.reasons.len()).sum(),
             refused_share: each(&SweepTrial::refused_share),
             late_devices: some(&|of| of.late_devices.map(|late| late as f64)),
             deadline_s: trials.iter().find_map(|trial| trial.deadline_s),
@@ -99,6 +103,11 @@ impl Figures {
             fired: fired(trials),
             never_served: trials.iter().map(|trial| trial.never_served).sum(),
         }
+    }
+
+    /// Whether the scenario's expectations were met in each trial, and no attack succeeded.
+    pub fn meets(&self) -> bool {
+        self.passed == self.trials && self.attacks_accepted == 0
     }
 
     /// What it costs honest devices.

@@ -186,12 +186,18 @@ pub struct Sweep {
     pub trials_made: u64,
     /// In the order in which they were given.
     pub tried: Vec<Tried>,
-    /// Its name.
+    /// The name of the one that is recommended; none if none met the scenario's expectations in each trial.
     pub recommended: Option<String>,
+    /// The name of the one that comes nearest, where none is recommended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
     /// In words.
     pub recommendation: String,
     /// The recommended settings as lines for an environment file.
     pub environment: Vec<String>,
+    /// The reactions of cohorts with which these settings were tried, which are in the devices' firmware: `cohort.NAME.retry=jitter:24s`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
     pub invariant_violations: u64,
     /// The confirmation at load, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,24 +227,45 @@ impl Sweep {
             compare::mark(&mut tried, chosen, &by_name);
         }
         let recommended = chosen.and_then(|nth| tried.get(nth));
-        let environment = recommended.map_or_else(Vec::new, |of| {
-            let of_server = of.configuration.settings.iter().filter(|(name, _)| reacting_cohort(name).is_none());
-            of_server.map(|(name, value)| format!("{name}={value}")).collect()
-        });
-        let name = recommended.map(|of| of.configuration.name.clone());
+        let nearest = if chosen.is_none() { recommend::nearest(&tried, &asked) } else { None };
+        let nearest = nearest.and_then(|nth| tried.get(nth));
+        let settings = recommended.map(|of| &of.configuration.settings).into_iter().flatten();
+        let (of_devices, of_server): (Vec<_>, Vec<_>) = settings.partition(|(name, _)| reacting_cohort(name).is_some());
+        let lines = |of: Vec<(&String, &String)>| of.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let (depends_on, environment) = (lines(of_devices), lines(of_server));
+        let name = |of: Option<&Tried>| of.map(|of| of.configuration.name.clone());
         let violations = trials.iter().map(|of| of.invariant_violations).sum();
-        let recommendation = words::recommendation(&asked, &tried, recommended, &by_name);
+        let recommendation = match (recommended, nearest) {
+            (Some(best), _) => words::recommendation(&asked, &tried, best, &by_name),
+            (None, Some(nearest)) => words::none_recommended(&asked, &tried, nearest, &by_name),
+            (None, None) => "Nothing is recommended: no configuration was tried.".to_owned(),
+        };
+        let (name, nearest) = (name(recommended), name(nearest));
         Self {
             format: SWEEP_FORMAT,
             trials_made: u64::try_from(trials.len()).unwrap_or(u64::MAX),
             asked,
             tried,
             recommended: name,
+            nearest,
             recommendation,
             environment,
+            depends_on,
             invariant_violations: violations,
             confirmed: None,
         }
+    }
+}
+
+impl Sweep {
+    /// The lines to paste, each setting of the server, with a comment on how devices have to react; none where no setting is recommended.
+    pub fn lines_to_paste(&self) -> Vec<String> {
+        if self.environment.is_empty() {
+            return Vec::new();
+        }
+        let depends_on =
+            self.depends_on.iter().map(|of| format!("# Tried with devices that react to refusals so: {of}"));
+        depends_on.chain(self.environment.iter().cloned()).collect()
     }
 }
 

@@ -13,7 +13,11 @@ use crate::{
 const RELOAD_S: u32 = 5;
 
 pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
-    let class = if of.asked.state.is_final() { "verdict" } else { "verdict inconclusive" };
+    let class = match (of.asked.state.is_final(), &of.recommended) {
+        (false, _) => "verdict inconclusive",
+        (true, None) => "verdict fail",
+        (true, Some(_)) => "verdict",
+    };
     let mut sections = vec![section(class, &words::made(of), &verdict(of))];
     if !figures.is_empty() {
         sections.push(section("plots", "Plots", &pictures(figures.iter())));
@@ -36,7 +40,8 @@ fn verdict(of: &Sweep) -> String {
     let (first, rest) = of.recommendation.split_once(". ").unwrap_or((of.recommendation.as_str(), ""));
     let mut body = format!("<p><strong>{}.</strong> {}</p>\n", breakable(first.trim_end_matches('.')), breakable(rest));
     if !of.environment.is_empty() {
-        body += &format!("<p>For the server's environment:</p>\n<pre>{}</pre>\n", text(&of.environment.join("\n")));
+        let lines = of.lines_to_paste().join("\n");
+        body += &format!("<p>For the server's environment:</p>\n<pre>{}</pre>\n", text(&lines));
     }
     if let Some(confirmed) = &of.confirmed {
         body += &format!("<p>{}</p>\n", text(confirmed));

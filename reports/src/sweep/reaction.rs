@@ -8,6 +8,11 @@ use crate::{number::grouped, run_folder::Verdict};
 /// How the name of a varied reaction begins and ends, around the cohort's name.
 const START: &str = "cohort.";
 const END: &str = ".retry";
+/// Lengths that differ by no more than that, in seconds, have none between them: a little more than a tenth, the least step, because of
+/// rounding.
+const LEAST_STEP_S: f64 = 0.11;
+/// Most values that are named in a list.
+const NAMED_MAX: usize = 8;
 
 /// The name under which a cohort's reaction is varied.
 pub fn reaction_of(cohort: &str) -> String {
@@ -144,10 +149,12 @@ pub(super) fn in_words(
             format!("{} met them in {} of {}{why}", value.text, value.passed, value.trials)
         };
         let Some((from, to)) = longest_row(&values) else {
-            let nearest = values.iter().rev().max_by_key(|value| value.passed); // the smallest of several
-            let nearest = nearest.map_or_else(String::new, |value| format!(": {}", met(value)));
+            let each: Vec<String> = values.iter().take(NAMED_MAX).map(met).collect();
+            let more = values.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!("; and {more} larger ones") } else { String::new() };
             sentences.push(format!(
-                "No {what} of the cohort `{cohort}` that was tried met the scenario's expectations in each trial{nearest}."
+                "No {what} of the cohort `{cohort}` that was tried met the scenario's expectations in each trial: {}{more}.",
+                each.join("; ")
             ));
             continue;
         };
@@ -177,6 +184,9 @@ fn of_row(
         least.text
     )];
     match from.checked_sub(1).and_then(|below| values.get(below)) {
+        Some(below) if least.seconds - below.seconds <= LEAST_STEP_S => {
+            sentences.push(format!("{}; nothing between the two can be tried.", met(below)));
+        }
         Some(below) => sentences.push(format!(
             "{}; what is between the two was not tried: --vary '{name}={}..{}' tries it.",
             met(below),
@@ -201,7 +211,7 @@ fn of_row(
 }
 
 /// Why the first trial that did not meet the expectations did not.
-fn why_not(trials: &[&SweepTrial]) -> String {
+pub(super) fn why_not(trials: &[&SweepTrial]) -> String {
     let failed = trials.iter().find(|trial| trial.verdict != Verdict::Pass);
     failed.and_then(|trial| trial.reasons.first()).map_or_else(String::new, |why| format!(" ({why})"))
 }
@@ -310,11 +320,43 @@ mod tests {
     #[test]
     fn none_that_meets_it_and_the_smallest_that_was_tried_are_said() {
         let none = sweep(&[("jitter:1s", 0), ("jitter:2s", 2)]);
-        let said = "No jitter of the cohort `field` that was tried met the scenario's expectations in each trial: jitter:2s met them in 2 of 3";
+        let said = "No jitter of the cohort `field` that was tried met the scenario's expectations in each trial: jitter:1s met them in 0 of 3 (`fleet.refused_again = 0` was not met: 44); jitter:2s met them in 2 of 3";
         assert!(none.recommendation.contains(said), "{}", none.recommendation);
+        assert_eq!(
+            (none.recommended.as_deref(), none.nearest.as_deref()),
+            (None, Some("cohort.field.retry=jitter:2s"))
+        );
+        assert!(none.recommendation.starts_with("Nothing is recommended: "), "{}", none.recommendation);
         let all = sweep(&[("fixed:1s", 3), ("fixed:2s", 3)]);
         let said = "The smallest pause of the cohort `field`";
         assert!(all.recommendation.contains(said) && all.recommendation.contains("a smaller one may do as well"));
         assert_eq!(all.recommended.as_deref(), Some("cohort.field.retry=fixed:1s"));
+    }
+    /// Goal: the command that is said to try what is between two values tries something.
+    #[test]
+    fn between_two_values_a_tenth_of_a_second_apart_there_is_nothing_to_try() {
+        let apart = sweep(&[("jitter:12s", 0), ("jitter:13s", 3), ("jitter:14s", 3)]);
+        let said = "--vary 'cohort.field.retry=jitter:12s..13s' tries it.";
+        assert!(apart.recommendation.contains(said), "{}", apart.recommendation);
+        let near = sweep(&[("jitter:12s", 0), ("jitter:12s100ms", 3), ("jitter:14s", 3)]);
+        assert!(near.recommendation.contains("nothing between the two can be tried"), "{}", near.recommendation);
+        assert!(!near.recommendation.contains("--vary"), "{}", near.recommendation);
+    }
+
+    /// Goal: settings that are right only for devices that react as tried are not pasted without that.
+    #[test]
+    fn the_lines_to_paste_name_the_reaction_that_they_depend_on() {
+        let settings = [("A", "8"), (NAME, "jitter:24s")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let name = format!("A=8 {NAME}=jitter:24s");
+        let configuration =
+            Configuration { name: name.clone(), settings: settings.into(), refused: None, warnings: Vec::new() };
+        let asked = Asked { configurations: vec![configuration], varied: Vec::new(), ..sample::asked() };
+        let sweep = Sweep::of(asked, &[sample::trial(&name, 1, 0, 100)]);
+        assert_eq!(
+            (sweep.environment.join(" "), sweep.depends_on.join(" ")),
+            ("A=8".into(), format!("{NAME}=jitter:24s"))
+        );
+        let comment = format!("# Tried with devices that react to refusals so: {NAME}=jitter:24s");
+        assert_eq!(sweep.lines_to_paste(), [comment, "A=8".to_owned()]);
     }
 }

@@ -1,11 +1,12 @@
-//! Which configuration is recommended: the least cost to honest devices, then the least load, then the tightest settings.
+//! Which configuration is recommended, of those that meet what the scenario expects: the least cost to honest devices, then the least load,
+//! then the tightest settings. And which comes nearest, if none meets it.
 
 use std::cmp::Ordering;
 
 use super::{Asked, Figures, Tried, number};
 
 /// How it is chosen, for the page.
-pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial (of all, if there is none), and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
+pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial, and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If there is none, none is recommended. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
 
 /// Marks the configurations that no other one beats in both cost and load.
 pub(super) fn mark_front(tried: &mut [Tried], asked: &Asked) {
@@ -19,24 +20,43 @@ pub(super) fn mark_front(tried: &mut [Tried], asked: &Asked) {
     }
 }
 
-/// The number of the recommended one; none if none was tried.
+/// A configuration that was tried: its number, itself, and its figures.
+type Candidate<'a> = (usize, &'a Tried, &'a Figures);
+
+fn candidates(tried: &[Tried]) -> impl Iterator<Item = Candidate<'_>> {
+    tried.iter().enumerate().filter_map(|(nth, of)| Some((nth, of, of.figures.as_ref()?)))
+}
+
+/// The number of the recommended one; none if none meets what the scenario expects in each trial.
 pub(super) fn choose(tried: &[Tried], asked: &Asked) -> Option<usize> {
-    let all = || tried.iter().enumerate().filter_map(|(nth, of)| Some((nth, of, of.figures.as_ref()?)));
-    let meets_objectives = |figures: &Figures| figures.passed == figures.trials && figures.attacks_accepted == 0;
+    let best = candidates(tried).filter(|(.., figures)| figures.meets()).min_by(|one, other| better(asked, one, other));
+    best.map(|(nth, ..)| nth)
+}
+
+/// The number of the one that comes nearest to what the scenario expects: met in the most trials, then with the fewest expectations
+/// missed, then as for a recommendation. None if none was tried.
+pub(super) fn nearest(tried: &[Tried], asked: &Asked) -> Option<usize> {
+    let share = |(.., of): &Candidate<'_>| of.passed as f64 / of.trials.max(1) as f64;
+    let misses = |(.., of): &Candidate<'_>| of.missed as f64 / of.trials.max(1) as f64;
+    let nearest = candidates(tried).min_by(|one, other| {
+        let accepted = one.2.attacks_accepted.cmp(&other.2.attacks_accepted);
+        let met = || share(other).total_cmp(&share(one));
+        let missed = || misses(one).total_cmp(&misses(other));
+        accepted.then_with(met).then_with(missed).then_with(|| better(asked, one, other))
+    });
+    nearest.map(|(nth, ..)| nth)
+}
+
+fn better(asked: &Asked, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
     // Settings that contradict each other hold only as long as nothing but this traffic comes.
     let warnings = |of: &Tried| of.configuration.warnings.len();
-    let any_does = all().any(|(_, _, figures)| meets_objectives(figures));
-    let candidates = all().filter(|(_, _, figures)| !any_does || meets_objectives(figures));
-    let best = candidates.min_by(|(_, one, own), (_, another, others)| {
-        let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);
-        warnings(one)
-            .cmp(&warnings(another))
-            .then_with(|| late(own).total_cmp(&late(others)))
-            .then_with(|| own.cost().total_cmp(&others.cost()))
-            .then_with(|| own.load(asked.has_attackers).mean.total_cmp(&others.load(asked.has_attackers).mean))
-            .then_with(|| tighter(one, another))
-    });
-    best.map(|(nth, ..)| nth)
+    let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);
+    warnings(one)
+        .cmp(&warnings(another))
+        .then_with(|| late(own).total_cmp(&late(others)))
+        .then_with(|| own.cost().total_cmp(&others.cost()))
+        .then_with(|| own.load(asked.has_attackers).mean.total_cmp(&others.load(asked.has_attackers).mean))
+        .then_with(|| tighter(one, another))
 }
 
 /// Orders settings by their values: as numbers where both are, the setting that is named first before the others.
@@ -69,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_misses_the_scenarios_objectives_is_not_recommended_if_another_one_meets_them() {
+    fn a_configuration_that_misses_the_scenarios_objectives_is_not_recommended() {
         let mut trials = sample::trials();
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=8") {
             trial.verdict = crate::run_folder::Verdict::Fail;
@@ -77,9 +97,26 @@ mod tests {
         assert_eq!(Sweep::of(sample::asked(), &trials).recommended.as_deref(), Some("A=24"));
         for trial in &mut trials {
             trial.verdict = crate::run_folder::Verdict::Fail;
+            trial.reasons = vec!["`x <= 1` was not met: 7".to_owned(), "`y = 0` was not met: 2".to_owned()];
+        }
+        for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=60") {
+            trial.reasons.truncate(1);
         }
         let none_keeps = Sweep::of(sample::asked(), &trials);
-        assert_eq!(none_keeps.recommended.as_deref(), Some("A=8"));
-        assert!(none_keeps.recommendation.contains("no configuration"), "{}", none_keeps.recommendation);
+        assert_eq!((none_keeps.recommended.as_deref(), none_keeps.nearest.as_deref()), (None, Some("A=60")));
+        assert!(none_keeps.environment.is_empty(), "nothing to paste");
+        let said = "Nothing is recommended: no configuration met the scenario's expectations in each trial. A=60 comes nearest, and met them in 0 of 3 (`x <= 1` was not met: 7).";
+        assert!(none_keeps.recommendation.starts_with(said), "{}", none_keeps.recommendation);
+        for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=2" && trial.seed == 3) {
+            trial.verdict = crate::run_folder::Verdict::Pass;
+        }
+        let nearer = Sweep::of(sample::asked(), &trials);
+        assert_eq!((nearer.recommended.as_deref(), nearer.nearest.as_deref()), (None, Some("A=2")));
+        assert!(
+            nearer.recommendation.contains("A=2 comes nearest, and met them in 1 of 3"),
+            "{}",
+            nearer.recommendation
+        );
+        assert!(!crate::sweep::table(&nearer).contains('>'), "none is marked");
     }
 }

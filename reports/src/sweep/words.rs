@@ -184,19 +184,45 @@ fn second_wave(asked: &Asked, of: &Figures) -> String {
     format!(". {again}, at most {} a second are sent again after a refusal{back}", mean(peak))
 }
 
+/// That none is recommended, and which comes nearest; `trials` by configuration.
+pub(super) fn none_recommended(
+    asked: &Asked,
+    tried: &[Tried],
+    nearest: &Tried,
+    trials: &BTreeMap<&str, Vec<&SweepTrial>>,
+) -> String {
+    let Some(own) = &nearest.figures else { return String::new() };
+    let name = nearest.configuration.name.as_str();
+    let why = reaction::why_not(trials.get(name).map(Vec::as_slice).unwrap_or_default());
+    let mut sentences = vec![
+        "Nothing is recommended: no configuration met the scenario's expectations in each trial.".to_owned(),
+        format!("{name} comes nearest, and met them in {} of {}{why}.", own.passed, own.trials),
+        format!("Under it {}.", figures(asked, own)),
+    ];
+    sentences.extend(reaction::in_words(asked, tried, &nearest.configuration, trials));
+    sentences.extend(too_tight(asked, tried));
+    sentences.push(fired(own));
+    sentences.retain(|sentence| !sentence.is_empty());
+    sentences.join(" ")
+}
+
+/// That all configurations refuse honest requests.
+fn too_tight(asked: &Asked, tried: &[Tried]) -> Option<String> {
+    let refuse = tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0);
+    (!asked.varies_reactions_only() && refuse)
+        .then(|| "Every configuration that was tried refuses honest requests: try more generous ones.".to_owned())
+}
+
 /// The recommendation; `trials` by configuration.
 pub(super) fn recommendation(
     asked: &Asked,
     tried: &[Tried],
-    recommended: Option<&Tried>,
+    of: &Tried,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> String {
-    let Some((of, own)) = recommended.and_then(|of| Some((of, of.figures.as_ref()?))) else {
-        return "Nothing is recommended: no configuration was tried.".to_owned();
-    };
+    let Some(own) = &of.figures else { return String::new() };
     let is_reaction = asked.varies_reactions_only();
     let of_reactions = reaction::in_words(asked, tried, &of.configuration, trials);
-    let is_said = is_reaction && of_reactions.iter().any(|of| of.starts_with("No "));
     let under_it = format!("Under it {}.", figures(asked, own));
     let mut sentences = vec![format!("Recommended: {}.", of.configuration.name)];
     // What was asked for comes first.
@@ -205,16 +231,7 @@ pub(super) fn recommendation(
     } else {
         [vec![under_it], of_reactions].concat()
     });
-    if own.passed < own.trials && !is_said {
-        sentences.push(format!(
-            "But no configuration met the scenario's own expectations in each trial; this one met them in {} of {}.",
-            own.passed, own.trials
-        ));
-    }
-    if !is_reaction && tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0) {
-        sentences
-            .push("Every configuration that was tried refuses honest requests: try more generous ones.".to_owned());
-    }
+    sentences.extend(too_tight(asked, tried));
     let worse = |tried: &Tried| tried.figures.as_ref().is_some_and(|figures| figures.cost() > own.cost());
     let costly = tried.iter().filter(|of| worse(of)).count();
     if costly > 0 {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 use ks_protocol::{
     document::{self, DocumentError},
+    id::DeviceId,
     message::Request,
     refusal::RefusalCode,
     signature::{Context, NO_SIG_DEV, SIG_DEV, Signature, signing_input},
@@ -134,12 +135,12 @@ async fn admit_document<R: Request>(
     let known = suspect.or_else(|| app.registry.get(device_id));
     let class = overloaded::class_of(&message, known.as_deref());
     overloaded::check(app, class, now_us)?;
-    let known = match known {
-        Some(known) => known,
-        None => app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
-            exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
-            Refusal::new(RefusalCode::UnknownDevice)
-        })?,
+    let (known, class) = if let Some(known) = known {
+        (known, class)
+    } else {
+        let found = in_store(app, device_id, now_us).await?;
+        let class = overloaded::class_of(&message, Some(&*found));
+        (found, class)
     };
     let input = signing_input(Context::Request { method: R::METHOD, path: parts.uri.path() }, signed.body);
     let is_signed = || known.verifier().is_some_and(|key| key.verifies(input.as_bytes(), &signed.signature));
@@ -162,6 +163,14 @@ async fn admit_document<R: Request>(
     };
     has_room(app, &known, class, now_us)?;
     Ok((message, known))
+}
+
+/// A device that is not in memory, from the store.
+async fn in_store(app: &App, device_id: &DeviceId, now_us: u64) -> Result<Arc<Known>, Refusal> {
+    app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
+        exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
+        Refusal::new(RefusalCode::UnknownDevice)
+    })
 }
 
 /// Admits a request whose signature the caller vouches for; it was made with `key`. `None` unless the checks above would admit it

@@ -20,11 +20,14 @@ use crate::{
 
 /// When something that must not wait may be sent again, in microseconds.
 const FIRST_AGAIN_US: u64 = 2_000_000;
-/// When log lines may be sent again, and heartbeats at the latest, in microseconds.
+/// When log lines may be sent again, and what comes from devices that have not registered, and heartbeats at the latest, in microseconds.
 const AGAIN_MAX_US: u64 = 60_000_000;
 
 /// The class of a request, of a device that is in memory or of none.
 pub(super) fn class_of<R: Request>(message: &R, known: Option<&Known>) -> Class {
+    if !known.is_some_and(Known::has_registered) {
+        return Class::Unproven;
+    }
     if R::PATH == Logs::PATH || R::PATH == FirmwareArtifact::PATH {
         return Class::Logs;
     }
@@ -40,6 +43,7 @@ pub(super) fn check(app: &App, class: Class, now_us: u64) -> Result<(), Refusal>
     }
     app.metrics.shed(class);
     Err(Refusal::wait(RefusalCode::Overloaded, again_us(app, class)).saying(match class {
+        Class::Unproven => "the server is overloaded: devices that have not registered wait",
         Class::Logs => "the server is overloaded: log lines and downloads wait",
         Class::Heartbeats => "the server is overloaded: heartbeats wait",
         Class::First => "the server is overloaded: all requests wait",
@@ -64,7 +68,7 @@ pub(super) fn may_spend(app: &App, class: Class, now_us: u64) -> bool {
 fn again_us(app: &App, class: Class) -> u64 {
     let half_an_interval = || u64::try_from(app.config.heartbeat_interval.as_micros() / 2).unwrap_or(u64::MAX);
     match class {
-        Class::Logs => AGAIN_MAX_US,
+        Class::Unproven | Class::Logs => AGAIN_MAX_US,
         Class::Heartbeats => half_an_interval().clamp(1_000_000, AGAIN_MAX_US),
         Class::First => FIRST_AGAIN_US,
     }

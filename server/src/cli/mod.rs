@@ -22,7 +22,7 @@ use clap_complete::Shell;
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
-    config::{Config, SETTINGS, UnknownSettings, new_fleet_warning, refuse_emptied, unknown_settings},
+    config::{Config, LIMITS_FILE, SETTINGS, UnknownSettings, new_fleet_warning, refuse_emptied, unknown_settings},
     edge,
     failure::StartError,
     role::Role,
@@ -124,16 +124,30 @@ fn setting(flags: &ArgMatches, name: &str) -> Option<String> {
     flag.or_else(|| edge::environment(name))
 }
 
-/// All settings.
+/// All settings. A limits file that is wrong keeps only servers from starting: a command that may be there to repair what it did says so and
+/// goes on.
 fn settings(flags: &ArgMatches) -> Result<Config, Failed> {
-    read_settings(flags).map(|(config, _)| config).map_err(Failed::Errors)
+    let wrong = match read_settings(flags) {
+        Ok((config, _)) => return Ok(config),
+        Err(wrong) => wrong,
+    };
+    let Ok((config, _)) = read_settings_but(flags, Some(LIMITS_FILE)) else { return Err(Failed::Errors(wrong)) };
+    for fault in wrong {
+        edge::complain(&format!("warning: {fault}\n  help: {}; no server starts with this file", fault.help()));
+    }
+    Ok(config)
 }
 
 /// All settings, and warnings about unknown names in the environment.
 fn read_settings(flags: &ArgMatches) -> Result<(Config, Vec<String>), Vec<StartError>> {
+    read_settings_but(flags, None)
+}
+
+/// The same as if one setting were not given.
+fn read_settings_but(flags: &ArgMatches, left_out: Option<&str>) -> Result<(Config, Vec<String>), Vec<StartError>> {
     let names = edge::environment_names();
     let UnknownSettings { refused, warnings } = unknown_settings(names.iter().map(String::as_str));
-    match Config::read(|name| setting(flags, name)) {
+    match Config::read(|name| setting(flags, name).filter(|_| left_out != Some(name))) {
         Ok(config) if refused.is_empty() => Ok((config, warnings)),
         Ok(_) => Err(refused),
         Err(wrong) => Err(refused.into_iter().chain(wrong).collect()),

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
 pub use conflicts::{Conflict, conflicts, connections_max};
-pub use limits_file::{LimitsDocument, LimitsFault};
+pub use limits_file::{LIMITS_FILE, LimitsDocument, LimitsFault};
 pub use missing_database::{
     MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };

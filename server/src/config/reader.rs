@@ -9,7 +9,7 @@ use std::{
 
 use ks_protocol::{key::PrivateKey, number::canonical, text::counted};
 
-use super::{LimitsDocument, SETTINGS, Secret, small_file::read_small};
+use super::{LIMITS_FILE, LimitsDocument, SETTINGS, Secret, small_file::read_small};
 use crate::{
     failure::StartError,
     limit::{LimitValue, LimitValues, Mode, Source, TABLE},
@@ -112,21 +112,20 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
         settings: &LimitValues,
         heartbeat_interval: Duration,
     ) -> Option<(PathBuf, LimitsDocument)> {
-        const NAME: &str = "RATE_LIMITS_FILE";
-        let path = PathBuf::from(self.text(NAME)?);
+        let path = PathBuf::from(self.text(LIMITS_FILE)?);
         let text = match read_small(&path) {
             Ok(text) => text,
             Err(cause) => {
-                self.wrong.push(StartError::File { what: "read", path, cause }.of(NAME));
+                self.wrong.push(StartError::File { what: "read", path, cause }.of(LIMITS_FILE));
                 return None;
             }
         };
-        match LimitsDocument::check(&text, settings, heartbeat_interval) {
+        match LimitsDocument::check_file(&text, settings, heartbeat_interval) {
             Ok(document) => Some((path, document)),
             Err(faults) => {
                 self.wrong.extend(faults.into_iter().map(|fault| {
                     let place = format!("{}:{}", path.display(), fault.line);
-                    StartError::refused(format!("{NAME}: {place}: {}", fault.what), fault.help)
+                    StartError::refused(format!("{LIMITS_FILE}: {place}: {}", fault.what), fault.help)
                 }));
                 None
             }

@@ -33,32 +33,36 @@ const GROWTH: usize = 32;
 /// What a request is for, as far as it decides who is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
+    /// Anything of a device that has not registered, as far as memory knows: it may be denied again and again.
+    Unproven,
     /// Log lines and downloads: they can wait.
     Logs,
     /// Heartbeats: the next one brings the same.
     Heartbeats,
-    /// What must not wait: ACKs, punches, firmware statuses, registrations, key changes, and heartbeats that fetch commands.
+    /// What must not wait: ACKs, punches, firmware statuses, key changes, and heartbeats that fetch commands.
     First,
 }
 
 impl Class {
     /// Every class, beginning with the one that is refused first.
-    pub const ALL: [Self; 3] = [Self::Logs, Self::Heartbeats, Self::First];
+    pub const ALL: [Self; 4] = [Self::Unproven, Self::Logs, Self::Heartbeats, Self::First];
 
     /// Its name in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Unproven => "unproven",
             Self::Logs => "logs",
             Self::Heartbeats => "heartbeats",
             Self::First => "first",
         }
     }
 
-    /// How many writes may be in progress before a request of this class is refused: log lines leave half of the limit to others, and
+    /// How many writes may be in progress before a request of this class is refused: log lines, and who has not registered, leave half of the
+    /// limit to others, and
     /// what must not wait may take four times as much, because it comes in bursts: a shift that begins.
     fn share_of(self, limit: usize) -> usize {
         match self {
-            Self::Logs => limit / 2,
+            Self::Unproven | Self::Logs => limit / 2,
             Self::Heartbeats => limit,
             Self::First => limit.saturating_mul(4),
         }

@@ -234,16 +234,15 @@ impl Generated {
     }
 
     /// The ceiling on the requests of all devices, with a little more than what they send by schedule, so that it refuses what comes at
-    /// once and nobody starves: not beside a device gone mad, nor beside devices that register again and again with a token that is used up, which
-    /// are served first and may use up all of it. By a stream of its own.
+    /// once and nobody starves: not beside a device gone mad, which may use up all of it. By a stream of its own.
     fn ceiling(&mut self, root_seed: u64) {
         let mut random = Random(seed::stream(root_seed, "explore", "ceiling"));
         let mode = random.of(&["", "", "off", "shadow", "enforce", "enforce", "enforce"]);
-        let uses_it_up = ["faulty_device", "otrt_shared"].iter().any(|greedy| self.text.contains(greedy));
+        let uses_it_up = self.text.contains("faulty_device");
         if mode.is_empty() || (mode == "enforce" && uses_it_up) {
             return;
         }
-        // One that is not registered yet tries again twice a minute, and is served first.
+        // One that is not registered yet tries again twice a minute.
         let sent_per_min = (self.devices * 60).div_ceil(self.interval_s) + self.devices * 2;
         let per_min = sent_per_min * random.of(&[1, 1, 3]) + random.of(&[6, 20, 60]);
         let burst = random.of(&[1, 3, 5, 10, 60, 1_000]);

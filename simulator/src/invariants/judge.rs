@@ -387,12 +387,12 @@ fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
 fn limits_as_documented(seen: &mut Observations, ending: &Ending<'_>, oracle: &mut Oracle) {
     // Within the shortest retention the list has every command that there ever was.
     if ending.ledger.reconciled && ending.lasted < RETENTION_MIN {
-        let mut first_us: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut ordered_us: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for command in ending.commands {
-            let ordered_us = micros(since(ending.epoch, command.created_at));
-            first_us.entry(command.device_id.as_str()).and_modify(|us| *us = ordered_us.min(*us)).or_insert(ordered_us);
+            let of_device = ordered_us.entry(command.device_id.as_str()).or_default();
+            of_device.push(micros(since(ending.epoch, command.created_at)));
         }
-        oracle.decide_doubts(&first_us);
+        oracle.decide_doubts(&ordered_us);
     }
     for wrong in oracle.wrong() {
         seen.violation(Invariant::LimitsAsDocumented, Duration::from_micros(wrong.at_us), wrong.what.clone());

@@ -5,6 +5,7 @@
 
 mod download;
 mod judge;
+mod orders;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 pub use download::DownloadRequest;
 pub use judge::{Ending, judge, wait_limit};
-pub use witness::Witness;
+pub use witness::{Asking, Witness};
 
 /// Most violations that are reported of one run: the first shows what is wrong, and the rest follow from it.
 const REPORTED_MAX: usize = 20;

@@ -15,19 +15,18 @@ use ks_protocol::{
     signature::{SIG_DEV, SIG_SERV},
 };
 use ks_server::clock::micros;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{DownloadRequest, Invariant, REPORTED_MAX, Violation};
+use super::{
+    DownloadRequest, Invariant, REPORTED_MAX, Violation,
+    orders::{OrderKind, are_over, revoked_in},
+};
 use crate::{
     by_device::ByDevice,
-    limits::oracle::{Answer, Oracle, Origin, Sent, SitePrefixes, Ticket, Values},
+    limits::oracle::{Answer, Oracle, OrderEnd, OrderTicket, Origin, Sent, SitePrefixes, Ticket, Values},
     operator::ObservedLimits,
     pairs::Pairs,
 };
-
-/// The order that applies other limits.
-const LIMITS: &str = "limits";
 
 /// Observes the exchanges of a rehearsal's server.
 pub struct Witness {
@@ -35,6 +34,8 @@ pub struct Witness {
     seen: Mutex<Observations>,
     site_prefixes: SitePrefixes,
     oracle: Mutex<Oracle>,
+    /// The limits that the oracle is to expect, given those in force: others than these are a planted bug.
+    expected: fn(Values) -> Values,
 }
 
 /// Observations so far.
@@ -92,11 +93,25 @@ pub(super) struct ObservedUpdate {
     pub(super) success_reported_at: Option<Duration>,
 }
 
+/// A question of an operator that the server has not answered yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    at_us: u64,
+    /// Orders before it.
+    orders: Option<u64>,
+}
+
 impl Witness {
     /// A witness without observations; the run starts now. The addresses of one site share these prefixes.
     pub fn at_the_start(site_prefixes: SitePrefixes) -> Self {
         let oracle = Mutex::new(Oracle::new(Values::all_off()));
-        Self { started: Instant::now(), seen: Mutex::default(), site_prefixes, oracle }
+        Self { started: Instant::now(), seen: Mutex::default(), site_prefixes, oracle, expected: |in_force| in_force }
+    }
+
+    /// The same, with other limits than those in force.
+    #[must_use]
+    pub fn expecting(self, expected: fn(Values) -> Values) -> Self {
+        Self { expected, ..self }
     }
 
     /// What limits have to do, and did.
@@ -108,10 +123,10 @@ impl Witness {
         micros(at.saturating_duration_since(self.started))
     }
 
-    /// The server has started, by its own clock at this moment.
-    pub fn server_started(&self, at: Instant) {
+    /// The server has started, by its own clock at this moment, with these limits.
+    pub fn server_started(&self, at: Instant, limits: &ObservedLimits) {
         let at_us = self.at_us(at);
-        self.oracle().server_started(at_us);
+        self.oracle().server_started(at_us, (self.expected)(Values::observed(&limits.limits)));
     }
 
     /// A caller as limits see it.
@@ -138,29 +153,59 @@ impl Witness {
     }
 
     /// An operator's order reaches the server.
-    pub fn ordered(&self, order: &str, request: &[u8]) {
-        self.commands_ordered(order);
-        if order == LIMITS {
-            self.oracle().changing(true);
+    pub fn ordered(&self, order: &str, request: &[u8]) -> OrderTicket {
+        let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
+        match OrderKind::of(order) {
+            OrderKind::Limits => return oracle.limits_ordered(),
+            OrderKind::Commands => return oracle.commands_ordered(at_us),
+            OrderKind::Rollouts => return oracle.rollout_ordered(at_us),
+            OrderKind::Revocation => revoked_in(request).iter().for_each(|name| oracle.revocation_ordered(name)),
+            OrderKind::Other => {}
         }
-        if order == "devices/revoke" {
-            for device_id in revoked_in(request) {
-                self.oracle().revoked(&device_id, false);
+        oracle.order()
+    }
+
+    /// An operator's order has ended: answered, or without an answer.
+    pub fn order_ended(&self, ticket: OrderTicket, (order, request): (&str, &[u8]), end: OrderEnd, answer: &[u8]) {
+        let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
+        match OrderKind::of(order) {
+            OrderKind::Limits => oracle.limits_order_ended(ticket, at_us, end, self.values_in(answer)),
+            OrderKind::Commands | OrderKind::Rollouts => oracle.commands_order_ended(at_us, end),
+            OrderKind::Revocation => {
+                for name in revoked_in(request) {
+                    oracle.revocation_ended(&name, ticket, at_us, end);
+                }
             }
+            OrderKind::Other if end == OrderEnd::Done && order == "devices/import" => {
+                // The names are the second column of the simulator's own inventories.
+                let csv = String::from_utf8_lossy(request);
+                csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).for_each(|name| oracle.imported(name));
+            }
+            OrderKind::Other => {}
         }
     }
 
-    /// The server has answered an operator's order, with this status.
-    pub fn order_answered(&self, order: &str, status: u16, answer: &[u8]) {
-        if order != LIMITS {
-            return;
+    /// An operator asks for something; to be passed to [`Witness::read`].
+    pub fn asks(&self) -> Asking {
+        Asking { at_us: self.at_us(Instant::now()), orders: self.oracle().orders_before_reading() }
+    }
+
+    /// The server has answered an operator's question with 200.
+    pub fn read(&self, asking: &Asking, path: &str, answer: &[u8]) {
+        let at_us = self.at_us(Instant::now());
+        if path == "/api/limits"
+            && let Some(values) = self.values_in(answer)
+        {
+            self.oracle().limits_read(asking.at_us, at_us, values);
+        } else if path == "/api/rollouts" && are_over(answer) {
+            self.oracle().rollouts_are_over(at_us, asking.orders);
         }
-        match ObservedLimits::read(answer) {
-            Ok(now) if status == 200 => {
-                self.oracle().changed(self.at_us(Instant::now()), Values::observed(&now.limits));
-            }
-            _ => self.oracle().changing(false),
-        }
+    }
+
+    /// The limits in an answer of the admin API.
+    fn values_in(&self, answer: &[u8]) -> Option<Values> {
+        let limits = ObservedLimits::read(answer).ok()?.limits;
+        Some((self.expected)(Values::observed(&limits)))
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Observations> {
@@ -176,40 +221,10 @@ impl Witness {
     pub fn exchange(&self, arrived_at: Duration, path: &str, request: &[u8], answer: &[u8]) {
         let at = self.now();
         if let Some(order) = path.strip_prefix("/api/") {
-            self.executed(order, request);
             return self.seen().operator(at, order, request);
         }
         if let (Ok(request), Ok(answer)) = (std::str::from_utf8(request), std::str::from_utf8(answer)) {
             self.seen().device(Times { arrived_at, answered_at: at }, path, request, answer);
-        }
-    }
-
-    /// Commands are ordered by operators, and by rollouts that are halted.
-    fn commands_ordered(&self, order: &str) {
-        let at_us = self.at_us(Instant::now());
-        if order == "commands" {
-            self.oracle().commands_ordered(at_us);
-        } else if order.starts_with("rollouts") {
-            self.oracle().rollout_begins(at_us);
-        }
-    }
-
-    /// An operator's order was executed: what it changes for limits.
-    fn executed(&self, order: &str, request: &[u8]) {
-        self.commands_ordered(order);
-        match order {
-            "devices/import" => {
-                // The names are the second column of the simulator's own inventories.
-                let csv = String::from_utf8_lossy(request);
-                let mut oracle = self.oracle();
-                csv.lines().skip(1).filter_map(|line| line.split(',').nth(1)).for_each(|name| oracle.imported(name));
-            }
-            "devices/revoke" => {
-                for device_id in revoked_in(request) {
-                    self.oracle().revoked(&device_id, true);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -240,13 +255,6 @@ impl Witness {
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
         self.seen().devices.entry(device_id.as_str()).stored.insert(sequence);
     }
-}
-
-/// The devices that an order revokes.
-fn revoked_in(order: &[u8]) -> Vec<String> {
-    let order: Value = serde_json::from_slice(order).unwrap_or_default();
-    let named = order.pointer("/which/device_ids").and_then(Value::as_array).map(Vec::as_slice);
-    named.unwrap_or_default().iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
 }
 
 impl Observations {

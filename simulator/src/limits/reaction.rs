@@ -11,6 +11,9 @@ use crate::{
     scenario::{Plan, Retry, problem::closest},
 };
 
+/// The length of a range within which tenths of seconds are tried.
+const FINE: Duration = Duration::from_secs(10);
+
 /// How it is written, for errors.
 const SPELLED: &str = "cohort.NAME.retry=jitter:1s..120s, or a list such as obey,jitter:10s,fixed:5s";
 
@@ -58,7 +61,8 @@ fn read(name: &str, word: &str) -> Result<Retry, String> {
     Retry::parse(word).ok_or_else(|| format!("{name}: `{word}` is not {}; write {SPELLED}", Retry::EXPECTED))
 }
 
-/// Lengths from one to another, rounded to tenths of seconds below 10 s and to whole seconds above, both ends exactly.
+/// Lengths from one to another, rounded to tenths of seconds below 10 s, and where the ends are less than 10 s apart, else to whole seconds; both
+/// ends exactly.
 fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, String> {
     let Some((kind, low)) = from.split_once(':') else {
         return Err(format!("{name}={from}..{to}: a range has a kind and lengths; write {SPELLED}"));
@@ -78,7 +82,7 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
     }
     let ms = |length: Duration| u32::try_from(length.as_millis()).unwrap_or(u32::MAX); // at most a day
     let rounded = |ms: u32| {
-        let unit = if ms < 10_000 { 100 } else { 1_000 };
+        let unit = if ms < 10_000 || high.saturating_sub(low) < FINE { 100 } else { 1_000 };
         Duration::from_millis(u64::from((ms + unit / 2) / unit * unit)).clamp(low, high)
     };
     let mut lengths: Vec<Duration> = between(ms(low), ms(high), steps).into_iter().map(rounded).collect();
@@ -113,7 +117,7 @@ pub fn in_scenario(scenario: &mut toml::Table, name: &str, value: &str) -> bool 
     true
 }
 
-/// Refuses configurations that name a cohort that the scenario does not have, or one without a device.
+/// Refuses configurations that name a cohort that the scenario does not have.
 ///
 /// # Errors
 /// A sentence with the nearest name.
@@ -153,6 +157,9 @@ mod tests {
         assert_eq!(values("cohort.a.retry=jitter:1s..120s", 5), expected);
         assert_eq!(values("cohort.a.retry=jitter:1s..jitter:2m", 5), expected);
         assert_eq!(values("cohort.a.retry=obey, fixed:100ms..150ms", 9), ["obey", "fixed:100ms", "fixed:150ms"]);
+        // Between two whole seconds there is something to try: 12 * (13/12)^(n/4).
+        let fine = ["jitter:12s", "jitter:12s200ms", "jitter:12s500ms", "jitter:12s700ms", "jitter:13s"];
+        assert_eq!(values("cohort.a.retry=jitter:12s..13s", 5), fine);
         assert_eq!(values("cohort.a.b.retry=ignore,jitter,jitter:60s", 9), ["ignore", "jitter", "jitter:1m"]);
     }
 

@@ -1,6 +1,7 @@
 //! The same seeded traffic against each configuration, over all cores.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -22,6 +23,10 @@ use crate::{
         work::{SEED_MAX, Work, nth_case, of_round, rehearse_one},
     },
 };
+
+/// The code of what the limit on writes in progress refuses, a full queue or disk, and turns of downloads: limits without a row in the
+/// server's table.
+const OVERLOADED: &str = "OVERLOADED";
 
 /// A sweep to be made.
 #[derive(Debug)]
@@ -127,6 +132,14 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
     let attacks = || summary.adversary_requests.values();
     let let_through = attacks().flat_map(|of| &of.by_code).filter(|(code, _)| is_let_through(code));
     let attacks_let_through: u64 = let_through.map(|(_, count)| *count).sum();
+    let mut fired: BTreeMap<String, u64> =
+        summary.limits.iter().map(|of| (of.name.clone(), of.refused + of.would_refuse)).collect();
+    let attack_codes = attacks().flat_map(|of| &of.by_code).map(|(code, count)| (code.as_str(), *count));
+    let overloaded: u64 =
+        honest().chain(attack_codes).filter(|(code, _)| *code == OVERLOADED).map(|(_, count)| count).sum();
+    if overloaded > 0 {
+        fired.insert(OVERLOADED.to_owned(), overloaded);
+    }
     let violations: usize = summary.invariants.iter().flatten().map(|judged| judged.violations.len()).sum();
     SweepTrial {
         configuration,
@@ -147,7 +160,7 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         second_peak_per_s: summary.reactions.as_ref().map_or(0, |of| of.second_peak_per_s),
         recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
         never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
-        fired: summary.limits.iter().map(|of| (of.name.clone(), of.refused + of.would_refuse)).collect(),
+        fired,
         writes_in_progress_max: summary.writes_in_progress_max,
         limit_memory_bytes: summary.limit_memory_bytes,
         invariant_violations: u64::try_from(violations).unwrap_or(u64::MAX),

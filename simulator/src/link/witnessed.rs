@@ -17,7 +17,7 @@ use ks_protocol::{key::PublicKey, message::Heartbeat, signature};
 use super::{HandedBeat, HttpRequest, Link, Network, Reply, StoredBeats};
 use crate::{
     invariants::Witness,
-    limits::oracle::{Answer, Endpoint, Origin, Refused, Sent, Stored, Ticket, document_in},
+    limits::oracle::{Answer, Endpoint, OrderEnd, OrderTicket, Origin, Refused, Sent, Stored, Ticket, document_in},
 };
 
 /// A network observed by a witness at the server's end; faults on the way happen outside of it.
@@ -82,6 +82,32 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// An operator's order that the server works on. Dropped without an answer, it is lost: what it has done is not known.
+struct PendingOrder<'a> {
+    witness: &'a Witness,
+    order: &'a str,
+    request: &'a [u8],
+    ticket: Option<OrderTicket>,
+}
+
+impl<'a> PendingOrder<'a> {
+    fn sent(witness: &'a Witness, order: &'a str, request: &'a [u8]) -> Self {
+        Self { witness, order, request, ticket: Some(witness.ordered(order, request)) }
+    }
+
+    fn ended(&mut self, end: OrderEnd, answer: &[u8]) {
+        if let Some(ticket) = self.ticket.take() {
+            self.witness.order_ended(ticket, (self.order, self.request), end, answer);
+        }
+    }
+}
+
+impl Drop for PendingOrder<'_> {
+    fn drop(&mut self) {
+        self.ended(OrderEnd::Lost, b"");
+    }
+}
+
 /// The result of `work`; if it has none at once, `waits` is called.
 async fn noticing<T>(mut work: Pin<Box<dyn Future<Output = T> + '_>>, mut waits: impl FnMut()) -> T {
     let mut has_waited = false;
@@ -133,19 +159,20 @@ impl Link for WitnessedLink {
         Box::pin(async move {
             let Ok(sent) = sent.collect().await;
             let sent = sent.to_bytes();
-            let order = path.strip_prefix("/api/").filter(|_| is_order);
-            if let Some(order) = order {
-                self.witness.ordered(order, &sent);
-            }
+            let operators = path.strip_prefix("/api/");
+            let mut order = operators.filter(|_| is_order).map(|of| PendingOrder::sent(&self.witness, of, &sent));
+            let asking = operators.filter(|_| !is_order).map(|_| self.witness.asks());
             let answer = match endpoint {
                 Some(endpoint) => self.limited(request, endpoint, &sent).await?,
                 None => self.link.call(request).await?,
             };
-            if let Some(order) = order {
-                self.witness.order_answered(order, answer.status, &answer.body);
+            if let Some(order) = &mut order {
+                order.ended(OrderEnd::of_status(answer.status), &answer.body);
             }
             if let (Some(asked), 200 | 206) = (&asked, answer.status) {
                 self.witness.download(asked, answer.status == 206, &answer.body);
+            } else if let (Some(asking), 200) = (&asking, answer.status) {
+                self.witness.read(asking, &path, &answer.body);
             } else if answer.status == 200 {
                 self.witness.exchange(arrived_at, &path, &sent, &answer.body);
             }

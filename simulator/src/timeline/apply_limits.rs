@@ -1,9 +1,15 @@
 //! `do = "apply_limits"`: the operator changes the server's limits.
 
+use std::{rc::Rc, sync::Arc, time::Duration};
+
 use super::{Act, Check, Kind, Step, StepContext, kind};
-use crate::scenario::{
-    problem::{Problem, Problems},
-    reader::{Field, Reader},
+use crate::{
+    invariants::Witness,
+    operator::Operator,
+    scenario::{
+        problem::{Problem, Problems},
+        reader::{Field, Reader},
+    },
 };
 
 /// The operator applies a limits file, which replaces the one before.
@@ -18,6 +24,9 @@ pub(super) const KIND: Kind = kind! {
     "The operator applies limits, by `PUT /api/limits`: `[timeline.limits.device_requests]` with `per_min`, `per_day`, `burst` and `mode` as in a [limits file](rate-limits.md#changing-limits), checked by the server's own rules. It replaces what an earlier step applied; limits that it does not name have the values of `[server]`. Budgets keep what was spent.",
     "limits": "table", "none: back to `[server]`", "a table for each limit", "the limits, by name";
 };
+
+/// How often the limits in force are looked at after an order that got no answer.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// The limits file that leaves all limits to the settings.
 const SETTINGS_ONLY: &str = "settings_only = true\n";
@@ -44,10 +53,22 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 
 impl Act for ApplyLimits {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
-        if !context.run_context.orders_for_all() {
+        let run_context = context.run_context;
+        if !run_context.orders_for_all() {
             return Ok(());
         }
-        let operator = &context.run_context.operator;
-        operator.apply_limits(&self.limits).await.map_err(|error| error.to_string())
+        let applied = run_context.operator.apply_limits(&self.limits).await;
+        if let (Err(_), Some(witness)) = (&applied, &run_context.witness) {
+            actix::spawn(read_until_known(Rc::clone(&run_context.operator), Arc::clone(witness)));
+        }
+        applied.map_err(|error| error.to_string())
+    }
+}
+
+/// An order that got no answer may have been carried out: looks what is in force, until that is known. The witness sees the answers.
+async fn read_until_known(operator: Rc<Operator>, witness: Arc<Witness>) {
+    while witness.oracle().are_limits_open() {
+        tokio::time::sleep(READ_EVERY).await;
+        let _ = operator.limits().await; // the server may be down
     }
 }

@@ -15,6 +15,7 @@ mod find_limit;
 mod firmware_attacks;
 mod hostile_targets;
 mod limits;
+mod limits_after_failures;
 mod limits_and_reactions;
 mod limits_probe;
 mod load_runs;

@@ -60,7 +60,7 @@ fn simulate(overload: &Arc<Overload>, offered: &Offered, (group_max, commit_us):
                 }
             }
         }
-        for (class, per_s) in Class::ALL.into_iter().zip([offered.logs, offered.heartbeats, offered.first]) {
+        for (class, per_s) in Class::ALL.into_iter().zip([0, offered.logs, offered.heartbeats, offered.first]) {
             let until = |us: u64| us * per_s / 1_000_000;
             for _ in until(now_us)..until(now_us + 1_000) {
                 outcome.sent[index(class)] += counts;

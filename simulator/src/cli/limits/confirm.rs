@@ -21,7 +21,11 @@ pub(super) fn confirm(
     (request, is_quiet): (&Request, bool),
     folder: &Path,
 ) -> Result<u8, Failure> {
-    let Some(name) = result.recommended.clone() else { return Ok(0) };
+    let Some(name) = result.recommended.clone() else {
+        let why = "Nothing was run under load: no configuration met the scenario's expectations, so there is none to confirm.";
+        result.confirmed = Some(why.to_owned());
+        return Ok(99);
+    };
     let best = result.tried.iter().find(|of| of.configuration.name == name);
     let settings = best.map(|of| &of.configuration.settings).cloned().unwrap_or_default();
     let text = String::from_utf8_lossy(text);

@@ -289,7 +289,7 @@ fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, c
     shown?; // only now: a standard output that can't be written must not prevent the files
     let mut lines = vec![format!("\n{}", result.recommendation)];
     if !result.environment.is_empty() {
-        lines.push(format!("\n{}", result.environment.join("\n")));
+        lines.push(format!("\n{}", result.lines_to_paste().join("\n")));
     }
     lines.extend(result.confirmed.iter().map(|of| format!("\n{of}")));
     lines.push(format!("\nreport: {}", drawn.report.display()));
@@ -300,8 +300,8 @@ fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, c
     Ok(code)
 }
 
-/// The exit code, and what is wrong: 99 if an invariant was violated or an attack accepted, 4 if trials are missing, else that of the
-/// confirmation.
+/// The exit code, and what is wrong: 99 if an invariant was violated or an attack accepted, 4 if trials are missing, 99 if no configuration
+/// met the scenario's expectations, else that of the confirmation.
 fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     let mut lines: Vec<String> = result
         .tried
@@ -316,6 +316,10 @@ fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     if let Some(resume) = &result.asked.resume {
         lines.push(format!("{}; to continue: {resume}", made(result)));
         return (4, lines);
+    }
+    if result.recommended.is_none() {
+        lines.push("FAIL: no configuration met the scenario's expectations in each trial".to_owned());
+        return (99, lines);
     }
     (confirmed, lines)
 }

@@ -5,7 +5,7 @@ mod server;
 
 use std::{
     cell::RefCell,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -39,6 +39,8 @@ use crate::{
 
 /// The operator's token; no outside caller can reach a router in this process.
 const ADMIN_TOKEN: &str = "rehearsal-operator";
+/// The address of a server that has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// The server's database.
 const DATABASE: &str = "ks.sqlite";
 /// A note for readers of every rehearsal's report.
@@ -215,14 +217,14 @@ async fn play(
 ) -> Result<RunOutcome, Failure> {
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
     let prefixes = SitePrefixes { ipv4: config.site_prefixes.ipv4, ipv6: config.site_prefixes.ipv6 };
-    let witness = Arc::new(Witness::at_the_start(prefixes));
+    let witness = Arc::new(Witness::at_the_start(prefixes).expecting(expected));
     witness.oracle().heartbeats_every(config.heartbeat_interval);
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));
     server.start().await.map_err(Failure::Server)?;
     let way = Way {
         network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
-        target: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        target: NOWHERE,
         addresses: addresses_of(plan),
         admin_token: ADMIN_TOKEN.to_owned(),
         timeouts: AnswerTimeouts::DEFAULT,
@@ -231,8 +233,6 @@ async fn play(
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => Failure::Server(error.to_string()),
     })?;
-    let limits = setup.operator.limits().await.map_err(|error| Failure::Server(error.to_string()))?;
-    witness.oracle().in_force(expected(Values::observed(&limits.limits)));
     let (begun, devices) = setup.begin(plan.starts_at);
     let exchanges = (rehearsal.events != EventsKept::None).then(|| Rc::clone(log));
     let surroundings = begun.shared.clone();

@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -28,8 +29,10 @@ use tokio::task::JoinHandle;
 
 use super::disk::{Disk, OnDisk};
 use crate::{
+    fleet::Caller,
     invariants::Witness,
     link::in_process::InProcess,
+    operator::{ObservedLimits, Operator, OperatorError},
     scenario::Plan,
     seed,
     server_process::{Restart, ServerAction, ServerProcess, StopPoint},
@@ -44,6 +47,8 @@ pub(super) struct VirtualServer {
     root_seed: u64,
     network: InProcess,
     witness: Arc<Witness>,
+    /// The operator's address.
+    operator: SocketAddr,
     clock: Arc<dyn Clock>,
     // What survives a crash.
     vault: Vault,
@@ -65,6 +70,7 @@ impl VirtualServer {
             disk: Arc::new(Disk::healthy(network.clone(), root_seed)),
             network,
             witness,
+            operator: super::addresses(super::NOWHERE, Caller::Operator),
             clock: Arc::new(TimerClock::starting_at(epoch)),
             vault: Vault::in_memory(PrivateKey::from_seed(&seed::bytes(root_seed, "server", "key"))),
             artifacts: Arc::new(InMemory::new()),
@@ -111,9 +117,17 @@ impl VirtualServer {
         };
         let app = App::new(ingredients).await.map_err(|error| said(&error))?;
         self.tasks.borrow_mut().push(actix::spawn(background::run(app.clone())));
-        self.witness.server_started(app.started);
+        let limits = self.limits_of(&app).await.map_err(|error| said(&error))?;
+        self.witness.server_started(app.started, &limits);
         self.network.bring_up(app);
         Ok(true)
+    }
+
+    /// The limits in force, by the admin API, before anybody else reaches it.
+    async fn limits_of(&self, app: &App) -> Result<ObservedLimits, OperatorError> {
+        let alone = InProcess::down();
+        alone.bring_up(app.clone());
+        Operator::new(&alone, self.operator, super::ADMIN_TOKEN).limits().await
     }
 
     /// Starts it, with retries, as a supervisor does. Says whether it was down.

@@ -86,20 +86,24 @@ fn said(limit: &Limit, state: State) -> Said {
 }
 
 impl Oracle {
+    /// The state of a budget of failures that is asked in step 2.
+    pub(super) fn failures_state(&self, name: LimitName, ticket: &Ticket) -> State {
+        let (limit, now_us) = (self.limit(name), ticket.now_us);
+        match name {
+            LimitName::AddressFailures => self.address_failures.state(ticket.origin.address, &limit, now_us),
+            LimitName::SiteFailures => self.site_failures.state(ticket.origin.site, &limit, now_us),
+            _ => self.expensive_failures.state(&limit, now_us),
+        }
+    }
+
     /// Steps 2 to 4.
     pub(super) fn ask_failures(&self, ticket: &Ticket, sent: &Sent<'_>) -> Asked {
-        let now_us = ticket.now_us;
         for name in [LimitName::AddressFailures, LimitName::SiteFailures, LimitName::ExpensiveFailures] {
             let limit = self.limit(name);
             if !limit.is_on() {
                 continue;
             }
-            let state = match name {
-                LimitName::AddressFailures => self.address_failures.state(ticket.origin.address, &limit, now_us),
-                LimitName::SiteFailures => self.site_failures.state(ticket.origin.site, &limit, now_us),
-                _ => self.expensive_failures.state(&limit, now_us),
-            };
-            match said(&limit, state) {
+            match said(&limit, self.failures_state(name, ticket)) {
                 Said::Passed => {}
                 Said::Unsure => return Asked::Unsure(name),
                 Said::Refused { least_us, most_us } => {
@@ -117,7 +121,7 @@ impl Oracle {
         match device.is_next(ticket.pair) {
             Some(false) => return Asked::Refused(refusal),
             _ if !sent.is_well_formed() => return Asked::Refused(refusal),
-            Some(true) if !device.is_being_revoked => {}
+            Some(true) if !device.revocations.is_any_open() => {}
             _ => return Asked::Unsure(refusal.limit),
         }
         let of_pairs = self.limit(LimitName::DevicePairFailures);
@@ -239,6 +243,15 @@ pub(super) fn spend(budget: &mut Budget, ticket: &Ticket, limit: &Limit) -> Stat
     let state = budget.state(limit, ticket.now_us);
     budget.perhaps_charge(1, limit, ticket.now_us);
     state
+}
+
+/// Whether a limit is asked about verified requests only: steps 6 and 7.
+pub(super) fn is_of_device(limit: LimitName) -> bool {
+    use LimitName as L;
+    !matches!(
+        limit,
+        L::AddressFailures | L::SiteFailures | L::ExpensiveFailures | L::DevicePairFailures | L::NewDeviceFailures
+    )
 }
 
 /// The limits that a verified request to an endpoint is asked by, in order.

@@ -8,6 +8,9 @@ use super::values::{Mode, Value};
 /// What one request costs.
 const COST: u64 = 60_000;
 
+/// The most that one request is charged: a body of log lines, in bytes.
+const CHARGE_MAX: u64 = 1 << 20;
+
 /// A limit in force: its values, and what it has granted since the server's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limit {
@@ -47,6 +50,12 @@ impl Limit {
     /// What may be owed beyond what was granted.
     fn tolerance(&self) -> u64 {
         COST.saturating_mul(self.value.burst - 1)
+    }
+
+    /// Anything that a subject can owe: nothing, or all that it may have borrowed and one charge beyond that.
+    pub(super) fn anything_owed(&self, now_us: u64) -> Budget {
+        let charged = COST.saturating_mul(CHARGE_MAX.min(self.value.burst));
+        Budget { least: 0, most: self.granted(now_us).saturating_add(self.tolerance()).saturating_add(charged) }
     }
 
     /// Whether it decides anything.

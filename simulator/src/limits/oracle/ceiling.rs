@@ -3,22 +3,30 @@
 use std::time::Duration;
 
 use super::{
-    Endpoint, LimitName, Oracle, Sent, Ticket,
+    Endpoint, LimitName, Oracle, OrderTicket, Sent, Ticket,
     ask::{Refusal, Seen, spend},
     budget::{Budget, Limit, State},
+    orders::Orders,
     values::{Mode, Value},
 };
 
 /// Servers know of a command at the latest so long after it was ordered, in microseconds.
-const FOLLOWED_US: u64 = 2_000_000;
+pub(super) const FOLLOWED_US: u64 = 2_000_000;
+
+/// A server that has started finishes orders that a crash has cut off within that time, in microseconds.
+const FINISHED_US: u64 = 60_000_000;
 
 /// Who is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
+    Unproven,
     Logs,
     Heartbeats,
     First,
 }
+
+/// What a request of a device that has not registered counts in their own share.
+const SHARE: u64 = 10;
 
 /// Whether commands wait for a device, as far as the server knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,17 +41,43 @@ pub(super) enum Awaited {
 #[derive(Debug, Default)]
 pub(super) struct Ceiling {
     pub(super) owes: Budget,
-    /// When an operator ordered commands last, in microseconds since the start of the run.
+    /// What devices that have not registered owe to their own share.
+    pub(super) unproven: Budget,
+    /// Operators' orders of commands.
+    pub(super) orders: Orders,
+    /// When commands may have been ordered last, in microseconds since the start of the run.
     ordered_us: Option<u64>,
-    /// There is a rollout, which may order commands at any time.
+    /// There may be a rollout that is not over, which may order commands at any time.
     has_rollout: bool,
     heartbeat_interval: Duration,
 }
 
 impl Ceiling {
     /// The server has started again.
-    pub(super) fn server_started(&mut self) {
-        self.owes = Budget::default();
+    pub(super) fn server_started(&mut self, at_us: u64) {
+        (self.owes, self.unproven) = Default::default();
+        self.orders.server_started(at_us + FINISHED_US); // an order that a crash has cut off is finished by the server
+    }
+
+    /// A request was stored that arrived then: lost orders may have been carried out until now.
+    pub(super) fn stored(&mut self, arrived_us: u64, at_us: u64) {
+        if self.orders.stored(arrived_us) {
+            self.ordered_us = self.ordered_us.max(Some(at_us));
+        }
+    }
+}
+
+impl Ceiling {
+    /// What is owed may be this; to the share, where one request counts more, that and one more.
+    pub(super) fn forget(&mut self, unknown: Budget, limit: &Limit, now_us: u64) {
+        self.owes = unknown;
+        self.unproven = unknown.perhaps(SHARE, limit, now_us);
+    }
+
+    /// One of all requests was charged, or one of those of devices that have not registered, or neither.
+    fn perhaps_charge_either(&mut self, limit: &Limit, now_us: u64) {
+        self.owes.perhaps_charge(1, limit, now_us);
+        self.unproven.perhaps_charge(SHARE, limit, now_us);
     }
 }
 
@@ -53,25 +87,40 @@ impl Oracle {
         self.ceiling.heartbeat_interval = interval;
     }
 
-    /// The server works on an operator's order of commands, or has done so: it may be for any device.
-    pub fn commands_ordered(&mut self, at_us: u64) {
-        self.ceiling.ordered_us = Some(at_us);
+    /// Commands may have been ordered by now, for any device.
+    pub(super) fn commands_may_wait(&mut self, at_us: u64) {
+        self.ceiling.ordered_us = self.ceiling.ordered_us.max(Some(at_us));
         self.devices.iter_mut().for_each(|(_, device)| device.awaited = Awaited::Unsure);
     }
 
-    /// A rollout begins, and may order commands at any time.
-    pub fn rollout_begins(&mut self, at_us: u64) {
+    /// An operator's order about rollouts reaches the server: one may begin, and may order commands at any time.
+    pub fn rollout_ordered(&mut self, at_us: u64) -> OrderTicket {
         self.ceiling.has_rollout = true;
-        self.commands_ordered(at_us);
+        self.commands_ordered(at_us)
+    }
+
+    /// Before the rollouts are read: the number of orders so far, if none is open.
+    pub fn orders_before_reading(&self) -> Option<u64> {
+        self.ceiling.orders.none_open()
+    }
+
+    /// The rollouts were read, and none of them is open any more: each has ordered what it will. Not so if something was ordered since
+    /// `before`.
+    pub fn rollouts_are_over(&mut self, at_us: u64, before: Option<u64>) {
+        if before.is_some() && before == self.ceiling.orders.none_open() && self.ceiling.has_rollout {
+            self.ceiling.has_rollout = false;
+            self.ceiling.ordered_us = self.ceiling.ordered_us.max(Some(at_us));
+        }
     }
 
     /// What the server knows of a device's commands after the answer to a heartbeat: if it brings some, it knows that.
     pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> Awaited {
-        let Ceiling { ordered_us, has_rollout, .. } = self.ceiling;
+        let Ceiling { ordered_us, has_rollout, ref orders, .. } = self.ceiling;
+        let is_open = has_rollout || orders.is_any_open();
         let is_followed = ordered_us.is_none_or(|ordered_us| at_us >= ordered_us + FOLLOWED_US);
         match has_commands {
             true => Awaited::Yes,
-            false if has_rollout || !is_followed => Awaited::Unsure,
+            false if is_open || !is_followed => Awaited::Unsure,
             false => Awaited::No,
         }
     }
@@ -88,21 +137,17 @@ impl Oracle {
         let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
         let at_once = |class: Class| self.ceiling.owes.state(&of(class), now_us) == State::Left;
         // The lowest class is asked first: what it may do, the others may too, and nobody has to look into the document.
-        if at_once(Class::Logs) {
+        if at_once(Class::Unproven) {
             return spend(&mut self.ceiling.owes, ticket, limit);
+        }
+        if let Some(state) = self.spend_unproven(ticket, sent, limit, seen) {
+            return state;
         }
         let classes = self.classes(ticket, sent);
         let interval = self.ceiling.heartbeat_interval;
-        let states = classes.iter().map(|class| {
-            let again_us = again_us(*class, interval);
-            match self.ceiling.owes.state(&of(*class), now_us) {
-                State::UsedUp { least_us, most_us } => {
-                    State::UsedUp { least_us: least_us.max(again_us), most_us: most_us.max(again_us) }
-                }
-                State::Unsure { most_us } => State::Unsure { most_us: most_us.max(again_us) },
-                State::Left => State::Left,
-            }
-        });
+        let states = classes
+            .iter()
+            .map(|class| at_least(self.ceiling.owes.state(&of(*class), now_us), again_us(*class, interval)));
         let states: Vec<State> = states.collect();
         let state = states.iter().copied().reduce(either).unwrap_or(State::Left);
         // A limit in shadow lets everything through, whatever it decides.
@@ -141,6 +186,41 @@ impl Oracle {
         state
     }
 
+    /// The same of a device that has not registered, or of which that is not known; none of all others. It gets what log lines and all others
+    /// leave, or a share of its own.
+    fn spend_unproven(&mut self, ticket: &Ticket, sent: &Sent<'_>, limit: &Limit, seen: Seen) -> Option<State> {
+        let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device)?;
+        if device.has_stored {
+            return None;
+        }
+        let (is_unsure, now_us) = (device.may_have_stored || ticket.is_unsure, ticket.now_us);
+        let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
+        let as_class = |ceiling: &Ceiling, class: Class| {
+            at_least(ceiling.owes.state(&of(class), now_us), again_us(class, ceiling.heartbeat_interval))
+        };
+        let own = at_least(self.ceiling.unproven.state(limit, now_us), again_us(Class::Unproven, Duration::ZERO));
+        let state = one_of(as_class(&self.ceiling, Class::Unproven), own);
+        if device.may_have_stored {
+            let others = self.classes(ticket, sent).iter().map(|class| as_class(&self.ceiling, *class)).reduce(either);
+            let state = others.map_or(state, |others| either(state, others));
+            self.ceiling.perhaps_charge_either(limit, now_us);
+            return Some(state);
+        }
+        let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
+        let from_all = self.ceiling.owes.state(&of(Class::Unproven), now_us);
+        match (from_all, state) {
+            _ if is_unsure => self.ceiling.perhaps_charge_either(limit, now_us),
+            (_, State::UsedUp { .. }) => {}
+            (State::UsedUp { .. }, State::Left) => self.ceiling.unproven.charge(SHARE, limit, now_us),
+            (_, State::Unsure { .. }) if is_seen && seen == Seen::Refused => {
+                self.ceiling.owes.was_used_up(&of(Class::Unproven), now_us);
+                self.ceiling.unproven.was_used_up(limit, now_us);
+            }
+            _ => self.ceiling.perhaps_charge_either(limit, now_us),
+        }
+        Some(state)
+    }
+
     /// The server's verdict has shown the class of a request that may be of two: so it knows, or does not, that commands wait for its device.
     fn learn_awaited(&mut self, ticket: &Ticket, classes: &[Class], class: Class) {
         if classes.len() < 2 {
@@ -170,6 +250,7 @@ impl Oracle {
 /// The part of the burst that a class may use.
 fn burst_of(class: Class, burst: u64) -> u64 {
     let left = match class {
+        Class::Unproven => burst - burst / 4,
         Class::Logs => burst / 2,
         Class::Heartbeats => burst / 5,
         Class::First => 0,
@@ -181,9 +262,34 @@ fn burst_of(class: Class, burst: u64) -> u64 {
 fn again_us(class: Class, heartbeat_interval: Duration) -> u64 {
     let half_us = u64::try_from(heartbeat_interval.as_micros() / 2).unwrap_or(u64::MAX);
     match class {
-        Class::Logs => 60_000_000,
+        Class::Unproven | Class::Logs => 60_000_000,
         Class::Heartbeats => half_us.clamp(1_000_000, 60_000_000),
         Class::First => 2_000_000,
+    }
+}
+
+/// A state whose wait is at least so long.
+fn at_least(state: State, again_us: u64) -> State {
+    match state {
+        State::UsedUp { least_us, most_us } => {
+            State::UsedUp { least_us: least_us.max(again_us), most_us: most_us.max(again_us) }
+        }
+        State::Unsure { most_us } => State::Unsure { most_us: most_us.max(again_us) },
+        State::Left => State::Left,
+    }
+}
+
+/// Either of two budgets will do: the shorter wait counts.
+fn one_of(one: State, other: State) -> State {
+    match (one, other) {
+        (State::Left, _) | (_, State::Left) => State::Left,
+        (State::UsedUp { least_us, most_us }, State::UsedUp { least_us: least, most_us: most }) => {
+            State::UsedUp { least_us: least_us.min(least), most_us: most_us.min(most) }
+        }
+        (State::UsedUp { most_us, .. } | State::Unsure { most_us }, State::Unsure { most_us: most })
+        | (State::Unsure { most_us }, State::UsedUp { most_us: most, .. }) => {
+            State::Unsure { most_us: most_us.min(most) }
+        }
     }
 }
 

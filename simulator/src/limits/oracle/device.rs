@@ -5,6 +5,7 @@ use ks_protocol::id::Sequence;
 use super::{
     budget::{Budget, Limit},
     ceiling::Awaited,
+    orders::Orders,
 };
 
 /// How far beyond the last pair a device's next one is, in requests since a boot and in boots.
@@ -42,8 +43,8 @@ impl Last {
 pub(super) struct Device {
     /// An operator has revoked it, and the server has answered so.
     pub(super) is_revoked: bool,
-    /// An operator's order to revoke it is with the server.
-    pub(super) is_being_revoked: bool,
+    /// Orders to revoke it.
+    pub(super) revocations: Orders,
     /// A request of it was stored.
     pub(super) has_stored: bool,
     /// One may have been: its answer was cut off.
@@ -60,6 +61,9 @@ pub(super) struct Device {
     /// were in the queue before it.
     pub(super) pending: Charges,
     pub(super) awaited: Awaited,
+    /// When its last heartbeat arrived whose answer brought no commands, since the server's last start, in microseconds since the start of
+    /// the run.
+    pub(super) empty_us: Option<u64>,
     pub(super) owes: Owed,
 }
 
@@ -93,8 +97,9 @@ impl Charges {
 
 impl Device {
     /// The server has started again: it has forgotten the budgets, and knows the pairs that are stored.
-    pub(super) fn server_started(&mut self, awaited: Awaited) {
-        self.awaited = awaited;
+    pub(super) fn server_started(&mut self, awaited: Awaited, at_us: u64) {
+        (self.awaited, self.empty_us) = (awaited, None);
+        self.revocations.server_started(at_us);
         self.kept = self.stored;
         self.owes = Owed::default();
         self.pending = Charges::default();

@@ -1,5 +1,5 @@
 //! Verdicts that hang on whether a command waited for the device: undecidable when they are seen, and mostly decided at the end of the
-//! run, when it is known for which devices commands were ever ordered.
+//! run, when it is known which commands were ordered for each device, and when.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -10,6 +10,10 @@ use super::{
 /// Most of them that are remembered; more stay undecidable.
 const REMEMBERED_MAX: usize = 100_000;
 
+/// A command is in the store, and known to the server's memory, at the latest so long after the moment at which it was ordered, by its own
+/// account, in microseconds: a disk may be slow.
+const STORED_US: u64 = 300_000_000;
+
 /// What hangs on it for one request: how the ceiling has to refuse it, if no command waited.
 pub(super) type InDoubt = Refusal;
 
@@ -18,6 +22,8 @@ pub(super) type InDoubt = Refusal;
 pub(super) struct Doubt {
     at_us: u64,
     device: usize,
+    /// When the device's last heartbeat before it arrived whose answer brought no commands.
+    empty_us: Option<u64>,
     from: IpAddr,
     verdict: Verdict,
 }
@@ -44,16 +50,20 @@ impl Oracle {
                 settle::wrong_wait(&refusal, sent, refused.retry_after_s).map_or(Verdict::Refused, Verdict::WrongWait)
             }
         };
-        self.doubts.push(Doubt { at_us: ticket.at_us, device, from: ticket.origin.address, verdict });
+        let at_us = ticket.at_us;
+        let empty_us = self.devices.get(device).and_then(|(_, device)| device.empty_us).filter(|us| *us <= at_us);
+        self.doubts.push(Doubt { at_us, device, empty_us, from: ticket.origin.address, verdict });
     }
 
-    /// Decides what hung on commands, given when the first one of each device was ordered, in microseconds since the start of the run: before
-    /// that, and if there never was one, none waited.
-    pub fn decide_doubts(&mut self, first_commands_us: &BTreeMap<&str, u64>) {
+    /// Decides what hung on commands, given when each device's were ordered, in microseconds since the start of the run: none waited if
+    /// none was ordered before, or none since a heartbeat's answer brought none.
+    pub fn decide_doubts(&mut self, commands_us: &BTreeMap<&str, Vec<u64>>) {
         let limit = LimitName::AllRequests;
-        for Doubt { at_us, device, from, verdict } in std::mem::take(&mut self.doubts) {
+        for Doubt { at_us, device, empty_us, from, verdict } in std::mem::take(&mut self.doubts) {
             let Some((name, _)) = self.devices.get(device) else { continue };
-            if first_commands_us.get(name.as_str()).is_some_and(|first_us| at_us >= *first_us) {
+            let since_us = empty_us.map_or(0, |empty_us| empty_us.saturating_sub(STORED_US));
+            if commands_us.get(name.as_str()).is_some_and(|each| each.iter().any(|us| (since_us..=at_us).contains(us)))
+            {
                 continue;
             }
             let (comparison, what) = match verdict {

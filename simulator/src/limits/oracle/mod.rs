@@ -11,6 +11,7 @@ mod ceiling;
 mod device;
 mod doubt;
 mod matrix;
+mod orders;
 mod request;
 mod settle;
 mod subjects;
@@ -27,9 +28,11 @@ use budget::{Budget, Limit, State};
 use ceiling::Ceiling;
 use device::Device;
 use doubt::{Doubt, InDoubt};
+use orders::Changes;
 use subjects::Table;
 
 pub use matrix::{Comparison, Matrix};
+pub use orders::{OrderEnd, OrderTicket};
 pub use request::{Answer, Endpoint, Refused, Sent, Stored, document_in};
 pub use subjects::{Origin, SitePrefixes};
 pub use values::{LimitName, Mode, Value, Values};
@@ -81,8 +84,8 @@ impl Ticket {
 pub struct Oracle {
     values: Values,
     limits: Vec<Limit>,
-    /// Other values are being applied: those, or the ones before, are in force.
-    is_changing: bool,
+    /// Orders of other values.
+    changes: Changes,
     /// When the server last started, in microseconds since the start of the run.
     started_us: u64,
     life: u32,
@@ -107,7 +110,7 @@ impl Oracle {
         let mut oracle = Self {
             values,
             limits: Vec::new(),
-            is_changing: false,
+            changes: Changes::default(),
             started_us: 0,
             life: 0,
             address_failures: Table::default(),
@@ -123,41 +126,36 @@ impl Oracle {
             wrong: Vec::new(),
             doubts: Vec::new(),
         };
-        oracle.server_started(0);
+        oracle.started(0);
         oracle
     }
 
-    /// The server has started, with no memory of what was before.
-    pub fn server_started(&mut self, at_us: u64) {
+    /// The server has started with these limits, and no memory of what was before.
+    pub fn server_started(&mut self, at_us: u64, values: Values) {
+        self.values = values;
+        self.started(at_us);
+    }
+
+    fn started(&mut self, at_us: u64) {
         (self.started_us, self.life) = (at_us, self.life + 1);
+        self.changes.server_started();
         self.limits = LimitName::ALL.iter().map(|name| Limit::from_start(self.values.get(*name))).collect();
         (self.address_failures, self.site_failures, self.address_registrations) = Default::default();
         (self.expensive_failures, self.new_device_failures, self.registrations) = Default::default();
-        self.ceiling.server_started();
+        self.ceiling.server_started(at_us);
         let awaited = self.awaited_unheard();
-        self.devices.iter_mut().for_each(|(_, device)| device.server_started(awaited));
-    }
-
-    /// These values are in force, since the server's start and after the next ones: before the first request.
-    pub fn in_force(&mut self, values: Values) {
-        self.limits = LimitName::ALL.iter().map(|name| Limit::from_start(values.get(*name))).collect();
-        self.values = values;
-    }
-
-    /// An operator's order of other values has reached the server, or it was refused.
-    pub fn changing(&mut self, is_changing: bool) {
-        self.is_changing = is_changing;
+        self.devices.iter_mut().for_each(|(_, device)| device.server_started(awaited, at_us));
     }
 
     /// These values are in force from now on.
-    pub fn changed(&mut self, at_us: u64, values: Values) {
+    fn changed(&mut self, at_us: u64, values: Values) {
         let now_us = self.now_us(at_us);
         for (name, limit) in LimitName::ALL.iter().zip(&mut self.limits) {
             if limit.value != values.get(*name) {
                 limit.change(values.get(*name), now_us);
             }
         }
-        (self.values, self.is_changing) = (values, false);
+        self.values = values;
     }
 
     /// The server knows this device from now on.
@@ -165,14 +163,6 @@ impl Oracle {
         if let Entry::Vacant(place) = self.names.entry(device_id.to_owned()) {
             place.insert(self.devices.len());
             self.devices.push((device_id.to_owned(), Device::default()));
-        }
-    }
-
-    /// The server works on an order to revoke this device, or has done so.
-    pub fn revoked(&mut self, device_id: &str, is_done: bool) {
-        if let Some((_, device)) = self.names.get(device_id).and_then(|place| self.devices.get_mut(*place)) {
-            device.is_being_revoked = true;
-            device.is_revoked |= is_done;
         }
     }
 
@@ -191,7 +181,7 @@ impl Oracle {
             in_handler: None,
             in_doubt: None,
             counted: State::Left,
-            is_unsure: self.is_changing,
+            is_unsure: self.changes.are_open(),
         };
         if !sent.is_too_large() {
             ticket.before = self.ask_failures(&ticket, sent);
@@ -215,13 +205,12 @@ impl Oracle {
         match answer {
             Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
                 let asked = match ticket.before {
-                    Asked::Refused(_) | Asked::Unsure(_) => None,
+                    Asked::Refused(_) => None,
+                    // One of the device's own limits has refused it, so it has passed those that can't be known.
+                    Asked::Unsure(_) if !refused.limit.is_some_and(ask::is_of_device) => None,
                     _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
-                if matches!(ticket.before, Asked::Unsure(_)) {
-                    self.perhaps_spent_before_the_ceiling(&ticket, refused);
-                }
             }
             _ => self.let_through(ticket, at_us, sent, answer),
         }

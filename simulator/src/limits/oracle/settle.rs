@@ -3,8 +3,8 @@
 use ks_protocol::refusal::RefusalCode;
 
 use super::{
-    Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Oracle, Refused, Sent, Stored, Ticket, Wrong,
-    ask::{Asked, Did, Prediction, Refusal, spend},
+    Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Mode, Oracle, Refused, Sent, Stored, Ticket, Wrong,
+    ask::{Asked, Did, Prediction, Refusal, is_of_device, spend},
     budget::State,
     device::Charges,
     request::new_line_bytes,
@@ -41,6 +41,10 @@ impl Oracle {
         };
         let by = refused.limit.map_or("a limit", LimitName::as_str);
         match prediction {
+            Prediction::Unsure(_) if self.is_surely_wrong(ticket, refused, asked) => {
+                let what = format!("was refused by {by}, which was not used up");
+                self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
+            }
             Prediction::Unsure(limit) => {
                 self.matrix.count(Some(limit), Comparison::Undecidable);
                 if limit == LimitName::AllRequests {
@@ -51,7 +55,7 @@ impl Oracle {
                 let what = format!("was refused by {by}; no limit was used up");
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
             }
-            Prediction::Refused(refusal) if refused.limit.is_some_and(|limit| limit != refusal.said) => {
+            Prediction::Refused(refusal) if refused.limit != Some(refusal.said) => {
                 let what = format!("was refused by {by}; {} had to", refusal.limit.as_str());
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
             }
@@ -61,6 +65,18 @@ impl Oracle {
                     self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyRefused), &what);
                 }
             },
+        }
+    }
+
+    /// Whether a refusal is wrong although it is not known which limit had to refuse the request, or whether one had to: it names none, or a
+    /// budget of failures of which something is left.
+    fn is_surely_wrong(&self, ticket: &Ticket, refused: Refused, asked: Option<Prediction>) -> bool {
+        match refused.limit {
+            None => true,
+            Some(limit) if asked.is_none() && !is_of_device(limit) => {
+                self.limit(limit).value.mode != Mode::Enforce || self.failures_state(limit, ticket) == State::Left
+            }
+            Some(_) => false,
         }
     }
 
@@ -152,11 +168,11 @@ impl Oracle {
             Asked::Unsure(_) if of_check => self.perhaps_charge_suspect(ticket),
             _ => {}
         }
-        if let Some(kept) = refused.kept
-            && let Some(device) = ticket.device.and_then(|place| self.device(place))
-        {
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        if let Some(kept) = refused.kept {
             device.kept.exactly(kept);
         }
+        device.is_revoked |= refused.code == C::Revoked; // an order whose answer was lost was carried out
     }
 
     /// Charges a failure to the address and to the network of its site; or notes that it may have been charged.
@@ -209,18 +225,6 @@ impl Oracle {
         }
     }
 
-    /// What a request that only the ceiling refused has spent of its device's budget, where the oracle could not know that it would come
-    /// so far.
-    pub(super) fn perhaps_spent_before_the_ceiling(&mut self, ticket: &Ticket, refused: Refused) {
-        let of_device = self.limit(LimitName::DeviceRequests);
-        if refused.limit == Some(LimitName::AllRequests)
-            && of_device.is_on()
-            && let Some(device) = ticket.device.and_then(|place| self.device(place))
-        {
-            device.owes.requests.perhaps_charge(1, &of_device, ticket.now_us);
-        }
-    }
-
     /// The handler's answer: what was stored is charged, and what the server now knows of the device.
     fn handled(&mut self, ticket: &Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
         let Some(place) = ticket.device else { return };
@@ -244,6 +248,10 @@ impl Oracle {
         let answered_us = self.now_us(at_us);
         let limits = [LimitName::DeviceStoredBytes, LimitName::DeviceLogBytes, LimitName::DevicePunches];
         let limits = limits.map(|name| self.limit(name));
+        if sent.endpoint != Endpoint::Artifact {
+            self.changes.stored(ticket.at_us, at_us);
+            self.ceiling.stored(ticket.at_us, at_us);
+        }
         let awaited = if let Stored::Beat { has_commands } = stored {
             Some(self.awaited_after(ticket.at_us, has_commands))
         } else {
@@ -256,8 +264,12 @@ impl Oracle {
         }
         device.stored.at_least(ticket.pair);
         (device.has_stored, device.may_have_stored) = (true, false);
+        device.revocations.stored(ticket.at_us);
         device.settle(limits, answered_us);
         device.awaited = awaited.unwrap_or(device.awaited);
+        if stored == (Stored::Beat { has_commands: false }) {
+            device.empty_us = device.empty_us.max(Some(ticket.at_us));
+        }
         if sent.endpoint == Endpoint::RotateKey {
             device.kept = device.stored; // it is loaded again
         }
@@ -286,7 +298,7 @@ impl Oracle {
 
     /// Charges what has been stored, unless the budget is used up, or was when it was asked.
     fn charge_stored(&mut self, ticket: &Ticket, (bytes, lines, punches): (u64, u64, u64), now_us: u64) {
-        let is_unsure = ticket.is_unsure || self.is_changing;
+        let is_unsure = ticket.is_unsure || self.changes.are_open();
         let of_bytes = self.limit(LimitName::DeviceStoredBytes);
         let of_lines = (self.limit(LimitName::DeviceLogBytes), lines);
         let of_punches = (self.limit(LimitName::DevicePunches), punches);

@@ -53,13 +53,15 @@ fn masked(address: IpAddr, length: u8) -> IpAddr {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     budgets: BTreeMap<IpAddr, Budget>,
+    /// What subjects owe that are not among them.
+    others: Budget,
     /// When a full table forgot whole budgets last.
     forgot_us: Option<u64>,
 }
 
 impl Table {
     pub(super) fn state(&self, of: IpAddr, limit: &Limit, now_us: u64) -> State {
-        self.budgets.get(&of).map_or(State::Left, |budget| budget.state(limit, now_us))
+        self.budgets.get(&of).copied().unwrap_or(self.others).state(limit, now_us)
     }
 
     /// The budget of a subject; none if there is no room for it.
@@ -74,7 +76,13 @@ impl Table {
                 return None;
             }
         }
-        Some(self.budgets.entry(of).or_default())
+        Some(self.budgets.entry(of).or_insert(self.others))
+    }
+
+    /// What each subject owes is this, as far as anybody knows.
+    pub(super) fn forget(&mut self, owed: Budget) {
+        self.budgets.values_mut().for_each(|budget| *budget = owed);
+        self.others = owed;
     }
 }
 

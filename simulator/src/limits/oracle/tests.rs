@@ -1,5 +1,8 @@
 //! The oracle against verdicts that were worked out by hand.
 
+mod lost;
+mod unproven;
+
 use ks_protocol::refusal::RefusalCode as C;
 
 use super::*;
@@ -19,9 +22,15 @@ fn oracle(limits: &[(LimitName, u64, u64)]) -> Oracle {
     let mut oracle = Oracle::new(Values::all_off());
     oracle.imported("KS-1");
     ask(&mut oracle, 0, "KS-1", 10, OK);
-    oracle.in_force(values);
+    oracle.changed(0, values);
     oracle.matrix = Matrix::default();
     oracle
+}
+
+/// An operator's order of commands, and its answer.
+fn commands(oracle: &mut Oracle, at_us: u64) {
+    oracle.commands_ordered(at_us);
+    oracle.commands_order_ended(at_us, OrderEnd::Done);
 }
 
 const OK: Answer = Answer::Accepted(Stored::Beat { has_commands: false });
@@ -114,7 +123,7 @@ fn an_addresss_failures_refuse_who_shows_no_sign() {
     ask(&mut oracle, 0, "KS-1", 12, limited(by, 1));
     ask(&mut oracle, 0, "GHOST-1", 1, refused(C::UnknownDevice));
     assert_eq!(counts(&oracle), [4, 2, 1, 1, 0]);
-    oracle.server_started(S);
+    oracle.started(S);
     ask(&mut oracle, S, "GHOST-1", 1, refused(C::UnknownDevice));
     assert_eq!(counts(&oracle), [5, 2, 1, 1, 0], "a restart forgets all budgets");
 }
@@ -218,7 +227,7 @@ fn a_pair_that_a_crash_cut_off_is_unsure_only_where_it_matters() {
     let mut ticket = oracle.arrived(0, origin(1), &sent(11), None);
     oracle.waits(&mut ticket, &sent(11));
     oracle.lost(&ticket, &sent(11));
-    oracle.server_started(S);
+    oracle.started(S);
     ask(&mut oracle, S, "GHOST-1", 1, refused(C::UnknownDevice));
     ask(&mut oracle, S, "KS-1", 11, limited(by, 1));
     assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
@@ -270,7 +279,7 @@ fn the_ceiling_leaves_a_part_to_higher_classes() {
     assert_eq!(send(&mut oracle, Heartbeat, 1, limited(by, 10)), [8, 2, 0, 0, 0]);
     assert_eq!(send(&mut oracle, Heartbeat, 1, limited(by, 2)), [8, 2, 1, 0, 0], "too short");
     assert_eq!(send(&mut oracle, Attendance, 1, OK), [9, 2, 1, 0, 0]);
-    oracle.commands_ordered(0);
+    commands(&mut oracle, 0);
     assert_eq!(send(&mut oracle, Heartbeat, 1, OK), [9, 2, 1, 0, 1], "a command may wait for it");
     assert_eq!(send(&mut oracle, Attendance, 1, limited(by, 2)), [9, 3, 1, 0, 1], "it was the last one");
     assert_eq!(send(&mut oracle, Attendance, 1, OK), [9, 3, 1, 1, 1]);
@@ -328,6 +337,7 @@ impl Planted {
 fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
     let mut oracle = self::oracle(&[(LimitName::AllRequests, 60, 10)]);
     (2..4).for_each(|number| oracle.imported(&format!("KS-{number}")));
+    (1..3).for_each(|place| oracle.device(place).unwrap().has_stored = true);
     oracle.heartbeats_every(std::time::Duration::from_mins(1));
     let mut planted = Planted { due: 0, fault, awaited: vec![false; 3], admitted: 0 };
     let (mut random, mut seqs) = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, [10_u64; 3]);
@@ -342,7 +352,7 @@ fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
     while at_us < 300 * S {
         at_us += below(1_200_000);
         if at_us >= ordered_us && !std::mem::replace(&mut is_ordered, true) {
-            oracle.commands_ordered(at_us);
+            commands(&mut oracle, at_us);
             planted.awaited[0] = true;
         }
         let device = usize::try_from(below(3)).unwrap();
@@ -364,7 +374,7 @@ fn full_ceiling(seed: u64, fault: Fault) -> ([u64; 5], [u64; 5]) {
         oracle.answered(ticket, at_us, &sent, Answer::Accepted(stored));
     }
     let at_first = counts(&oracle);
-    oracle.decide_doubts(&[("KS-1", ordered_us)].into());
+    oracle.decide_doubts(&[("KS-1", vec![ordered_us])].into());
     (at_first, counts(&oracle))
 }
 
@@ -395,22 +405,24 @@ fn an_order_of_commands_does_not_blind_the_oracle_to_a_full_ceiling() {
 fn what_hung_on_commands_is_decided_once_they_are_known() {
     let by = LimitName::AllRequests;
     let mut oracle = self::oracle(&[(by, 60, 5)]);
-    oracle.rollout_begins(0);
+    oracle.rollout_ordered(0);
+    oracle.commands_order_ended(0, OrderEnd::Done);
     (11..15).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK)); // four of five: heartbeats leave one
     ask(&mut oracle, 0, "KS-1", 15, limited(by, 1));
     assert_eq!(counts(&oracle), [4, 0, 0, 0, 1]);
     ask(&mut oracle, 0, "KS-1", 15, OK);
     assert_eq!(counts(&oracle), [4, 0, 0, 0, 2]);
     let mut has_command = oracle;
-    has_command.decide_doubts(&[("KS-1", 0)].into());
+    has_command.decide_doubts(&[("KS-1", vec![0])].into());
     assert_eq!(counts(&has_command), [4, 0, 0, 0, 2], "it may have been first");
     let mut oracle = self::oracle(&[(by, 60, 5)]);
-    oracle.rollout_begins(0);
+    oracle.rollout_ordered(0);
+    oracle.commands_order_ended(0, OrderEnd::Done);
     (11..15).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
     ask(&mut oracle, 0, "KS-1", 15, limited(by, 1));
     ask(&mut oracle, 0, "KS-1", 15, limited(by, 59));
     ask(&mut oracle, 0, "KS-1", 15, OK);
-    oracle.decide_doubts(&[("KS-1", 1)].into());
+    oracle.decide_doubts(&[("KS-1", vec![1])].into());
     assert_eq!(counts(&oracle), [4, 1, 1, 1, 0], "one with a wrong wait");
     let what: Vec<&str> = oracle.wrong().iter().map(|wrong| wrong.what.as_str()).collect();
     assert!(what[1].ends_with("all_requests was used up, and no command waited for the device"), "{what:?}");
@@ -435,7 +447,7 @@ fn a_refusal_by_the_limit_on_writes_in_progress_is_charged_to_no_budget() {
 fn the_ceiling_knows_which_devices_commands_wait_for() {
     let by = LimitName::AllRequests;
     let mut oracle = self::oracle(&[(by, 60, 10)]);
-    oracle.commands_ordered(0);
+    commands(&mut oracle, 0);
     ask(&mut oracle, S, "KS-1", 11, OK); // too soon: it may not know yet
     assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::Unsure);
     ask(&mut oracle, 60 * S, "KS-1", 12, Answer::Accepted(Stored::Beat { has_commands: true }));
@@ -455,16 +467,16 @@ fn a_request_during_a_change_is_undecidable_only_where_it_differs() {
     let mut values = Values::all_off();
     values.set(LimitName::DeviceRequests, limit(60, 2, Mode::Enforce));
     ask(&mut oracle, 0, "KS-1", 11, OK);
-    oracle.changing(true);
+    let ticket = oracle.limits_ordered();
     ask(&mut oracle, 0, "KS-1", 12, OK);
     assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
-    oracle.changed(0, values);
+    oracle.limits_order_ended(ticket, 0, OrderEnd::Done, Some(values));
     ask(&mut oracle, 1_000_000, "KS-1", 13, OK);
     assert_eq!(counts(&oracle), [2, 0, 0, 0, 1], "two at once now");
     ask(&mut oracle, 1_000_000, "KS-1", 14, limited(LimitName::DeviceRequests, 1));
     assert_eq!(counts(&oracle), [2, 0, 0, 0, 2], "the one during the change was spent if the new values decided");
-    oracle.changing(true);
-    oracle.changing(false);
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, 3_000_000, OrderEnd::Refused, None);
     (14..17).for_each(|seq| ask(&mut oracle, 3_000_000, "KS-1", seq, OK));
     assert_eq!(counts(&oracle), [4, 0, 0, 1, 2], "a refused order changes nothing, and what is owed is known again");
 }

@@ -162,7 +162,7 @@ pub(super) static NAMED: [Named; 56] = [
         "limits.undecidable",
         "requests",
         Known::AfterEnd,
-        "requests of which the model can't know, because what a limit had been charged before was cut off by a fault; no sample in a load run",
+        "requests of which the model can't know, because what a limit had been charged before was cut off by a fault, or an order got no answer; no sample in a load run. More than half of all make the run inconclusive, unless a bound is given here",
     ),
     named(
         Metric::AttacksAttempts,

@@ -1,0 +1,240 @@
+//! What the oracle knows after an operator's order whose answer never came, and from when on it knows it again.
+
+use super::*;
+
+/// A minute, and a moment more.
+const LATER: u64 = 61 * S;
+
+fn per_min(count: u64) -> Values {
+    let mut values = Values::all_off();
+    values.set(LimitName::DeviceRequests, limit(count, 1, Mode::Enforce));
+    values
+}
+
+fn started(values: &Values) -> Oracle {
+    let mut oracle = oracle(&[]);
+    oracle.server_started(0, values.clone());
+    oracle
+}
+
+/// Goal: a crash in the middle of an order blinds the oracle until the server is back, and no longer.
+/// Method: one request a minute before; the order of sixty was stored, and is in force from the start that follows.
+#[test]
+fn a_restart_ends_the_doubt_of_an_order_that_got_no_answer() {
+    let mut oracle = started(&per_min(1));
+    let ticket = oracle.limits_ordered();
+    ask(&mut oracle, 0, "KS-1", 11, OK);
+    oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
+    ask(&mut oracle, S, "KS-1", 12, OK);
+    assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
+    oracle.server_started(10 * S, per_min(60));
+    (13..15).for_each(|seq| ask(&mut oracle, seq * S, "KS-1", seq, OK));
+    ask(&mut oracle, 14 * S, "KS-1", 15, limited(LimitName::DeviceRequests, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([3, 1, 0, 0, 1], &[][..]));
+    ask(&mut oracle, 14 * S, "KS-1", 15, OK);
+    assert_eq!(counts(&oracle), [3, 1, 0, 1, 1], "it decides again");
+}
+
+/// Goal: an order whose failure is noticed only after the server has started again changes nothing: what is in force is known.
+#[test]
+fn an_order_to_a_server_that_was_stopped_leaves_no_doubt_of_the_next_one() {
+    let mut oracle = started(&per_min(1));
+    let ticket = oracle.limits_ordered();
+    oracle.server_started(S, per_min(60));
+    assert!(oracle.are_limits_open(), "until its failure is seen");
+    oracle.limits_order_ended(ticket, S, OrderEnd::Lost, None);
+    assert!(!oracle.are_limits_open());
+}
+
+/// Goal: if the server goes on, it is asked what is in force once the order can't be at work any more; what was owed is learned from
+/// verdicts. Method: the order was carried out unseen.
+#[test]
+fn an_order_that_a_server_lost_is_found_by_asking_it_again() {
+    let mut oracle = started(&per_min(1));
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
+    oracle.limits_read(S, S, per_min(1));
+    assert!(oracle.are_limits_open(), "it may be carried out yet");
+    ask(&mut oracle, LATER, "KS-1", 11, OK); // stored after it, if it was stored at all
+    oracle.limits_read(LATER + S, LATER + S, per_min(1));
+    assert!(oracle.are_limits_open(), "servers follow within two seconds");
+    oracle.limits_read(LATER + 2 * S, LATER + 2 * S, per_min(60));
+    assert!(!oracle.are_limits_open());
+    let before = counts(&oracle);
+    ask(&mut oracle, LATER + 2 * S, "KS-1", 12, OK);
+    assert_eq!(counts(&oracle)[4], before[4] + 1, "what it owes is not known");
+    ask(&mut oracle, LATER + 2 * S, "KS-1", 13, limited(LimitName::DeviceRequests, 1));
+    ask(&mut oracle, LATER + 3 * S, "KS-1", 13, OK);
+    ask(&mut oracle, LATER + 3 * S, "KS-1", 14, OK);
+    let [admitted, refused, falsely_refused, falsely_admitted, undecidable] = counts(&oracle);
+    assert_eq!((admitted, refused, falsely_refused), (before[0] + 1, before[1] + 1, 0));
+    assert_eq!((falsely_admitted, undecidable), (1, before[4] + 1), "and then it is: {:?}", oracle.wrong());
+}
+
+/// Goal: a budget of an address that nobody was charged to while it was off may be used up after a change that was not seen.
+#[test]
+fn what_subjects_owe_to_a_limit_that_was_turned_on_unseen_is_not_known_at_first() {
+    let by = LimitName::AddressFailures;
+    let mut oracle = started(&Values::all_off());
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
+    ask(&mut oracle, LATER, "KS-1", 11, OK);
+    let mut values = Values::all_off();
+    values.set(by, limit(60, 2, Mode::Enforce));
+    let at_us = LATER + 3 * S;
+    oracle.limits_read(at_us, at_us, values);
+    let before = counts(&oracle);
+    ask_from(&mut oracle, 9, at_us, "GHOST-1", 1, limited(by, 1));
+    assert_eq!(counts(&oracle)[4], before[4] + 1);
+    // Two and a charge of two more are paid in four seconds.
+    (0..2).for_each(|_| ask_from(&mut oracle, 9, at_us + 4 * S, "GHOST-1", 1, refused(C::UnknownDevice)));
+    ask_from(&mut oracle, 9, at_us + 4 * S, "GHOST-1", 1, limited(by, 1));
+    let after = counts(&oracle);
+    assert_eq!([after[0] - before[0], after[1], after[2], after[3]], [2, 1, 0, 0], "{:?}", oracle.wrong());
+}
+
+/// Goal: an order that the server says it failed with is not at work any more: two seconds later it says what is in force.
+#[test]
+fn an_order_that_failed_is_found_sooner_than_one_that_got_no_answer() {
+    let mut oracle = started(&per_min(1));
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, 0, OrderEnd::of_status(500), None);
+    ask(&mut oracle, S, "KS-1", 11, OK);
+    oracle.limits_read(2 * S - 1, 2 * S, per_min(1));
+    assert!(oracle.are_limits_open(), "servers follow within two seconds");
+    oracle.limits_read(2 * S, 2 * S, per_min(1));
+    assert!(!oracle.are_limits_open());
+    ask(&mut oracle, 4 * S, "KS-1", 12, OK);
+    assert_eq!(counts(&oracle), [1, 0, 0, 0, 1], "what was spent meanwhile is not known before a verdict shows it");
+    ask(&mut oracle, 5 * S, "KS-1", 13, limited(LimitName::DeviceRequests, 59));
+    ask(&mut oracle, 5 * S, "KS-1", 13, OK);
+    assert_eq!(counts(&oracle), [1, 1, 0, 1, 1], "{:?}", oracle.wrong());
+}
+
+/// The address's budget is used up for ten minutes, so that only the device's own sign lets it pass.
+fn with_a_used_up_address() -> Oracle {
+    let mut oracle = oracle(&[(LimitName::AddressFailures, 1, 1)]);
+    let limit = oracle.limit(LimitName::AddressFailures);
+    oracle.address_failures.budget(origin(1).address, &limit, 0).unwrap().charge(10, &limit, 0);
+    oracle
+}
+
+/// Goal: an order to revoke a device that was refused, or got lost, leaves the device undecidable only until the device shows how it ended.
+#[test]
+fn a_revocation_that_failed_is_in_doubt_until_the_device_shows_it() {
+    let mut oracle = with_a_used_up_address();
+    oracle.revocation_ordered("KS-1");
+    ask(&mut oracle, S, "KS-1", 11, OK);
+    assert_eq!(counts(&oracle)[4], 1, "while it is with the server");
+    let ticket = oracle.order();
+    oracle.revocation_ended("KS-1", ticket, S, OrderEnd::Refused);
+    ask(&mut oracle, 2 * S, "KS-1", 12, OK);
+    assert_eq!(counts(&oracle)[4], 1, "refused: nothing has changed");
+
+    oracle.revocation_ordered("KS-1");
+    oracle.revocation_ended("KS-1", ticket, 3 * S, OrderEnd::Lost);
+    ask(&mut oracle, 4 * S, "KS-1", 13, OK);
+    ask(&mut oracle, 4 * S + LATER, "KS-1", 14, OK);
+    assert_eq!(counts(&oracle)[4], 3, "it may have been at work for a minute");
+    ask(&mut oracle, 5 * S + LATER, "KS-1", 15, OK);
+    assert_eq!(counts(&oracle)[4], 3, "it is not revoked");
+
+    oracle.revocation_ordered("KS-1");
+    oracle.revocation_ended("KS-1", ticket, 80 * S, OrderEnd::Lost);
+    let mut revoked_by_a_crash = oracle;
+    let values = revoked_by_a_crash.values.clone();
+    revoked_by_a_crash.server_started(90 * S, values);
+    ask_from(&mut revoked_by_a_crash, 2, 91 * S, "KS-1", 16, refused(C::Revoked));
+    assert!(revoked_by_a_crash.device(0).unwrap().is_revoked, "its own refusal shows it");
+}
+
+/// Goal: where it is not known whether a budget of failures is used up, a refusal by another limit is judged all the same.
+/// Method: a pair that may be stored; then the ceiling refuses, rightly and wrongly, and budgets that nobody has used.
+#[test]
+fn a_refusal_by_another_limit_is_judged_where_the_first_one_is_in_doubt() {
+    let (ceiling, address) = (LimitName::AllRequests, LimitName::AddressFailures);
+    let in_doubt = || {
+        let mut oracle = self::oracle(&[(address, 1, 1), (LimitName::SiteFailures, 1, 9), (ceiling, 60, 1)]);
+        oracle.heartbeats_every(std::time::Duration::from_secs(2));
+        let limit = oracle.limit(address);
+        oracle.address_failures.budget(origin(1).address, &limit, 0).unwrap().charge(10, &limit, 0);
+        oracle.device(0).unwrap().kept.perhaps(Sequence::new(1, 11));
+        oracle
+    };
+    for (used, refused_by, expected) in [
+        (true, ceiling, [0, 1, 0, 0, 0]),
+        (false, ceiling, [0, 0, 1, 0, 0]),
+        (false, LimitName::SiteFailures, [0, 0, 1, 0, 0]),
+        (false, address, [0, 0, 0, 0, 1]),
+    ] {
+        let mut oracle = in_doubt();
+        let limit = oracle.limit(ceiling);
+        oracle.ceiling.owes.charge(u64::from(used), &limit, 0);
+        ask(&mut oracle, 0, "KS-1", 11, limited(refused_by, 1));
+        assert_eq!(counts(&oracle), expected, "{used}, {refused_by:?}: {:?}", oracle.wrong());
+    }
+    let mut oracle = in_doubt();
+    let nameless = Refused { limit: None, ..refused_as(limited(address, 60)) };
+    ask(&mut oracle, 0, "KS-1", 11, Answer::Refused(nameless));
+    ask(&mut oracle, 0, "GHOST-1", 1, Answer::Refused(nameless));
+    assert_eq!(counts(&oracle), [0, 0, 2, 0, 0], "a refusal names its limit");
+}
+
+fn refused_as(answer: Answer) -> Refused {
+    match answer {
+        Answer::Refused(refused) => refused,
+        Answer::Accepted(_) => unreachable!("it is a refusal"),
+    }
+}
+
+/// Goal: once no rollout is open any more, heartbeats that bring no commands show that none waits.
+/// Method: a ceiling of five of which heartbeats leave one: what is beyond four is let through only if a command waits.
+#[test]
+fn rollouts_that_are_over_leave_no_doubt_who_is_first() {
+    let by = LimitName::AllRequests;
+    let mut oracle = self::oracle(&[(by, 60, 5)]);
+    oracle.rollout_ordered(0);
+    let before = oracle.orders_before_reading();
+    oracle.commands_order_ended(0, OrderEnd::Done);
+    oracle.rollouts_are_over(10 * S, before);
+    ask(&mut oracle, 20 * S, "KS-1", 11, OK);
+    assert_eq!(
+        oracle.device(0).unwrap().awaited,
+        ceiling::Awaited::Unsure,
+        "the list was read while the order was open"
+    );
+    let before = oracle.orders_before_reading();
+    oracle.rollouts_are_over(30 * S, before);
+    ask(&mut oracle, 40 * S, "KS-1", 12, OK);
+    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::No);
+    (13..17).for_each(|seq| ask(&mut oracle, 60 * S, "KS-1", seq, OK));
+    ask(&mut oracle, 60 * S, "KS-1", 17, limited(by, 1));
+    ask(&mut oracle, 60 * S, "KS-1", 17, OK);
+    assert_eq!(counts(&oracle), [6, 1, 0, 1, 0], "{:?}", oracle.wrong());
+}
+
+/// Goal: at the end, verdicts of a device that had commands are decided too, if an answer brought none since they were ordered.
+#[test]
+fn what_hung_on_commands_is_decided_between_two_orders() {
+    let by = LimitName::AllRequests;
+    let mut oracle = self::oracle(&[(by, 60, 5)]);
+    oracle.rollout_ordered(0);
+    oracle.commands_order_ended(0, OrderEnd::Done);
+    ask(&mut oracle, 1_000 * S, "KS-1", 11, Answer::Accepted(Stored::Beat { has_commands: true }));
+    ask(&mut oracle, 1_060 * S, "KS-1", 12, OK);
+    (13..17).for_each(|seq| ask(&mut oracle, 1_120 * S, "KS-1", seq, OK));
+    ask(&mut oracle, 1_120 * S, "KS-1", 17, limited(by, 1));
+    assert_eq!(counts(&oracle)[4], 1);
+    let mut later = started(&per_min(1));
+    std::mem::swap(&mut later.matrix, &mut oracle.matrix);
+    std::mem::swap(&mut later.doubts, &mut oracle.doubts);
+    later.decide_doubts(&[("KS-1", vec![700 * S, 1_200 * S])].into());
+    assert_eq!(later.matrix().all(Comparison::RightlyRefused), 1, "ordered long before, and after");
+    let mut oracle = self::oracle(&[(by, 60, 5)]);
+    oracle.rollout_ordered(0);
+    oracle.commands_order_ended(0, OrderEnd::Done);
+    (11..15).for_each(|seq| ask(&mut oracle, 1_120 * S, "KS-1", seq, OK));
+    ask(&mut oracle, 1_120 * S, "KS-1", 15, limited(by, 1));
+    oracle.decide_doubts(&[("KS-1", vec![1_119 * S])].into());
+    assert_eq!(counts(&oracle)[4], 1, "that one may have waited");
+}

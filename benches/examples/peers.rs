@@ -62,7 +62,7 @@ fn compared(programs: &Path, out: &Path) -> Result<(), Failure> {
         measured.push(server.measured(programs)?);
     }
     let [ours, peer] = measured.as_slice() else { return Err("two servers were measured".into()) };
-    println!("An fdatasync of 4 KiB takes {:.2} ms at p50, {:.2} ms at p99, on this disk now.\n", p50, p99);
+    println!("An fdatasync of 4 KiB takes {p50:.2} ms at p50, {p99:.2} ms at p99, on this disk now.\n");
     println!("| server | CPU per heartbeat, at 300 a second | p99 there | heartbeats/min with p99 <= 50 ms |");
     println!("| --- | ---: | ---: | ---: |");
     for (name, of) in ["this server", "Express, better-sqlite3, node:crypto, TOON"].into_iter().zip([ours, peer]) {

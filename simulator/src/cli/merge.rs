@@ -10,7 +10,10 @@ use std::{
 };
 
 use ks_protocol::duration;
-use ks_reports::run_folder::{SEGMENT, SUMMARY, Summary, Tick};
+use ks_reports::{
+    JUNIT,
+    run_folder::{SEGMENT, SUMMARY, Summary, Tick},
+};
 use ks_server::clock::{Clock, SystemClock};
 
 use super::{
@@ -26,6 +29,9 @@ use crate::{
 
 /// How often it looks whether a segment has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a segment has a JUnit file without a summary before it counts as one that was not run.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 
 /// Options of `ks-fleet merge`.
 #[derive(Debug, clap::Args)]
@@ -90,6 +96,7 @@ pub(super) fn run(asked: &MergeOptions, folder: Option<&RunFolder>) -> Result<u8
 /// Waits until every folder has a summary, which a run writes last.
 fn wait(folders: &[PathBuf], limit: Duration, interrupted: &Arc<AtomicBool>, quiet: bool) -> Result<(), Failure> {
     let (waiting, mut shown_s) = (Stopwatch::started(), 0);
+    let mut given_up: Option<(PathBuf, Duration)> = None;
     loop {
         let missing: Vec<String> = folders
             .iter()
@@ -103,6 +110,24 @@ fn wait(folders: &[PathBuf], limit: Duration, interrupted: &Arc<AtomicBool>, qui
             return Err(Failure::Interrupted("segments had not finished"));
         }
         let elapsed = waiting.elapsed();
+        // A run that could not be made leaves its JUnit file and no summary; one that has finished writes both within moments.
+        let failed = folders.iter().find(|folder| folder.join(JUNIT).exists() && !folder.join(SUMMARY).exists());
+        given_up = failed.map(|folder| match given_up.take() {
+            Some((same, since)) if same == *folder => (same, since),
+            _ => (folder.clone(), elapsed),
+        });
+        if let Some((folder, since)) = &given_up
+            && elapsed.saturating_sub(*since) > GIVEN_UP_AFTER
+        {
+            return Err(Failure::Segments {
+                why: format!(
+                    "the segment of {} was not run: {} says why",
+                    folder.display(),
+                    folder.join(JUNIT).display()
+                ),
+                help: "run all segments again, together".to_owned(),
+            });
+        }
         if elapsed >= limit {
             return Err(Failure::Segments {
                 why: format!(

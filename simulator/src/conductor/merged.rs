@@ -1,6 +1,6 @@
 //! A run whose measurements come from the files of its segments: collected tick by tick, as those of shards are.
 
-use std::{io, path::Path, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use ks_protocol::time::UnixMs;
 use ks_reports::run_folder::{LateDevices, LimitCount, Tick};
@@ -13,7 +13,7 @@ use crate::{
     failure::Failure,
     ledger::Reconciled,
     measure::Measurements,
-    outages::Outage,
+    outages::{Outage, Recovered},
     resources,
     scenario::Plan,
     segment::{
@@ -21,6 +21,7 @@ use crate::{
         reader::SegmentReader,
     },
     ticks::Ticks,
+    total_failure,
 };
 
 /// A merged run, and what its segments measured each.
@@ -142,8 +143,12 @@ fn conclude(collector: Collector, planned: Duration, segments: &[PartOfRun]) -> 
     let end = broken.into_iter().next().map_or(EndReason::Over, EndReason::Broken);
     let mut reconciled = segments.first().map(|part| part.end.reconciled.clone()).unwrap_or_default();
     segments.iter().skip(1).for_each(|part| Reconciled::add(&mut reconciled, &part.end.reconciled));
-    let failures = of_each(&|end: &SegmentEnd| end.failures.clone());
-    let (outcome, _) = collector.finish(reconciled, lasted, end, failures)?;
+    let mut failures = of_each(&|end: &SegmentEnd| end.failures.clone());
+    // Of a segment that failed as a whole: what others achieved must not hide it.
+    let nothing = (1..).zip(segments).filter_map(|(number, part)| Some((number, total_failure::reason(&part.total)?)));
+    failures.extend(nothing.map(|(number, why)| format!("segment {number}: {why}")));
+    let (mut outcome, _) = collector.finish(reconciled, lasted, end, failures)?;
+    outcome.total.recovered = recovered(segments);
     Ok(RunOutcome {
         late_devices: late_devices(ends()),
         limits: limits(ends()),
@@ -183,9 +188,34 @@ fn limits<'a>(ends: impl Iterator<Item = &'a SegmentEnd>) -> Vec<LimitCount> {
 }
 
 /// The outages that every segment had; of one that ended early, those of another.
+fn most_outages<'a>(ends: impl Iterator<Item = &'a SegmentEnd>) -> &'a [SavedOutage] {
+    ends.map(|end| end.outages.as_slice()).max_by_key(|outages| outages.len()).unwrap_or_default()
+}
+
 fn outages<'a>(ends: impl Iterator<Item = &'a SegmentEnd>) -> Vec<Outage> {
-    let most = ends.map(|end| &end.outages).max_by_key(|outages| outages.len());
-    most.into_iter().flatten().filter_map(SavedOutage::outage).collect()
+    most_outages(ends).iter().filter_map(SavedOutage::outage).collect()
+}
+
+/// How devices recovered, by outage. Each segment numbers outages in the order in which they ended for it; those that end together may have
+/// another order in another one.
+fn recovered(segments: &[PartOfRun]) -> BTreeMap<usize, Recovered> {
+    let all = most_outages(segments.iter().map(|part| &part.end));
+    let mut sum: BTreeMap<usize, Recovered> = BTreeMap::new();
+    for PartOfRun { total, end } in segments {
+        for (number, recovered) in &total.recovered {
+            let place = same_outage(&end.outages, *number, all).unwrap_or(*number);
+            sum.entry(place).or_default().add(recovered);
+        }
+    }
+    sum
+}
+
+/// The place in `all` of an outage of one segment: the first of its kind there is the first here, and so on.
+fn same_outage(of_segment: &[SavedOutage], number: usize, all: &[SavedOutage]) -> Option<usize> {
+    let of = of_segment.get(number)?;
+    let earlier = of_segment.iter().take(number).filter(|other| other.is_like(of)).count();
+    let alike = all.iter().enumerate().filter(|(_, other)| other.is_like(of));
+    alike.map(|(place, _)| place).nth(earlier)
 }
 
 /// Watches the collection: what was used is that of all generators.
@@ -216,7 +246,7 @@ impl Observer for Summed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::PathBuf};
+    use std::path::PathBuf;
 
     use ks_reports::run_folder::{ClockOffset, EventsKept, LATENCY, Mode, Summary, TICKS};
 
@@ -284,8 +314,13 @@ mod tests {
         for (tick, measured) in (0..).zip(ticks) {
             file.tick(Duration::from_secs(u64::from(tick) + 1), used(number, tick), measured).unwrap();
         }
-        let end = SegmentEnd {
-            lasted: plan.duration,
+        file.finish(end(plan.duration)).unwrap();
+        SegmentReader::open(&folder).unwrap()
+    }
+
+    fn end(lasted: Duration) -> SegmentEnd {
+        SegmentEnd {
+            lasted,
             interrupted: false,
             broken: None,
             failures: Vec::new(),
@@ -297,9 +332,7 @@ mod tests {
             outages: Vec::new(),
             cpu_s: 1.0,
             rss_bytes: 1,
-        };
-        file.finish(end).unwrap();
-        SegmentReader::open(&folder).unwrap()
+        }
     }
 
     struct Nobody;
@@ -387,5 +420,33 @@ mod tests {
         (of_two.interrupted, of_two.lasted) = (true, Duration::from_secs(6));
         assert_eq!(unjudged(of_two, plan.duration), ["it was ended after 6 s of 10 s"]);
         assert!(unjudged(&merged.segments[0].end, plan.duration).is_empty());
+    }
+
+    fn ended(outages: &[usize]) -> SegmentEnd {
+        let of_site = |site: &usize| {
+            let (from, to) = (Duration::from_secs(1), Duration::from_secs(2));
+            SavedOutage::from(&Outage { what: "outage", site: Some(*site), from, to })
+        };
+        SegmentEnd { outages: outages.iter().map(of_site).collect(), ..end(Duration::from_secs(9)) }
+    }
+
+    /// Goal: a device is counted for the outage of its own site, in whatever order a segment saw them end.
+    #[test]
+    fn outages_that_end_together_are_told_apart_by_their_sites() {
+        let recovered = |each: &[(usize, u64)]| {
+            let of =
+                |(number, devices): &(usize, u64)| (*number, Recovered { after_ms: [(5, *devices)].into(), never: 0 });
+            Measurements { recovered: each.iter().map(of).collect(), ..Measurements::default() }
+        };
+        let segments = [
+            PartOfRun { total: recovered(&[(0, 1), (1, 2), (2, 4)]), end: ended(&[7, 8, 7]) },
+            PartOfRun { total: recovered(&[(0, 10), (1, 20), (2, 40)]), end: ended(&[8, 7, 7]) },
+        ];
+        let sum = super::recovered(&segments);
+        let devices: Vec<u64> = sum.values().map(Recovered::devices_served).collect();
+        let sites: Vec<Option<usize>> =
+            super::outages(segments.iter().map(|part| &part.end)).iter().map(|of| of.site).collect();
+        assert_eq!(sites, [Some(8), Some(7), Some(7)]);
+        assert_eq!(devices, [2 + 10, 1 + 20, 4 + 40]);
     }
 }

@@ -302,7 +302,7 @@ async fn prepare<'a>(
     };
     let report = |what| drop(waiting_for.replace(what));
     let part = segment.as_ref().map(|of| of.segment);
-    let joining = match segment {
+    let mut joining = match segment {
         Some(segment) => Some(
             segment
                 .look(&way.operator(), report)
@@ -315,16 +315,17 @@ async fn prepare<'a>(
         ProvisionError::Name(error) => Failure::BadRequest(error.to_string()),
         ProvisionError::Operator(error) => server.unusable(&error),
     })?;
+    let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
+    if let Some(joining) = &mut joining {
+        let waited = joining.wait(&setup.operator, report).await;
+        waited.map_err(|error| error.failure(|error| server.unusable(error)))?;
+    }
     let clock = match &joining {
         Some(joining) => Some(joining.clock),
         // Times that the server stores are by its clock; one that does not say its time is taken to be right.
         None if server.process.is_none() => start::clock_offset(&setup.operator).await.ok(),
         None => None,
     };
-    let stored_before = setup.operator.last_heartbeat_row().await.map_err(|error| server.unusable(&error))?;
-    if let Some(joining) = &joining {
-        joining.wait(report).await?;
-    }
     let (begun, devices) = setup.begin(SystemClock.now());
     let segment_file = joining.as_ref().map(|joining| joining.file(out, plan, begun.shared.time.epoch)).transpose()?;
     if let Some((operator, samples)) = sampler {

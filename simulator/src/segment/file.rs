@@ -161,6 +161,11 @@ impl From<&Outage> for SavedOutage {
 }
 
 impl SavedOutage {
+    /// Whether it was caused by the same kind of step at the same site.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.what, self.site) == (&other.what, other.site)
+    }
+
     /// The outage; none if no step of this program causes such a one.
     pub fn outage(&self) -> Option<Outage> {
         let what = KINDS.iter().map(|kind| kind.name).find(|name| *name == self.what)?;

@@ -121,13 +121,13 @@ impl Segments {
 
     /// Why what one generator measured is unreliable, although that of all together may not show it.
     fn doubts(&self, spread: Duration, parts: &[PartOfRun]) -> Vec<String> {
-        if self.plan.timing != Timing::Measured {
-            return Vec::new();
+        let mut doubts = Vec::new();
+        if self.plan.timing == Timing::Measured {
+            let lagged = |(number, part): (usize, &PartOfRun)| {
+                resources::lagged(&part.total).map(|why| format!("segment {number}: {why}"))
+            };
+            doubts.extend((1..).zip(parts).filter_map(lagged));
         }
-        let lagged = |(number, part): (usize, &PartOfRun)| {
-            resources::lagged(&part.total).map(|why| format!("segment {number}: {why}"))
-        };
-        let mut doubts: Vec<String> = (1..).zip(parts).filter_map(lagged).collect();
         let is_silent = |part: &PartOfRun| part.total.of(MessageType::Heartbeat).sent == 0;
         let silent = (1..).zip(parts).filter(|(_, part): &(usize, _)| is_silent(part));
         doubts.extend(silent.map(|(number, _)| format!("segment {number} sent no heartbeat")));

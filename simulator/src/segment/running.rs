@@ -1,6 +1,6 @@
 //! A segment as it runs: it looks at the target and its clock, waits for the common start, and says afterwards which part it was.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use ks_protocol::{text::hex, time::UnixMs};
 use ks_reports::run_folder::{self, ClockOffset, EventsKept, SEGMENT, Summary};
@@ -17,6 +17,9 @@ use crate::{
     operator::{Operator, OperatorError},
     scenario::Plan,
 };
+
+/// How long before the start the target is asked for its time again: more than that takes.
+const ASKED_AGAIN_BEFORE: Duration = Duration::from_secs(3);
 
 /// A segment that is to run.
 #[derive(Debug, Clone)]
@@ -89,15 +92,21 @@ impl<'a> SegmentRun<'a> {
 }
 
 impl Joining<'_> {
-    /// Waits for the common start, if there is one.
+    /// Waits for the common start, if there is one. Clocks may be set or drift meanwhile: the target's is asked for again shortly before it.
     ///
     /// # Errors
-    /// It is over.
-    pub async fn wait(&self, progress: impl Fn(String)) -> Result<(), Failure> {
+    /// It is over, or the target does not answer.
+    pub async fn wait(&mut self, operator: &Operator, progress: impl Fn(String)) -> Result<(), JoinError> {
+        let what = "while its devices were being whitelisted";
+        self.clock = start::clock_offset(operator).await.map_err(JoinError::Operator)?;
         let Some(start_at) = self.of.start_at else { return Ok(()) };
-        let wait =
-            start::wait_for(start_at, self.clock, SystemClock.now(), "while its devices were being whitelisted")?;
+        let wait = start::wait_for(start_at, self.clock, SystemClock.now(), what).map_err(JoinError::Start)?;
         progress(format!("waiting for the start at {start_at} by the target's clock"));
+        if let Some(long) = wait.checked_sub(ASKED_AGAIN_BEFORE) {
+            tokio::time::sleep(long).await;
+            self.clock = start::clock_offset(operator).await.map_err(JoinError::Operator)?;
+        }
+        let wait = start::wait_for(start_at, self.clock, SystemClock.now(), what).map_err(JoinError::Start)?;
         tokio::time::sleep(wait).await;
         Ok(())
     }

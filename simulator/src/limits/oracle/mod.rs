@@ -194,7 +194,7 @@ impl Oracle {
     pub fn waits(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         if !device.is_revoked {
-            ticket.is_unsure |= device.is_being_revoked;
+            ticket.is_unsure |= device.revocations.is_any_open();
             ticket.in_handler = Some(self.ask_device(ticket, sent, Did::WentOn));
             self.in_flight(ticket, sent);
         }

@@ -432,7 +432,7 @@ mod tests {
 
     /// Goal: a device is counted for the outage of its own site, in whatever order a segment saw them end.
     #[test]
-    fn outages_that_end_together_are_told_apart_by_their_sites() {
+    fn outages_that_end_together_are_matched_by_their_sites() {
         let recovered = |each: &[(usize, u64)]| {
             let of =
                 |(number, devices): &(usize, u64)| (*number, Recovered { after_ms: [(5, *devices)].into(), never: 0 });

@@ -250,9 +250,10 @@ impl Default for Metrics {
 impl Metrics {
     fn register_overload(&mut self) {
         let registry = &mut self.registry;
-        let help = "Requests refused while too many writes were in progress, by class: logs, heartbeats, first";
+        let help =
+            "Requests refused while too many writes were in progress, by class: unproven, logs, heartbeats, first";
         registry.register("overload_refused", help, self.shed.clone());
-        let help = "While as many writes are in progress heartbeats are refused, at half of it log lines and who has not registered, at four times as many everything";
+        let help = "While as many writes are in progress heartbeats and who has not registered are refused, at half of it log lines, at four times as many everything";
         registry.register("store_writes_limit", help, self.writes_limit.clone());
         let help = "Most writes in progress since the start: those that wait, and those in a commit";
         registry.register("store_writes_in_progress_max", help, self.writes_in_progress_max.clone());

@@ -57,13 +57,13 @@ impl Class {
         }
     }
 
-    /// How many writes may be in progress before a request of this class is refused: log lines, and who has not registered, leave half of the
-    /// limit to others, and
-    /// what must not wait may take four times as much, because it comes in bursts: a shift that begins.
+    /// How many writes may be in progress before a request of this class is refused: log lines leave half of the limit to others, and
+    /// what must not wait may take four times as much, because it comes in bursts: a shift that begins. Who has not registered is served as
+    /// heartbeats are: an overload may last, and a device that never registers is lost.
     fn share_of(self, limit: usize) -> usize {
         match self {
-            Self::Unproven | Self::Logs => limit / 2,
-            Self::Heartbeats => limit,
+            Self::Logs => limit / 2,
+            Self::Unproven | Self::Heartbeats => limit,
             Self::First => limit.saturating_mul(4),
         }
     }

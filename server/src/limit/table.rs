@@ -155,7 +155,7 @@ macro_rules! limits {
 
 limits! {
     AllRequests: "all_requests", "RATE_LIMIT_ALL_REQUESTS",
-        "Verified requests of all devices (log lines leave half of the burst to others, heartbeats a fifth)",
+        "Verified requests of all devices (devices that have not registered leave three quarters of the burst to others, log lines half, heartbeats a fifth)",
         PER_MIN 600_000 in 1 to 60_000_000, burst 20_000, mode shadow, by "server", of "requests",
         because "more than the server was measured to take must not delay ACKs, punches and orders to halt";
     DeviceRequests: "device_requests", "RATE_LIMIT_DEVICE",

@@ -64,7 +64,7 @@ fn a_generator_with_a_wrong_clock_counts_by_the_targets() {
     let out = folder.path().join("run");
     let mut run = Command::new("faketime");
     run.args(["-f", "+1h", env!("CARGO_BIN_EXE_ks-fleet"), "run"])
-        .arg(scenario(folder.path(), ""))
+        .arg(scenario(folder.path(), NO_ERRORS))
         .arg("--out")
         .arg(&out);
     run.args(["--target", &format!("http://{}", server.address)]);

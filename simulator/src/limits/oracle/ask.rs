@@ -163,6 +163,8 @@ impl Oracle {
                 ticket.counted = state;
             }
             match said(&limit, state) {
+                // It refused, and had to pass: what others would have said does not matter.
+                Said::Passed if seen == Seen::Refused => return Prediction::Admitted,
                 Said::Passed => {}
                 Said::Refused { least_us, most_us } => {
                     if *name == LimitName::Registrations {

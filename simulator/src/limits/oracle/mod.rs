@@ -132,6 +132,12 @@ impl Oracle {
 
     /// The server has started with these limits, and no memory of what was before.
     pub fn server_started(&mut self, at_us: u64, values: Values) {
+        // A start changes no limits: those that an operator applied are stored.
+        let is_another_start = self.life > 1;
+        if is_another_start && !self.changes.are_open() && values != self.values && self.wrong.len() < DESCRIBED_MAX {
+            let what = "after a restart, other limits are in force than before".to_owned();
+            self.wrong.push(Wrong { at_us, what });
+        }
         self.values = values;
         self.started(at_us);
     }

@@ -2,7 +2,7 @@
 //! until its answer comes; if none comes, or an error of the server, it may have been carried out, or may be yet, until something shows
 //! that it no longer can.
 
-use super::{LimitName, Mode, Oracle, Values, ceiling::FOLLOWED_US};
+use super::{LimitName, Mode, Oracle, Value, Values, ceiling::FOLLOWED_US};
 
 /// How long after its answer was lost an order may be at work in a server that goes on, in microseconds: it is done in pieces.
 const AT_WORK_US: u64 = 60_000_000;
@@ -192,17 +192,20 @@ impl Oracle {
             let (old, new) = (self.values.get(**name), values.get(**name));
             old != new && new.mode != Mode::Off
         };
-        let changed: Vec<LimitName> = LimitName::ALL.iter().filter(is_changed).copied().collect();
+        let changed = LimitName::ALL.iter().filter(is_changed).map(|name| (*name, self.values.get(*name).burst));
+        let changed: Vec<(LimitName, u64)> = changed.collect();
         self.changed(at_us, values);
-        for name in changed {
-            self.forget_what_is_owed(name, now_us);
+        for (name, burst_before) in changed {
+            self.forget_what_is_owed(name, burst_before, now_us);
         }
     }
 
-    /// What is owed to a limit may be anything that can be.
-    fn forget_what_is_owed(&mut self, name: LimitName, now_us: u64) {
+    /// What is owed to a limit may be anything that can be, by this burst or by the one before, whose debts stay.
+    fn forget_what_is_owed(&mut self, name: LimitName, burst_before: u64, now_us: u64) {
         use LimitName as L;
-        let unknown = self.limit(name).anything_owed(now_us);
+        let limit = self.limit(name);
+        let widest = limit.with(Value { burst: limit.value.burst.max(burst_before), ..limit.value });
+        let unknown = widest.anything_owed(now_us);
         match name {
             L::AddressFailures => self.address_failures.forget(unknown),
             L::SiteFailures => self.site_failures.forget(unknown),

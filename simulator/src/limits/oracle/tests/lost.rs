@@ -238,3 +238,49 @@ fn what_hung_on_commands_is_decided_between_two_orders() {
     oracle.decide_doubts(&[("KS-1", vec![1_119 * S])].into());
     assert_eq!(counts(&oracle)[4], 1, "that one may have waited");
 }
+
+/// Goal: a start that loses the limits that an operator applied is found. Method: the same values, others after an order without an answer,
+/// and others after none.
+#[test]
+fn limits_that_a_restart_lost_are_wrong() {
+    let mut oracle = started(&per_min(60));
+    oracle.server_started(S, per_min(60));
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, 2 * S, OrderEnd::Lost, None);
+    oracle.server_started(3 * S, per_min(90));
+    assert_eq!(oracle.wrong(), []);
+    oracle.server_started(4 * S, per_min(60));
+    assert_eq!(oracle.wrong().len(), 1);
+    assert!(oracle.wrong()[0].what.contains("other limits are in force than before"), "{:?}", oracle.wrong());
+}
+
+/// Goal: a debt that was made under the old burst is no false refusal under the new one, which was found late.
+#[test]
+fn a_debt_from_before_a_tighter_burst_is_not_taken_for_paid() {
+    let of = |per_min, burst| {
+        let mut values = Values::all_off();
+        values.set(LimitName::DeviceRequests, limit(per_min, burst, Mode::Enforce));
+        values
+    };
+    let mut oracle = started(&of(120, 30));
+    (11..39).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
+    let ticket = oracle.limits_ordered();
+    oracle.limits_order_ended(ticket, S, OrderEnd::Failed, None);
+    oracle.limits_read(4 * S, 4 * S, of(2, 5));
+    // 26 or so are owed beyond what was granted, of which 2 a minute are paid.
+    ask(&mut oracle, 150 * S, "KS-1", 39, limited(LimitName::DeviceRequests, 510));
+    assert_eq!((counts(&oracle)[2], oracle.wrong()), (0, &[][..]));
+}
+
+/// Goal: a refusal by a limit of which something is left is wrong, although nobody can say what the ceiling would have said next.
+#[test]
+fn a_false_refusal_is_found_while_the_ceiling_is_in_doubt() {
+    let mut values = Values::all_off();
+    values.set(LimitName::DeviceRequests, limit(6_000, 1_000, Mode::Enforce));
+    values.set(LimitName::AllRequests, limit(60, 10, Mode::Enforce));
+    let mut oracle = started(&values);
+    (11..19).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
+    commands(&mut oracle, 0);
+    ask(&mut oracle, 0, "KS-1", 19, limited(LimitName::DeviceRequests, 1));
+    assert_eq!((counts(&oracle)[2], oracle.wrong().len()), (1, 1), "{:?}", oracle.wrong());
+}

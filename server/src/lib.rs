@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod operations;
 pub mod pace;
 pub mod password;
+mod process_metrics;
 pub mod refusal;
 pub mod registry;
 pub mod rng;

@@ -15,7 +15,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::limit::{Class, Counters};
+use crate::{
+    limit::{Class, Counters},
+    process_metrics::ProcessMetrics,
+};
+
+/// Of the names of all metrics that are not common to every process.
+const PREFIX: &str = "ks";
 
 /// Every path of the data plane; `other` counts all other paths.
 pub const PATHS: [&str; 10] = [
@@ -183,7 +189,7 @@ impl Default for Metrics {
             tls_handshakes: Family::default(),
             tls_certificate_expires: Gauge::default(),
             tls_reload_failures: Counter::default(),
-            registry: Registry::with_prefix("ks"),
+            registry: Registry::default(),
         };
         for path in PATHS {
             let codes = RefusalCode::ALL.iter().map(|code| code.as_str()).chain(["OK"]);
@@ -197,7 +203,8 @@ impl Default for Metrics {
         for what in DECISIONS {
             drop(metrics.rollout_decisions.get_or_create(&Decided { what }));
         }
-        let registry = &mut metrics.registry;
+        metrics.registry.register_collector(Box::new(ProcessMetrics));
+        let registry = metrics.registry.sub_registry_with_prefix(PREFIX);
         registry.register("answers", "Data-plane requests answered, by path and code", metrics.answers.clone());
         let help =
             "Seconds from a data-plane request's head until its answer is ready, including the arrival of its body";
@@ -249,7 +256,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register_overload(&mut self) {
-        let registry = &mut self.registry;
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
         let help =
             "Requests refused while too many writes were in progress, by class: unproven, logs, heartbeats, first";
         registry.register("overload_refused", help, self.shed.clone());
@@ -265,7 +272,7 @@ impl Metrics {
         for result in HANDSHAKES {
             drop(self.tls_handshakes.get_or_create(&Handshake { result }));
         }
-        let registry = &mut self.registry;
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("connections_accepted", "Connections accepted", self.connections_accepted.clone());
         let help = "TLS handshakes of the server's own listener, by how they ended: full, resumed, failed, or shed for other connections";

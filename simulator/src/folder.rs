@@ -23,11 +23,16 @@ use crate::{advise, failure::Failure};
 pub const RUNS: &str = "reports/runs";
 /// Locked while a run writes into the folder.
 const LOCK: &str = ".lock";
+/// Folder of the runs of a search for a limit, in that of the search.
+pub const STEPS: &str = "steps";
 /// Log of the embedded server, in the run folder.
 pub const SERVER_LOG: &str = "server.log";
 
 /// For opening a file: a symbolic link is an error, and so is a pipe without a reader.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// In a `junit.xml` of a run that has no verdict yet.
+const UNFINISHED: &str = "the run did not finish: it was killed, or is still running";
 
 /// Most runs of one name that may begin in one second.
 const SAME_SECOND_MAX: u32 = 1_000;
@@ -64,6 +69,13 @@ pub fn leave_failure(path: &Path, scenario: &str, now: UnixMs, why: &str) {
     }
 }
 
+/// Whether the run of this folder ended without a summary and said why, as one does that could not begin. Not said of a run that is
+/// still running or was killed: they can't be told apart on a shared disk.
+pub fn has_failed(path: &Path) -> bool {
+    let why = fs::read_to_string(path.join(ks_reports::JUNIT));
+    why.is_ok_and(|why| !why.contains(UNFINISHED)) && !path.join(SUMMARY).exists()
+}
+
 /// Whether a folder has files and none of them is a run's. Files of a failed run count as a run's.
 fn is_foreign(path: &Path) -> std::io::Result<bool> {
     let mut has_others = false;
@@ -71,7 +83,10 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         let entry = entry?;
         let name = entry.file_name();
         let is_our_lock = || name == LOCK && entry.metadata().is_ok_and(|of| of.is_file() && of.len() == 0);
-        has_others |= ![ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) && !is_our_lock();
+        let are_steps =
+            || name == STEPS && entry.metadata().is_ok_and(|of| of.is_dir()) && path.join(ks_reports::JUNIT).exists();
+        let is_own = [ks_reports::JUNIT, SERVER_LOG].iter().any(|own| name == *own) || is_our_lock() || are_steps();
+        has_others |= !is_own;
     }
     Ok(has_others
         && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, ADVICE, SWEEP, SWEEP_TRIALS]
@@ -158,7 +173,7 @@ impl RunFolder {
 
     /// Writes a failing `junit.xml` that stays there if nothing else does: a process that is killed has no later chance.
     pub fn fail_unless_finished(&self, scenario: &str, now: UnixMs) {
-        self.fail(scenario, now, "the run did not finish: it was killed, or is still running");
+        self.fail(scenario, now, UNFINISHED);
     }
 
     pub fn path(&self) -> &Path {
@@ -212,6 +227,28 @@ mod tests {
         assert_eq!(left, [LOCK, ks_reports::JUNIT, "notes.txt"]);
         let junit = fs::read_to_string(folder.path().join(ks_reports::JUNIT)).unwrap();
         assert!(junit.contains("errors=\"1\"") && junit.contains("did not finish"), "{junit}");
+    }
+
+    #[test]
+    fn a_run_has_failed_once_it_says_why_and_not_while_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!has_failed(folder.path()), "nothing has begun");
+        let held = make(folder.path()).unwrap();
+        assert!(!has_failed(folder.path()), "it is running");
+        held.fail("x", UnixMs(0), "the target refused the fleet");
+        assert!(has_failed(folder.path()));
+        fs::write(folder.path().join(SUMMARY), "").unwrap();
+        assert!(!has_failed(folder.path()), "it has a verdict of its own");
+    }
+
+    #[test]
+    fn a_search_that_was_refused_leaves_a_folder_that_can_be_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(STEPS).join("01")).unwrap();
+        assert!(matches!(make(folder.path()), Err(Failure::FolderForeign { .. })), "somebody's own steps");
+        fs::write(folder.path().join(ks_reports::JUNIT), "").unwrap();
+        drop(make(folder.path()).unwrap());
+        drop(make(folder.path()).unwrap());
     }
 
     #[test]

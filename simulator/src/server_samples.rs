@@ -43,6 +43,8 @@ pub struct ServerMetrics {
     pub limit_refused: BTreeMap<String, f64>,
     /// CPU seconds of its process, if it says so.
     pub process_cpu_s: Option<f64>,
+    /// Cores that it may use, if it says so.
+    pub cores: Option<f64>,
 }
 
 impl ServerMetrics {
@@ -59,6 +61,7 @@ impl ServerMetrics {
                 "ks_store_writes_delay_seconds" => metrics.writes_delay_s = value,
                 "ks_overload_refused_total" => metrics.overload_refused += value,
                 "process_cpu_seconds_total" => metrics.process_cpu_s = Some(value),
+                "ks_cores" => metrics.cores = Some(value),
                 "ks_limit_refused_total" => {
                     if let Some(limit) = label(labels, "limit") {
                         metrics.limit_refused.insert(limit.to_owned(), value);
@@ -114,6 +117,8 @@ pub struct ServerLoad {
     pub limits: BTreeMap<String, u64>,
     /// Cores that the server's process used, by its own metric.
     pub process_cores: Option<f64>,
+    /// Cores that it may use.
+    pub cores: Option<f64>,
     /// Share of this machine's cores that was busy, by any process.
     pub machine_busy: Option<f64>,
 }
@@ -138,6 +143,7 @@ impl ServerLoad {
         load.overload_refused = Some(last.overload_refused - first.overload_refused);
         load.process_cores =
             last.process_cpu_s.zip(first.process_cpu_s).map(|(after, before)| (after - before) / length_s);
+        load.cores = last.cores;
         for (name, refused) in &last.limit_refused {
             let more = refused - first.limit_refused.get(name).copied().unwrap_or(0.0);
             if more >= 1.0 {
@@ -179,9 +185,10 @@ mod tests {
         assert_eq!((metrics.commit_s, metrics.commits, metrics.writes), (2.5, 50.0, 500.0));
         assert_eq!((metrics.writes_waiting, metrics.writes_delay_s, metrics.overload_refused), (7.0, 0.004, 7.0));
         assert_eq!(metrics.limit_refused.get("all_requests"), Some(&12.0));
-        assert_eq!(metrics.process_cpu_s, None, "a ks-server does not say");
-        let more = format!("{TEXT}process_cpu_seconds_total 81.5 1700000000\n");
-        assert_eq!(ServerMetrics::read(&more).unwrap().process_cpu_s, Some(81.5));
+        assert_eq!((metrics.process_cpu_s, metrics.cores), (None, None), "not said where there is no /proc");
+        let more = format!("{TEXT}process_cpu_seconds_total 81.5 1700000000\nks_cores 4.0\n");
+        let more = ServerMetrics::read(&more).unwrap();
+        assert_eq!((more.process_cpu_s, more.cores), (Some(81.5), Some(4.0)));
         assert_eq!(ServerMetrics::read("<html>{}} 5</html>\n\n}\n"), None);
     }
 
@@ -194,6 +201,7 @@ mod tests {
             writes_delay_s: scale / 1_000.0,
             limit_refused: [("a".to_owned(), 5.0 * scale), ("b".to_owned(), 3.0)].into(),
             process_cpu_s: Some(1.5 * scale),
+            cores: Some(4.0),
             ..ServerMetrics::default()
         };
         let machine = Some(MachineCpu { busy_s: 1.5 * scale, all_s: 2.0 * scale });

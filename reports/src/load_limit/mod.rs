@@ -168,6 +168,8 @@ pub struct Asked {
     pub left_out: Vec<String>,
     /// Other parts of the scenario that a step does not have, in words.
     pub without: Vec<String>,
+    /// Of how many answers in a hundred the generator verified the signature.
+    pub verify_percent: u8,
     /// Between two heartbeats of a device, in seconds.
     pub interval_s: f64,
     pub budget_s: f64,

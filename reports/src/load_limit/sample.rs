@@ -73,6 +73,7 @@ pub(crate) fn found() -> LoadLimit {
             expectations: vec!["heartbeat.p99_ms <= 50".to_owned(), "errors = 0".to_owned()],
             left_out: vec!["heartbeat.per_min >= 295000 during steady".to_owned()],
             without: vec!["timeline".to_owned()],
+            verify_percent: 10,
             interval_s: 1.0,
             budget_s: 600.0,
             repeats: 3,

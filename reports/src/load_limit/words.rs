@@ -230,6 +230,12 @@ pub(super) fn how(of: &LoadLimit) -> Vec<String> {
     if !asked.left_out.is_empty() {
         sentences.push(format!("Left out, because they are about the size of the scenario's own fleet or about something else than load: {}.", named(&asked.left_out)));
     }
+    if asked.verify_percent < 100 {
+        sentences.push(format!(
+            "The generator verified the signatures of {} % of the answers, drawn at random, and of all refusals.",
+            asked.verify_percent
+        ));
+    }
     if !asked.without.is_empty() {
         sentences.push(format!("Steps run without the scenario's {}.", asked.without.join(", ")));
     }

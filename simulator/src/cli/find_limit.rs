@@ -13,7 +13,7 @@ use ks_reports::{
 use ks_server::clock::{Clock, SystemClock};
 
 use super::{
-    Options,
+    GeneratorOptions, Options,
     execute::{plan, quoted, read, replay_command},
     interrupt::{Concluded, interruptible_until},
     output::{complain, say_json},
@@ -49,6 +49,7 @@ bound, or ended by the budget or by Ctrl-C before it was confirmed.";
 
 /// Options of `find-limit`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("duration", |unused| unused.hide(true)), mut_arg("events", |unused| unused.hide(true)))]
 pub(super) struct FindLimitOptions {
     /// The scenario's TOML file: its fleet, its server's settings, and its expectations with an upper bound
     pub(super) scenario: PathBuf,
@@ -68,6 +69,8 @@ pub(super) struct FindLimitOptions {
     #[command(flatten)]
     target: TargetOptions,
     #[command(flatten)]
+    generator: GeneratorOptions,
+    #[command(flatten)]
     pub(super) options: Options,
 }
 
@@ -78,7 +81,8 @@ fn repeats(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn run(asked: FindLimitOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
-    let FindLimitOptions { scenario: path, slo, budget, step, repeats, target, options } = asked;
+    let FindLimitOptions { scenario: path, slo, budget, step, repeats, target, generator, options } = asked;
+    let options = generator.with(options);
     let unused = [("--duration", options.duration.is_some()), ("--events", options.events.is_some())];
     if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
         let instead =
@@ -117,6 +121,7 @@ pub(super) fn run(asked: FindLimitOptions, folder: Option<&RunFolder>) -> Result
         replay: replay(&path, &slo, (budget, step, repeats), &options, target.as_ref()),
         replay_run: format!("{} --seed {}", run_of_step(&path, &options, target.as_ref()), plan.seed),
         quiet: options.quiet,
+        metrics_listen: options.metrics_listen,
         interrupted: interruptible_until(&concluded)?,
         plan: &plan,
     };
@@ -176,7 +181,7 @@ fn replay(
 
 /// The command that runs the scenario once, without the number of devices.
 fn run_of_step(path: &Path, options: &Options, target: Option<&Target>) -> String {
-    let of_run = Options { id_prefix: options.id_prefix.clone(), ..Options::default() };
+    let of_run = Options { id_prefix: options.id_prefix.clone(), verify: options.verify, ..Options::default() };
     replay_command(path, Mode::Load, &of_run, target)
 }
 

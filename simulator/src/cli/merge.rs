@@ -23,14 +23,18 @@ use super::{
     output::complain,
 };
 use crate::{
-    conductor::Observer, failure::Failure, folder::RunFolder, number::counted, resources::Stopwatch,
+    conductor::Observer,
+    failure::Failure,
+    folder::{RunFolder, has_failed},
+    number::counted,
+    resources::Stopwatch,
     segment::merge::Segments,
 };
 
 /// How often it looks whether a segment has finished.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How long a segment has a JUnit file without a summary before it counts as one that was not run.
+/// How long a segment has a verdict without a summary before it counts as one that was not run.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 
 /// Options of `ks-fleet merge`.
@@ -110,8 +114,8 @@ fn wait(folders: &[PathBuf], limit: Duration, interrupted: &Arc<AtomicBool>, qui
             return Err(Failure::Interrupted("segments had not finished"));
         }
         let elapsed = waiting.elapsed();
-        // A run that could not be made leaves its JUnit file and no summary; one that has finished writes both within moments.
-        let failed = folders.iter().find(|folder| folder.join(JUNIT).exists() && !folder.join(SUMMARY).exists());
+        // One that has finished writes its verdict and its summary within moments.
+        let failed = folders.iter().find(|folder| has_failed(folder));
         given_up = failed.map(|folder| match given_up.take() {
             Some((same, since)) if same == *folder => (same, since),
             _ => (folder.clone(), elapsed),

@@ -78,13 +78,8 @@ enum Command {
         scenario: PathBuf,
         #[command(flatten)]
         target: TargetOptions,
-        /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
-        #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
-        metrics_listen: Option<SocketAddr>,
-        /// Verify the signatures of all answers, or of this share, drawn at random: `10%`. More load for the same CPU; refusals are
-        /// always verified, and the report says how many answers were not [default: all]
-        #[arg(long, value_name = "SHARE", value_parser = verified_share)]
-        verify: Option<u8>,
+        #[command(flatten)]
+        generator: GeneratorOptions,
         /// Simulate only this part of the fleet, such as 2/4 for the second of four, against the --target; `ks-fleet merge` makes one run
         /// of all parts. In an Indexed Job of Kubernetes: job/4
         #[arg(long, value_name = "I/N", value_parser = one_segment, requires = "target")]
@@ -210,6 +205,25 @@ struct Options {
     start_at: Option<UnixMs>,
 }
 
+/// How a load run's generator is watched, and what it leaves out.
+#[derive(Debug, Default, Args)]
+struct GeneratorOptions {
+    /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
+    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
+    metrics_listen: Option<SocketAddr>,
+    /// Verify the signatures of all answers, or of this share, drawn at random: `10%`. More load for the same CPU; refusals are
+    /// always verified, and the report says how many answers were not [default: all]
+    #[arg(long, value_name = "SHARE", value_parser = verified_share)]
+    verify: Option<u8>,
+}
+
+impl GeneratorOptions {
+    /// The options of all commands, with these.
+    fn with(self, options: Options) -> Options {
+        Options { metrics_listen: self.metrics_listen, verify: self.verify, ..options }
+    }
+}
+
 impl Options {
     fn events(&self) -> EventsKept {
         self.events.unwrap_or_default()
@@ -310,8 +324,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let text = read(path).unwrap_or_else(|_| QUICKSTART.1.as_bytes().to_vec());
             run_one(path, &text, None, None, &Options::default(), None)
         }
-        Some(Command::Run { scenario, target, metrics_listen, verify, segment, start_at, options }) => {
-            let options = Options { metrics_listen, verify, segment, start_at, ..options };
+        Some(Command::Run { scenario, target, generator, segment, start_at, options }) => {
+            let options = Options { segment, start_at, ..generator.with(options) };
             red_without_verdict(&scenario, options.out.as_deref(), |folder| {
                 let text = read(&scenario)?;
                 let target = target.target()?;

@@ -89,13 +89,15 @@ fn processors(observed: &Observed<'_>) -> Vec<Reading> {
         let metric = "share of this machine's cores that was busy (/proc/stat)";
         readings.push(Reading { note, ..reading(Bottleneck::Machine, metric, busy, Some(BUSY)) });
     } else {
-        let note = if server.is_some() {
-            "how many cores it has is unknown"
-        } else {
-            "its /metrics has no process_cpu_seconds_total"
+        let its_cores = observed.server.cores;
+        let note = match (server, its_cores) {
+            (None, _) => "its /metrics has no process_cpu_seconds_total",
+            (Some(_), None) => "its /metrics has no ks_cores",
+            (Some(_), Some(_)) => "",
         };
-        let metric = "cores that the server's process used";
-        readings.push(Reading { note: note.to_owned(), ..reading(Bottleneck::ServerCpu, metric, server, None) });
+        let metric = "cores that the server's process used (process_cpu_seconds_total, ks_cores)";
+        let used_up = its_cores.map(|cores| cores * BUSY);
+        readings.push(Reading { note: note.to_owned(), ..reading(Bottleneck::ServerCpu, metric, server, used_up) });
         let metric = "share of the generator's machine that was busy (/proc/stat)";
         readings.push(reading(Bottleneck::GeneratorCpu, metric, observed.server.machine_busy, Some(BUSY)));
     }
@@ -161,6 +163,7 @@ mod tests {
             overload_refused: None,
             limits: BTreeMap::new(),
             process_cores: None,
+            cores: None,
             machine_busy: None,
         };
         let server = ServerLoad {
@@ -268,7 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_cpu_elsewhere_is_unknown_and_never_judged() {
+    fn a_servers_cpu_elsewhere_is_judged_by_its_own_cores() {
+        let with = |used: f64, cores: f64| {
+            first(|case| {
+                (case.observed.is_one_machine, case.observed.server_cores) = (false, Some(used));
+                case.server.cores = Some(cores);
+            })
+        };
+        assert_eq!((with(7.3, 8.0), with(7.1, 8.0)), (Bottleneck::ServerCpu, Bottleneck::Unknown));
+    }
+
+    #[test]
+    fn a_servers_cpu_elsewhere_that_it_does_not_say_is_never_judged() {
         for cores in [None, Some(63.0)] {
             let (found, readings) = of_case(|case| {
                 (case.observed.is_one_machine, case.observed.server_cores) = (false, cores);

@@ -54,6 +54,7 @@ impl FindLimit<'_> {
             expectations: self.expectations.iter().map(ToString::to_string).collect(),
             left_out: self.left_out.clone(),
             without: step::left_out(self.plan),
+            verify_percent: self.plan.verify_percent,
             interval_s: self.plan.interval().as_secs_f64(),
             budget_s: self.budget.as_secs_f64(),
             repeats: self.repeats,

@@ -10,6 +10,7 @@ pub mod step;
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -28,7 +29,7 @@ use crate::{
         target::Target,
     },
     failure::Failure,
-    folder::RunFolder,
+    folder::{RunFolder, STEPS},
     resources::Stopwatch,
     scenario::{Expectation, Plan, Timing, limits},
     server_samples::Samples,
@@ -36,8 +37,6 @@ use crate::{
 use search::{Bounds, Next, Search, Verdict};
 use step::{Asked, Lengths};
 
-/// Folder of the steps' runs, in that of the search.
-const STEPS: &str = "steps";
 /// The search goes down to this part of the load it begins with.
 const FLOOR_PART: u32 = 64;
 /// The ends of the interval are at most this much apart, in per cent.
@@ -66,6 +65,8 @@ pub struct FindLimit<'a> {
     /// The command that runs the scenario once.
     pub replay_run: String,
     pub quiet: bool,
+    /// Where the metrics of the current step's generator are served.
+    pub metrics_listen: Option<SocketAddr>,
     /// Set by the user to stop the search.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -184,7 +185,7 @@ impl FindLimit<'_> {
                 self.left(progress, asked.devices)
             ),
             samples: Some(Samples::clone(&samples)),
-            metrics_listen: None,
+            metrics_listen: self.metrics_listen,
             segment: None,
         });
         let summary = match ran {

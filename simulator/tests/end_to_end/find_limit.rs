@@ -113,7 +113,7 @@ fn a_target_that_dies_leaves_the_steps_so_far_as_a_partial_report() {
     );
     let steps = found["steps"].as_array().unwrap();
     assert_eq!(steps[0]["verdict"], "held", "{found:#?}");
-    assert_eq!(steps[0]["server_cores"], Value::Null, "an external server's CPU is unknown");
+    assert!(steps[0]["server_cores"].as_f64() > Some(0.0), "by its own metrics: {found:#?}");
     let page = std::fs::read_to_string(out(folder.path()).join("report.html")).unwrap();
     assert!(page.contains("PARTIAL") && page.contains("does not answer"), "{page}");
     let junit = std::fs::read_to_string(out(folder.path()).join("junit.xml")).unwrap();

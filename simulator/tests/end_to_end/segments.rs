@@ -136,7 +136,14 @@ fn four_segments_are_one_run() {
     let server = Server::start(folder.path(), &[("OTRT_REQUIRED", "true")]);
     let scenario = write_scenario(folder.path(), "divided", SCENARIO);
     let start_at = seconds_from_now(10); // time for a slow machine to whitelist the devices
+    // As in a deployment, where it starts with the segments.
+    let mut waiting = fleet();
+    waiting.arg("merge").args((1..=4).map(|number| folder.path().join(format!("segment-{number}"))));
+    waiting.args(["--wait", "10m", "--out"]).arg(folder.path().join("waited"));
+    let waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let segments = run_all(&server, &scenario, 4, folder.path(), &["--start-at", &start_at]);
+    let waited = waiting.wait_with_output().unwrap();
+    assert_eq!(waited.status.code(), Some(0), "{}", stderr_of(&waited));
     let parts: Vec<Value> = segments.iter().map(|segment| summary_in(segment)).collect();
     for (part, devices) in parts.iter().zip([6, 6, 5, 5]) {
         assert_eq!((number(part, "/devices"), number(part, "/segment/devices")), (devices, devices));

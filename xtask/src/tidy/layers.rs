@@ -4,7 +4,10 @@ use super::cycles::Uses;
 
 /// The layers from the bottom to the top, each with its modules: `store` stands for all below it that is named nowhere else.
 const LAYERS: [(&str, &[&str]); 12] = [
-    ("ground", &["clock", "command", "error_report", "limit", "metrics", "pace", "rng", "role", "tls"]),
+    (
+        "ground",
+        &["clock", "command", "error_report", "limit", "metrics", "pace", "process_metrics", "rng", "role", "tls"],
+    ),
     ("records", &["failure", "refusal", "rollout", "store"]),
     ("rules", &["config", "rules", "store::retention", "store::writer"]),
     ("databases", &["store::migrations", "store::sqlite"]),

@@ -1,6 +1,7 @@
 //! Shared by the benchmarks: measures an operation in several rounds, and prints the median and the spread.
 
 pub mod fleet;
+pub mod server;
 
 use std::time::Duration;
 

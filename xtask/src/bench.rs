@@ -29,6 +29,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     storm()?;
     floods()?;
     limits_over_sockets()?;
+    per_core()?;
     let plain = TWO_DAYS.to_owned();
     let each_minute =
         variant("two-days-each-minute", TWO_DAYS, "heartbeat_interval = \"5m\"", "heartbeat_interval = \"60s\"")?;
@@ -89,20 +90,20 @@ pub(crate) fn peers() -> Result<(), Failed> {
     if !packages.join("node_modules").exists() {
         run_in(&packages, "npm", &["ci", "--no-audit", "--no-fund"])?;
     }
-    cargo(&[
-        "build",
-        "--profile",
-        "dist",
-        "--package",
-        "ks-fleet",
-        "--package",
-        "ks-server",
-        "--package",
-        "ks-benches",
-        "--examples",
-        "--bins",
-    ])?;
+    build_all()?;
     shell::run("target/dist/examples/peers", &["target/dist", "reports/bench/peers"])
+}
+
+/// What a heartbeat costs a server with one core, beside what it can't do without: two minutes.
+pub(crate) fn per_core() -> Result<(), Failed> {
+    build_all()?;
+    shell::run("target/dist/examples/per_core", &["target/dist", "reports/bench/per-core"])
+}
+
+/// The programs, as they are shipped, and those that measure them.
+fn build_all() -> Result<(), Failed> {
+    let packages = ["--package", "ks-fleet", "--package", "ks-server", "--package", "ks-benches"];
+    cargo(&[&["build", "--profile", "dist", "--examples", "--bins"], &packages[..]].concat())
 }
 
 /// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.

@@ -32,7 +32,7 @@ cargo xtask COMMAND
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
   bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part; `bench peers`
-               compares the server with another stack
+               compares the server with another stack, `bench per-core` with the parts that it is made of
   vectors      regenerate protocol/vectors/
   documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ["bench", "floods"] => bench::floods(),
         ["bench", "limits"] => bench::limits(),
         ["bench", "peers"] => bench::peers(),
+        ["bench", "per-core"] => bench::per_core(),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::documents(),
         [] | ["help" | "--help" | "-h"] => {

@@ -285,8 +285,10 @@ impl CommandReads for SqliteReader {
 mod tests {
     use rusqlite::types::Value;
 
-    use super::{super::Schema, *};
-    use crate::store::migrations;
+    use super::{
+        super::{Schema, migrations},
+        *,
+    };
 
     #[test]
     fn ended_commands_are_not_read_to_find_open_ones() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
-use super::sqlite::Schema;
+use super::Schema;
 
 /// Every migration: version, name, SQL. Never edit one that has been released; add the next.
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
@@ -48,7 +48,7 @@ pub const LATEST: i64 = 1;
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
+pub(super) enum MigrateError {
     /// The file was written by a newer program.
     #[error("its schema has version {found}, this program knows up to {LATEST}; use the newer program")]
     TooNew { found: i64 },

@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{StoreError, releases::ReleaseState, rollouts::Target};
+use super::{StoreError, audit::chain::Audited, releases::ReleaseState, rollouts::Target};
 use crate::rollout::{
     policy::Policy,
     status::Status,
@@ -147,7 +147,7 @@ pub trait UpdateRows {
     /// Those of these devices that are in an open rollout, in the order of their rows.
     fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<Member>, StoreError>;
     /// Adds an update for each target, PENDING.
-    fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
+    fn insert_updates(&mut self, rollout: i64, targets: &[Target], noted: &Audited) -> Result<(), StoreError>;
     /// Counts a rollout's devices by state. Confirmed devices in it that were not seen since `silent_before` are
     /// suspects; without such a time none are counted, which spares reading every confirmed device.
     fn tally(&mut self, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError>;
@@ -186,6 +186,7 @@ pub trait UpdateRows {
         states: &[UpdateState],
         ended: UpdateState,
         at: UnixMs,
+        noted: &Audited,
     ) -> Result<(), StoreError>;
     /// Makes heartbeats of these devices apply to their update in this rollout, or to none.
     fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;

@@ -13,7 +13,7 @@ use crate::scenario::{AnswerCode, ChurnKind};
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
 
 /// The code of an answer that was accepted.
-pub const OK: &str = "OK";
+pub const OK: &str = AnswerCode::OK;
 /// The code of an answer that can't be verified or parsed.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
 

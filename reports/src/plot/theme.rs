@@ -19,6 +19,8 @@ pub(crate) const MARGIN: f64 = 20.0;
 pub(crate) const TITLE: f64 = 20.0;
 /// Size of all other text; nothing is smaller.
 pub(crate) const TEXT: f64 = 15.0;
+/// Width of a line that shows a limit.
+pub(crate) const LIMIT_LINE: f64 = 1.8;
 
 /// Background of a picture, in dark mode too.
 pub(crate) const PAPER: RGBColor = RGBColor(255, 255, 255);

@@ -33,6 +33,9 @@ pub use self::{
     tick::Tick,
 };
 
+/// The code of a request that succeeded; every other one is a refusal or a failure.
+pub const OK: &str = "OK";
+
 /// Version of this contract that is written; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 

@@ -27,7 +27,7 @@ pub use missing_database::{
     MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };
 pub use settings::{SETTINGS, Setting};
-pub use small_file::read_small;
+pub use small_file::{SMALL_FILE_BYTES_MAX, read_small};
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 pub use unknown_settings::{UnknownSettings, unknown_settings};

@@ -2,6 +2,7 @@
 //! that does not exist, an unused dependency, a retired word, a cycle of the server's modules or an import of a layer above. What
 //! is a matter of judgement is only printed.
 
+mod constants;
 mod cycles;
 mod documents;
 mod layers;
@@ -31,6 +32,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let files = files()?;
     let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
     sizes::show(&rust);
+    constants::show(&rust);
     cycles::show(&rust);
     let server = cycles::uses("server", &rust);
     let wrong: Vec<String> = [

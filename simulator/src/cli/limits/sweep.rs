@@ -22,6 +22,7 @@ use crate::{
         live::{Following, Live},
         output::{complain, say, say_json},
         parse_duration,
+        trials::BUDGET_MAX,
     },
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
@@ -37,8 +38,6 @@ const TRIALS_DEFAULT: u32 = 3;
 const GRID: f64 = 100.0;
 /// Most values of a range without `--steps`.
 const STEPS_DEFAULT: usize = 10;
-/// Longest budget.
-const BUDGET_MAX: Duration = Duration::from_hours(7 * 24);
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

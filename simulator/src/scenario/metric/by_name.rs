@@ -1,5 +1,6 @@
 //! Metrics of a kind: one for each code of an answer, one for each version of firmware, two for each limit of the server.
 
+use ks_reports::run_folder;
 use ks_server::limit::TABLE;
 
 /// The start of the name of a metric that counts answers by code.
@@ -78,7 +79,7 @@ pub struct AnswerCode {
 
 impl AnswerCode {
     /// The code of an accepted request.
-    pub const OK: &'static str = "OK";
+    pub const OK: &'static str = run_folder::OK;
     /// Codes of the simulator itself, for requests without a valid answer.
     pub const LOCAL: [&'static str; 10] = [
         "TIMEOUT",

@@ -205,8 +205,11 @@ pub struct CommandChange<'a> {
     pub finished_at: Option<UnixMs>,
 }
 
-/// The rows of orders and commands. The decisions are in [`crate::rules::commands`]. A command is open as
-/// long as it is queued, delivered or received; the store counts the open commands of each device.
+/// The rows of orders and commands. The decisions are in [`crate::rules::commands`]. A command is open until its state is terminal.
+///
+/// The store keeps the number of open commands of each device, because every heartbeat needs to know whether there is one
+/// ([`BeatTaken::has_open_commands`](super::heartbeats::BeatTaken)): `insert_commands` adds one for each command, and a change with a
+/// `finished_at`, which only the change to a terminal state has, ends one.
 pub trait CommandRows {
     /// The order with this client token.
     fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError>;

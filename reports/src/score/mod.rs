@@ -40,7 +40,7 @@ pub const SCORE_MARKDOWN: &str = "score.md";
 
 /// What all trials of a score have in common.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct ScoreSetup {
     pub scenario: String,
     /// The first seed; each trial of a cell takes the next.
     pub first_seed: u64,

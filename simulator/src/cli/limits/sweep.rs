@@ -9,7 +9,7 @@ use ks_protocol::{duration, number::within};
 use ks_reports::{
     run_folder::Verdict,
     score::{Drawing, State},
-    sweep::{Asked, SWEEP_PAGE, Sweep, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
+    sweep::{SWEEP_PAGE, Sweep, SweepSetup, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
 };
 use ks_server::clock::{Clock, SystemClock, ms};
 
@@ -243,7 +243,7 @@ fn make_and_conclude(
 /// The sweep of what is recorded, with how it ended or when it was drawn.
 fn sweep_of(sweep: &LimitSweep<'_>, record: &Record<SweepTrial>, state: State, folder: &Path) -> Sweep {
     let resume = || format!("ks-fleet limits sweep --resume {}", quoted(&folder.display().to_string()));
-    let asked = Asked {
+    let asked = SweepSetup {
         state,
         drawn_at: (state == State::Running).then(|| SystemClock.now().to_string()),
         resume: (!state.is_final()).then(resume),

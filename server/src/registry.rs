@@ -80,7 +80,6 @@ pub const LOG_BYTES: DeviceLimit = DeviceLimit {
     budget: |spent| &mut spent.log_bytes,
     why: "daily log limit of this device reached",
 };
-/// Punches.
 pub const PUNCHES: DeviceLimit = DeviceLimit {
     limit: Limit::DevicePunches,
     budget: |spent| &mut spent.punches,
@@ -94,7 +93,6 @@ pub const STORED_BYTES: DeviceLimit = DeviceLimit {
 };
 /// What a stored row counts in addition to its texts, for [`STORED_BYTES`].
 pub const ROW_BYTES: u64 = 128;
-/// Key changes.
 pub const KEY_CHANGES: DeviceLimit = DeviceLimit {
     limit: Limit::DeviceKeyChanges,
     budget: |spent| &mut spent.rotations,
@@ -104,14 +102,12 @@ pub const KEY_CHANGES: DeviceLimit = DeviceLimit {
 /// The budgets of a device, whichever key it has, and what they have refused.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
-    /// Verified requests.
     pub requests: Gcra,
     /// Bytes of log lines.
     pub log_bytes: Gcra,
     pub punches: Gcra,
     /// Bytes that were stored.
     pub stored_bytes: Gcra,
-    /// Key rotations.
     pub rotations: Gcra,
     /// Failures in its name with expected pairs, while another budget was used up.
     pub suspect_failures: Gcra,

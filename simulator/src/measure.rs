@@ -109,7 +109,6 @@ pub struct Score {
 pub struct AdversaryRequests {
     /// Requests handed to a link, or connections made.
     pub sent: u64,
-    /// Results by code.
     pub codes: BTreeMap<&'static str, u64>,
 }
 
@@ -348,7 +347,6 @@ impl Measurements {
         &self.messages[&kind]
     }
 
-    /// The same, mutable.
     pub fn of_mut(&mut self, kind: MessageType) -> &mut Measured {
         self.messages.entry(kind).or_default()
     }

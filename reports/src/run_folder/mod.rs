@@ -86,7 +86,6 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventsKept {
-    /// Every one.
     #[default]
     All,
     /// All but ordinary heartbeats: those that succeeded, and whose answers had neither an offer nor a command.

@@ -118,7 +118,6 @@ pub struct Cell {
     pub detected_limits: (f64, f64),
     /// Trials in which the release reached every target.
     pub completed: usize,
-    /// Devices broken, median.
     pub broken_median: u64,
     /// Devices broken, 95th percentile.
     pub broken_p95: u64,

@@ -11,7 +11,6 @@ use super::{
 use crate::run_folder::Verdict;
 
 impl Score {
-    /// Sums trials up.
     pub fn of(asked: ScoreSetup, trials: &[Trial]) -> Self {
         let mut names: Vec<&str> = Vec::new();
         let mut rates: Vec<u32> = Vec::new();

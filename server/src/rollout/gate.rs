@@ -87,7 +87,6 @@ pub enum InvalidCounts {
     /// The counts contradict each other.
     #[error("{} failed of {executed} that were executed: expected at most as many as were executed", counted(*failed, "device"))]
     MoreFailedThanExecuted {
-        /// Devices that failed.
         failed: u32,
         /// Devices that have an outcome.
         executed: u32,

@@ -156,7 +156,6 @@ impl UpdateState {
     }
 }
 
-/// A device's update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
     pub state: UpdateState,
@@ -172,7 +171,6 @@ pub struct Update {
     pub progress_at: UnixMs,
     /// Since when heartbeats report the new firmware.
     pub confirming_since: Option<UnixMs>,
-    /// When it ended.
     pub ended_at: Option<UnixMs>,
     /// The class of the failure, as the device reported it.
     pub class: Option<UpdateClass>,
@@ -210,14 +208,12 @@ pub enum UpdateEvent {
     Aborted,
     /// The device reported a status.
     Status {
-        /// The reported step.
         step: UpdateStep,
         /// The reported class of failure.
         class: Option<UpdateClass>,
         /// The device's current boot.
         boot_epoch: u32,
     },
-    /// A heartbeat.
     Beat {
         /// The counter of the reported firmware.
         release_counter: u64,

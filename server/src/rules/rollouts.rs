@@ -51,7 +51,6 @@ const ENGINE: &str = "rollout-engine";
 /// The inputs of an evaluation in addition to the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Evaluation {
-    /// Now.
     pub at: UnixMs,
     /// The heartbeat interval sent to devices, in milliseconds.
     pub heartbeat_interval_ms: u64,

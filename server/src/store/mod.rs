@@ -204,7 +204,6 @@ pub struct Actor {
     pub name: String,
     /// The request's network address; none for a tool on the server's own machine.
     pub address: Option<IpAddr>,
-    /// When.
     pub at: UnixMs,
 }
 
@@ -246,7 +245,6 @@ pub struct PruneStep {
 /// The rows read by one step of a scan, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// How many.
     pub rows: usize,
     /// The last of them.
     pub last: i64,

@@ -57,11 +57,8 @@ pub struct Target {
 pub struct NewRollout {
     pub rollout_id: RolloutId,
     pub release_id: ReleaseId,
-    /// How.
     pub policy: Policy,
-    /// The initial state.
     pub state: State,
-    /// The devices.
     pub targets: Vec<Target>,
     /// The reason, for the trace.
     pub why: String,
@@ -88,7 +85,6 @@ pub struct RolloutRecord {
     pub row: i64,
     pub rollout_id: RolloutId,
     pub release: ReleaseRecord,
-    /// How.
     pub policy: Policy,
     pub state: State,
     /// When it was created.
@@ -115,7 +111,6 @@ impl<'a> NextState<'a> {
         (seen(before) == seen(after)).then_some(Self { state: after, _of_this_thread: PhantomData })
     }
 
-    /// The state itself.
     pub fn state(self) -> &'a State {
         self.state
     }
@@ -126,7 +121,6 @@ impl<'a> NextState<'a> {
 pub struct DecisionRecord {
     /// Row; decisions are paged by it.
     pub row: i64,
-    /// When.
     pub at: UnixMs,
     /// Who: an operator or the engine.
     pub actor: String,
@@ -140,7 +134,6 @@ pub struct DecisionRecord {
     pub why: String,
     /// Silent devices, in a promotion or completion: every gate passes even if all of them are lost.
     pub silent: u32,
-    /// The gate readings.
     pub gates: Vec<GateReading>,
 }
 

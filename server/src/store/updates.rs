@@ -26,7 +26,6 @@ pub struct UpdateRecord {
     pub site: String,
     /// The stage that includes it.
     pub stage: usize,
-    /// Its state.
     pub update: Update,
     /// The detail that the device reported last.
     pub detail: String,
@@ -45,7 +44,6 @@ pub struct Offering {
     pub site_unavailable_max: Option<u32>,
     /// Only devices seen since then: absent ones can't accept an offer.
     pub heard_since: UnixMs,
-    /// Now.
     pub at: UnixMs,
 }
 
@@ -90,11 +88,9 @@ pub struct OpenUpdate {
     pub rollout: i64,
     pub release_id: ReleaseId,
     pub release_state: ReleaseState,
-    /// Its signed manifest.
     pub manifest: String,
     /// Whether the image has no fault.
     pub is_image_sound: bool,
-    /// How.
     pub policy: Policy,
     /// Whether the rollout goes on.
     pub status: Status,

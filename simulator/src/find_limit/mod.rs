@@ -52,7 +52,6 @@ pub struct FindLimit<'a> {
     pub target: Option<&'a Target>,
     /// The folder of the search.
     pub out: &'a Path,
-    /// What must hold.
     pub expectations: Vec<Expectation>,
     /// Expectations that can't be asked of any load, in words.
     pub left_out: Vec<String>,

@@ -17,7 +17,6 @@ use std::{
 
 use crate::shell::{Failed, root, say};
 
-/// The project's crates.
 const CRATES: [&str; 6] = ["protocol", "server", "simulator", "reports", "benches", "xtask"];
 
 /// A file of the project.

@@ -67,7 +67,6 @@ pub(super) enum MigrateError {
     /// A migration that was applied differs from the one in this program.
     #[error("migration {version} was applied with different content")]
     Changed { version: i64 },
-    /// SQLite failed.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
 }
@@ -143,7 +142,6 @@ pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) 
     Ok(applied)
 }
 
-/// The existing tables.
 fn tables(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()

@@ -43,7 +43,6 @@ pub(super) const LIMITS_PREFIX: &str = "limits.";
 pub struct CountedLimit {
     /// The metric's whole name.
     pub(super) metric: String,
-    /// The limit's name.
     pub name: &'static str,
     /// Whether requests are counted that it would have refused, in shadow, and not those that it refused.
     pub in_shadow: bool,

@@ -150,7 +150,6 @@ impl OfModel {
     }
 }
 
-/// What was measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Background {
     /// The first and the last heartbeat that were read.
@@ -253,7 +252,6 @@ struct Window {
     /// The row before the first one, and the last row.
     after: i64,
     last: i64,
-    /// When it begins.
     from: UnixMs,
     looks: Option<Looks>,
 }

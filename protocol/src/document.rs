@@ -32,7 +32,6 @@ pub enum DocumentError {
         "the last line is {got}, expected `{label}: ` and 88 characters of base64 (64 bytes), with no line feed after it"
     )]
     NoSignature {
-        /// The expected label.
         label: &'static str,
         /// The last line, shortened.
         got: String,

@@ -159,7 +159,6 @@ impl Verifier {
         }
     }
 
-    /// The key's bytes.
     pub fn public_key(&self) -> PublicKey {
         match &self.0 {
             Verifying::Ed25519(key) => PublicKey(key.to_bytes()),
@@ -225,7 +224,6 @@ impl PrivateKey {
         self.ed25519()?.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| InvalidKey::Unwritable)
     }
 
-    /// The public half.
     pub fn public_key(&self) -> PublicKey {
         match &self.0 {
             Signing::Ed25519(key) => PublicKey(key.verifying_key().to_bytes()),

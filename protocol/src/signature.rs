@@ -71,7 +71,6 @@ pub enum Context<'a> {
     },
     /// The server's answer.
     Response {
-        /// HTTP status.
         status: u16,
         /// The request's SIG_DEV as received, or [`NO_SIG_DEV`].
         sig_dev: &'a str,
@@ -158,7 +157,6 @@ pub fn seal_document(key: &PrivateKey, key_id: &KeyId, status: u16, sig_dev: &st
 /// A verified response: the requested document, or a refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply<T> {
-    /// Success.
     Answer(T),
     Refused(RefusalDocument),
 }

@@ -2,10 +2,7 @@
 
 use crate::number;
 use crate::recovery::Recovered;
-use crate::run_folder::{Attacks, Expectation, Ledger, Mode, RolloutSummary, Summary, TlsHandshakes, Verdict};
-
-/// The code of a success; everything else is a refusal or a failure.
-pub(crate) const OK: &str = "OK";
+use crate::run_folder::{Attacks, Expectation, Ledger, Mode, OK, RolloutSummary, Summary, TlsHandshakes, Verdict};
 
 /// The verdict as one word, readable without its colour.
 pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {

@@ -50,15 +50,18 @@ pub(crate) fn page(run: &Run, figures: &[Figure]) -> String {
     document(&title, &kicker, &facts::name(summary), &(goal + &sections.concat()))
 }
 
+/// Seconds after which the page of something that is running is loaded again.
+const RELOAD_S: u32 = 5;
+
 /// A whole page around its `body`, which is HTML; the rest is text.
 pub(crate) fn document(title: &str, kicker: &str, heading: &str, body: &str) -> String {
-    document_reloaded(None, title, kicker, heading, body)
+    document_reloaded(false, title, kicker, heading, body)
 }
 
-/// The same, of something that is not over: the browser loads it again after this many seconds.
-pub(crate) fn document_reloaded(reload_s: Option<u32>, title: &str, kicker: &str, heading: &str, body: &str) -> String {
+/// The same; as long as it `is_running`, the browser loads it again and again.
+pub(crate) fn document_reloaded(is_running: bool, title: &str, kicker: &str, heading: &str, body: &str) -> String {
     let reload =
-        reload_s.map(|seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n")).unwrap_or_default();
+        if is_running { format!("<meta http-equiv=\"refresh\" content=\"{RELOAD_S}\">\n") } else { String::new() };
     let (title, kicker, heading) = (text(title), text(kicker), text(heading));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

@@ -27,7 +27,6 @@ pub struct Review {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutReview {
     pub rollout_id: String,
-    /// The release's version.
     pub release: String,
     /// Its state when the run ended.
     pub state: String,
@@ -82,7 +81,6 @@ pub struct Assumed {
     pub spared_breaks: Range,
 }
 
-/// Between two numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub least: u64,
@@ -181,7 +179,6 @@ pub struct Action {
     pub decision: String,
     /// In which stage, from 0.
     pub stage: u32,
-    /// Why, in words.
     pub why: String,
     /// The engine decided it, and not a person.
     pub is_engines: bool,
@@ -208,7 +205,6 @@ pub struct Cell {
     pub fate: Fate,
     /// They are broken by it, or still have it, and the server had not heard from them for a while when the run ended.
     pub is_silent: bool,
-    /// How many.
     pub devices: u64,
 }
 
@@ -232,7 +228,6 @@ pub enum Truth {
 }
 
 impl Truth {
-    /// Every one.
     pub const ALL: [Self; 6] = [Self::Good, Self::InstallFails, Self::BootFails, Self::Bricks, Self::Dies, Self::Lies];
 
     /// Whether the device is lost to its owner: it bricks, or dies later.
@@ -285,7 +280,6 @@ pub enum TrueState {
 }
 
 impl TrueState {
-    /// Every one.
     pub const ALL: [Self; 8] = [
         Self::Without,
         Self::Works,

@@ -91,7 +91,7 @@ fn assert_well_formed(xml: &str) {
     assert!(open.is_empty(), "{open:?} never closed");
 }
 
-/// The file decodes, is as large as promised, and is more than one colour.
+/// The file decodes, has the size that it declares, and is more than one colour.
 fn assert_picture_shows_something(file: &Path) {
     let mut reader = png::Decoder::new(Cursor::new(fs::read(file).unwrap())).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];

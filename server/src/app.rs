@@ -36,11 +36,8 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     /// Settings, all in range.
     pub config: Config,
-    /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub rng: ServerRng,
-    /// The server's keys.
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
@@ -50,9 +47,7 @@ pub struct Parts {
     pub admin_reader: Reader,
     /// The turns of callers at `admin_reader`.
     pub turns: Turns,
-    /// Devices in memory.
     pub registry: Registry,
-    /// Firmware images.
     pub artifacts: Artifacts,
     /// Triggers the evaluation of rollouts.
     pub rollouts: Rollouts,
@@ -86,7 +81,6 @@ pub struct Parts {
     pub overload: Arc<Overload>,
     /// Less disk space is free than is reserved for operators.
     is_short_of_disk: AtomicBool,
-    /// Counters.
     pub metrics: Arc<Metrics>,
     /// When the server started, on the timer's clock.
     pub started: Instant,
@@ -96,11 +90,8 @@ pub struct Parts {
 pub struct AppInputs {
     /// Settings, all in range.
     pub config: Config,
-    /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub rng: ServerRng,
-    /// The server's keys.
     pub keyring: Keyring,
     /// Writes to the store.
     pub writer: Writer,
@@ -108,11 +99,9 @@ pub struct AppInputs {
     pub reader: Reader,
     /// Queries of the admin API.
     pub admin_reader: Reader,
-    /// Firmware images.
     pub artifacts: Artifacts,
     /// Hashing and checking passwords.
     pub passwords: Passwords,
-    /// Counters.
     pub metrics: Arc<Metrics>,
 }
 

@@ -20,7 +20,6 @@ pub fn is_ahead(at: UnixMs, now: UnixMs) -> bool {
 
 /// Wall-clock time.
 pub trait Clock: Send + Sync {
-    /// The time now.
     fn now(&self) -> UnixMs;
 }
 

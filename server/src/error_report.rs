@@ -55,7 +55,6 @@ impl Dsn {
     }
 }
 
-/// Not a DSN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected http(s)://PUBLIC_KEY@HOST/PROJECT")]
 pub struct InvalidDsn;

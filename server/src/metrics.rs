@@ -142,7 +142,6 @@ pub struct Metrics {
     pub writes_delay_seconds: Gauge<f64, AtomicU64>,
     /// Bytes that the limits take.
     pub limit_memory_bytes: Gauge,
-    /// Open connections.
     pub connections: Gauge,
     pub connections_accepted: Counter,
     /// TLS handshakes of the server's own listener, by how they ended.
@@ -283,7 +282,6 @@ impl Metrics {
         registry.register("tls_certificate_reload_failures", help, self.tls_reload_failures.clone());
     }
 
-    /// Counts an answer.
     pub fn answered(&self, path: &'static str, code: &'static str) {
         debug_assert!(PATHS.contains(&path), "{path} is not counted from the start");
         self.answers.get_or_create(&Answered { path, code }).inc();

@@ -5,6 +5,9 @@ use std::time::Duration;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use sha2::{Digest, Sha256};
 
+/// A device without a heartbeat for this many intervals is suspected to be lost.
+pub const SUSPECT_INTERVALS: u32 = 3;
+
 /// When a device's beats are due, whatever the interval: drawn from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Phase(u64);
@@ -35,9 +38,9 @@ pub fn late_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
     now.minus_ms(2 * heartbeat_interval_ms)
 }
 
-/// A device last seen before this is suspected to be lost: it gets no offer, and a confirmed one counts as lost for a promotion.
+/// A device last seen before this is suspected to be lost ([`SUSPECT_INTERVALS`]): it gets no offer, and a confirmed one counts as lost for a promotion.
 pub fn suspect_before(now: UnixMs, heartbeat_interval_ms: u64) -> UnixMs {
-    now.minus_ms(3 * heartbeat_interval_ms)
+    now.minus_ms(u64::from(SUSPECT_INTERVALS) * heartbeat_interval_ms)
 }
 
 #[cfg(test)]

@@ -42,7 +42,6 @@ impl Refusal {
         Self { is_turn: true, ..self }
     }
 
-    /// Replaces the message.
     #[must_use]
     pub fn saying(self, message: impl Into<String>) -> Self {
         Self { message: Some(message.into()), ..self }

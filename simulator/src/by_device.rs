@@ -35,7 +35,6 @@ impl<T> ByDevice<T> {
         self.devices.get(self.place(name)?).map(|(_, of)| of)
     }
 
-    /// The same, mutable.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut T> {
         let place = self.place(name)?;
         self.devices.get_mut(place).map(|(_, of)| of)

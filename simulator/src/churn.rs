@@ -89,8 +89,8 @@ impl Schedule {
                     episodes.extend(closed.map(|(from, to)| episode(churn, from, to)));
                 }
                 When::PerDay { share_bp, lasts } => {
-                    let lot = seed::stream(self.seed, device_id.as_str(), &format!("churn {number}")).next_u64();
-                    episodes.extend(self.drawn(churn, lot, (share_bp, lasts)));
+                    let draw = seed::stream(self.seed, device_id.as_str(), &format!("churn {number}")).next_u64();
+                    episodes.extend(self.drawn(churn, draw, (share_bp, lasts)));
                 }
             }
         }
@@ -113,11 +113,11 @@ impl Schedule {
     }
 
     /// At most one on each day of the run.
-    fn drawn(&self, churn: &Churn, lot: u64, (share_bp, lasts): (u16, Duration)) -> impl Iterator<Item = Episode> {
+    fn drawn(&self, churn: &Churn, first: u64, (share_bp, lasts): (u16, Duration)) -> impl Iterator<Item = Episode> {
         let days = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX).div_ceil(DAY_MS);
         let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
         (0..days).filter_map(move |day| {
-            let draw = |number: u64, bound| seed::below_by(seed::nth(lot, day * DRAWS + number), bound);
+            let draw = |number: u64, bound| seed::below_by(seed::nth(first, day * DRAWS + number), bound);
             let from = Duration::from_millis(day * DAY_MS + draw(1, DAY_MS));
             if draw(0, 10_000) >= u64::from(share_bp) || from >= self.duration {
                 return None;
@@ -126,7 +126,7 @@ impl Schedule {
                 ChurnKind::Removed => self.duration,
                 _ => from + Duration::from_millis(lasts_ms / 2 + draw(2, lasts_ms + 1)),
             };
-            Some(Episode { drawn: seed::nth(lot, day * DRAWS + 3), ..episode(churn, from, to) })
+            Some(Episode { drawn: seed::nth(first, day * DRAWS + 3), ..episode(churn, from, to) })
         })
     }
 

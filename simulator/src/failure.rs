@@ -17,18 +17,10 @@ pub enum Failure {
     BadRequest(String),
     /// The scenario, as it is or with the flags, asks for something impossible.
     #[error("{why}")]
-    Impossible {
-        why: String,
-        /// What to do.
-        help: &'static str,
-    },
+    Impossible { why: String, help: &'static str },
     /// Segments can't be merged.
     #[error("{why}")]
-    Segments {
-        why: String,
-        /// What to do.
-        help: String,
-    },
+    Segments { why: String, help: String },
     /// The scenario can't be read.
     #[error("cannot read the scenario {path}: {cause}")]
     Scenario { path: PathBuf, cause: std::io::Error },
@@ -40,12 +32,7 @@ pub enum Failure {
     Unreachable { target: String, why: String },
     /// No TLS with the target.
     #[error("the TLS handshake with {target} failed: {why}")]
-    Tls {
-        target: String,
-        why: String,
-        /// What to do.
-        help: &'static str,
-    },
+    Tls { target: String, why: String, help: &'static str },
     /// The target answers too slowly.
     #[error("the target {target} is too slow: {why}")]
     TooSlow { target: String, why: String },
@@ -91,12 +78,7 @@ pub enum Failure {
     Target { target: String, why: String },
     /// A probe of limits ended early.
     #[error("the probe of {target} ended early: {why}")]
-    Probe {
-        target: String,
-        why: String,
-        /// What to do.
-        help: &'static str,
-    },
+    Probe { target: String, why: String, help: &'static str },
     /// The open file limit is too low.
     #[error("the run needs {needed} open files, and this machine allows a process {max}")]
     OpenFiles {

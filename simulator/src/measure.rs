@@ -13,7 +13,7 @@ use crate::scenario::{AnswerCode, ChurnKind};
 const LATENCY_US_MAX: u64 = 15 * 60 * 1_000_000;
 
 /// The code of an answer that was accepted.
-pub const OK: &str = "OK";
+pub const OK: &str = AnswerCode::OK;
 /// The code of an answer that can't be verified or parsed.
 pub const BAD_ANSWER: &str = "BAD_ANSWER";
 
@@ -109,7 +109,6 @@ pub struct Score {
 pub struct AdversaryRequests {
     /// Requests handed to a link, or connections made.
     pub sent: u64,
-    /// Results by code.
     pub codes: BTreeMap<&'static str, u64>,
 }
 
@@ -348,7 +347,6 @@ impl Measurements {
         &self.messages[&kind]
     }
 
-    /// The same, mutable.
     pub fn of_mut(&mut self, kind: MessageType) -> &mut Measured {
         self.messages.entry(kind).or_default()
     }

@@ -3,8 +3,9 @@
 mod clock;
 mod heartbeats;
 mod limits;
+mod observed;
 
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Method, Request, header};
@@ -15,10 +16,7 @@ use ks_protocol::{
     signature::{NO_SIG_DEV, Reply, SIG_SERV, open_response},
     time::UnixMs,
 };
-use ks_server::{
-    admin::page::Page,
-    rollout::{policy::Policy, update::UpdateState},
-};
+use ks_server::{admin::page::Page, rollout::policy::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -29,7 +27,10 @@ use crate::{
     rollout_order::RolloutOrder,
 };
 
-pub use limits::{ObservedLimit, ObservedLimits};
+pub use self::{
+    limits::{ObservedLimit, ObservedLimits},
+    observed::{ObservedDecision, ObservedGate, ObservedRollout, ObservedUpdate},
+};
 
 /// Timeouts for answers of the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,87 +75,6 @@ pub struct NewRelease<'a> {
     pub release_counter: u64,
     /// The models it is made for.
     pub models: &'a [String],
-}
-
-/// A rollout, with the fields that a report needs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ObservedRollout {
-    pub rollout_id: RolloutId,
-    /// The version that it rolls out.
-    pub version: String,
-    /// Whether it goes on.
-    pub status: String,
-    /// The stage, from 0.
-    pub stage: u32,
-    /// How many there are.
-    pub stages: u32,
-    /// The share of devices that it is offered to.
-    pub share_bp: u32,
-    /// Number of targeted devices.
-    pub targets: u64,
-    /// Devices by update state.
-    pub updates: BTreeMap<String, u64>,
-    /// Devices by the version that they report.
-    pub versions: BTreeMap<String, u64>,
-    /// What each gate says.
-    pub gates: Vec<ObservedGate>,
-    pub policy: Policy,
-}
-
-/// A device's update, with the fields that a report needs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ObservedUpdate {
-    pub device_id: DeviceId,
-    pub model: String,
-    pub site: String,
-    /// The device's stage, from 0.
-    pub stage: usize,
-    pub state: UpdateState,
-    pub offered_at: Option<UnixMs>,
-    /// When its heartbeats began to show the new firmware.
-    pub confirming_since: Option<UnixMs>,
-    /// When it reached its state, if that is an end.
-    pub ended_at: Option<UnixMs>,
-    pub last_seen_at: Option<UnixMs>,
-}
-
-/// A gate's reading, with the fields that a report needs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ObservedGate {
-    /// Number of the gate in the policy, from 0.
-    pub gate: u32,
-    pub of: String,
-    pub threshold_bp: u64,
-    pub verdict: String,
-    pub failed: u64,
-    /// Devices with an outcome.
-    pub executed: u64,
-    /// The share of failures.
-    pub share_ppm: u64,
-    pub lower_ppm: u64,
-    pub upper_ppm: u64,
-}
-
-/// A decision of the engine or an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ObservedDecision {
-    pub at: UnixMs,
-    pub actor: String,
-    pub decision: String,
-    /// In which stage, from 0.
-    pub stage: u32,
-    pub why: String,
-    /// Silent devices, in a promotion or completion: every gate passed even if all of them were lost.
-    pub silent: u32,
-    /// What every gate said.
-    pub gates: Vec<ObservedGate>,
-}
-
-impl ObservedDecision {
-    /// The engine made it, and not a person.
-    pub fn is_engines(&self) -> bool {
-        self.actor == "rollout-engine"
-    }
 }
 
 /// Path of the admin API: the only one that the admin token is sent to.

@@ -50,7 +50,6 @@ impl EventsError {
 /// Which of the following lines a reader wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// All of them.
     All,
     /// Lines in which the device's name occurs, and lines about no device.
     OfDevice,

@@ -33,8 +33,8 @@ pub fn below_by(drawn: u64, bound: u64) -> u64 {
 
 /// The `nth` number derived from one draw, each independent of the others (the finaliser of SplitMix64, Steele,
 /// Lea and Flood 2014).
-pub fn nth(lot: u64, number: u64) -> u64 {
-    let mut mixed = lot.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+pub fn nth(draw: u64, number: u64) -> u64 {
+    let mut mixed = draw.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

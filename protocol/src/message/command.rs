@@ -101,10 +101,7 @@ pub enum InvalidCommand {
     Control,
     /// The encoded argument is too long.
     #[error("argument: {bytes} bytes as a document, expected at most {ARGUMENT_BYTES_MAX}")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// An argument that does not match the kind.
     #[error("argument: {0}")]
     Argument(#[from] DocumentError),

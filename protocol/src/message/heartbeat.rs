@@ -29,7 +29,6 @@ pub struct Heartbeat {
     /// Version of the keyset that the device holds.
     #[serde(deserialize_with = "integer")]
     pub keyset_version: u64,
-    /// The running firmware.
     pub firmware: Firmware,
     /// Seconds since boot.
     #[serde(deserialize_with = "integer")]

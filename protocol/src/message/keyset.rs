@@ -94,12 +94,7 @@ pub enum KeysetError {
     Forked(u64),
     /// Too few signatures by trusted keys, or by its own.
     #[error("the keyset has {}, expected at least {threshold} by trusted keys and by its own", counted(*valid, "valid signature"))]
-    TooFewSignatures {
-        /// Valid signatures.
-        valid: u32,
-        /// Required signatures.
-        threshold: u32,
-    },
+    TooFewSignatures { valid: u32, threshold: u32 },
 }
 
 /// The keys that a client trusts: those of one keyset.

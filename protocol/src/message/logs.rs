@@ -39,7 +39,6 @@ request!(Logs, "/logs", 60 * 1024);
 pub struct LogLine {
     /// When it was logged, by the device's clock.
     pub at: UnixMs,
-    /// Severity.
     pub level: LogLevel,
     pub message: Text<512>,
 }

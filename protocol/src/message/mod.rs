@@ -41,7 +41,6 @@ pub trait Request: Serialize + DeserializeOwned + Send + Sync + 'static {
     const BODY_BYTES_MAX: usize;
     /// The device that claims to send it.
     fn device_id(&self) -> &DeviceId;
-    /// The replay pair.
     fn sequence(&self) -> Sequence;
     /// The public key that the message claims for the device, if any.
     fn claimed_key(&self) -> Option<&PublicKey> {

@@ -18,7 +18,7 @@ pub struct Rehearsed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RehearsedPolicy {
     pub name: String,
-    /// Of the trials with the bug: those that found it as soon as promised, while only the canary had it.
+    /// Of the trials with the bug: those that found it as soon as predicted, while only the canary had it.
     pub found_in_canary: Share,
     /// Those that found it before every device had it.
     pub found: Share,
@@ -61,7 +61,7 @@ impl Rehearsed {
         let policies = advice.policies.iter().map(|advised| {
             let name = &advised.name;
             let [with, without] = [bug_bp, 0].map(|bug_bp| cell(score, name, bug_bp));
-            let promised = |trial: &&Trial| {
+            let is_in_time = |trial: &&Trial| {
                 let found_after = trial.rollout.as_ref().and_then(|of| Some(of.detected_at_s? - of.started_at_s));
                 found_after.is_some_and(|after_s| after_s <= advised.found_after_s as f64)
             };
@@ -69,7 +69,7 @@ impl Rehearsed {
             let share = |cell: Option<&Cell>| cell.map_or(Share::of(0, 0), |of| Share::of(of.detected, of.trials));
             RehearsedPolicy {
                 name: name.clone(),
-                found_in_canary: Share::of(own.filter(promised).count(), with.map_or(0, |of| of.trials)),
+                found_in_canary: Share::of(own.filter(is_in_time).count(), with.map_or(0, |of| of.trials)),
                 found: share(with),
                 found_after_s: with.and_then(|of| of.detection_median_s),
                 broken: with.map_or((0, 0), |of| (of.broken_median, of.broken_p95)),

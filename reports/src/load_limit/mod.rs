@@ -161,7 +161,7 @@ pub enum SearchState {
 
 /// What was searched.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct SearchSetup {
     /// The expectations that must hold, in words.
     pub expectations: Vec<String>,
     /// Expectations of the scenario that are about the size of its own fleet, in words.
@@ -223,7 +223,7 @@ pub struct LoadLimit {
     /// Why it is not a pass, a sentence each.
     pub reasons: Vec<String>,
     pub exit_code: u8,
-    pub asked: Asked,
+    pub asked: SearchSetup,
     pub interval: LimitInterval,
     /// Whether the ends were run often enough.
     pub is_confirmed: bool,

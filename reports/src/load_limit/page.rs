@@ -10,9 +10,6 @@ use crate::{
     run_folder::Verdict,
 };
 
-/// Seconds after which the page of a running search reloads itself.
-const RELOAD_S: u32 = 5;
-
 pub(super) fn verdict_word(of: &LoadLimit) -> &'static str {
     match (of.state, of.verdict) {
         (SearchState::Running, _) => "RUNNING",
@@ -38,9 +35,9 @@ pub(super) fn page(of: &LoadLimit, figures: &[Figure]) -> String {
     let how = paragraphs("p", &words::how(of));
     sections.push(section("", "How it was measured", &how));
     sections.push(section("", "Repeat", &repeat(of)));
-    let reload_s = (of.state == SearchState::Running).then_some(RELOAD_S);
+    let is_running = of.state == SearchState::Running;
     let title = format!("Load limit: {}", of.scenario);
-    document_reloaded(reload_s, &title, "search for the load limit", &of.scenario, &sections.concat())
+    document_reloaded(is_running, &title, "search for the load limit", &of.scenario, &sections.concat())
 }
 
 /// Each text in an element of its own.

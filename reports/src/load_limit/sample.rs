@@ -1,7 +1,7 @@
 //! A small search for tests: 300,000 to 600,000 a minute, the limit near 480,000.
 
 use super::{
-    Asked, Bottleneck, KIND, LOAD_LIMIT_FORMAT, LimitInterval, LoadLimit, Reading, SearchState, Step, StepVerdict,
+    Bottleneck, KIND, LOAD_LIMIT_FORMAT, LimitInterval, LoadLimit, Reading, SearchSetup, SearchState, Step, StepVerdict,
 };
 use crate::run_folder::{Percentiles, Verdict};
 
@@ -69,7 +69,7 @@ pub(crate) fn found() -> LoadLimit {
         verdict: Verdict::Pass,
         reasons: Vec::new(),
         exit_code: 0,
-        asked: Asked {
+        asked: SearchSetup {
             expectations: vec!["heartbeat.p99_ms <= 50".to_owned(), "errors = 0".to_owned()],
             left_out: vec!["heartbeat.per_min >= 295000 during steady".to_owned()],
             without: vec!["timeline".to_owned()],

@@ -7,8 +7,6 @@ use super::theme;
 use crate::advice::{Advice, Advised, Share, words};
 use crate::number::grouped;
 
-/// Width of the limit that no policy passes.
-const LIMIT: f64 = 1.8;
 /// Width of a curve.
 const CURVE: f64 = 2.6;
 
@@ -25,7 +23,7 @@ pub(crate) fn chart(of: &Advice) -> Chart {
         (format!("wanted: {}", words::percent(of.question.with_bp)), theme::ALARM),
         ("no policy finds more".to_owned(), theme::EXTREME),
     ];
-    marks.push(Mark::Line { points: line(&chances.at_most), width: LIMIT, colour: theme::EXTREME });
+    marks.push(Mark::Line { points: line(&chances.at_most), width: theme::LIMIT_LINE, colour: theme::EXTREME });
     for (curve, colour) in chances.found.iter().zip(theme::CURVES.into_iter().cycle()) {
         marks.push(Mark::Line { points: line(&curve.chances), width: CURVE, colour });
         let failures = if curve.failures == 1 { "failure" } else { "failures" };

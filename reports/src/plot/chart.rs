@@ -15,7 +15,6 @@ pub(crate) struct Chart {
     pub(crate) subtitle: String,
     /// The picture in words with its main numbers, for those who cannot see it.
     pub(crate) description: String,
-    /// The horizontal axis.
     pub(crate) x: Axis,
     /// Shaded spans of the horizontal axis: name, start, end.
     pub(crate) bands: Vec<(String, f64, f64)>,
@@ -31,7 +30,6 @@ pub(crate) struct Chart {
 
 /// A moment with a short name.
 pub(crate) struct Flag {
-    /// When.
     pub(crate) at: f64,
     pub(crate) name: String,
     pub(crate) colour: RGBColor,
@@ -77,23 +75,23 @@ pub(crate) struct Point {
 /// Something drawn in a panel, in values of its axes.
 pub(crate) enum Mark {
     Line {
-        /// Its corners.
         points: Vec<(f64, f64)>,
-        /// Its width, pixels.
         width: f64,
         colour: RGBColor,
     },
     /// The area between two lines over the same positions: horizontal value, lower and upper vertical value.
     Area {
-        /// Its corners.
         points: Vec<(f64, f64, f64)>,
         colour: RGBColor,
     },
     /// A text in the middle of a place.
-    Label { at: (f64, f64), text: String, colour: RGBColor },
+    Label {
+        at: (f64, f64),
+        text: String,
+        colour: RGBColor,
+    },
     /// A dot with a text to its upper left.
     Spot {
-        /// Where.
         at: (f64, f64),
         text: String,
         colour: RGBColor,

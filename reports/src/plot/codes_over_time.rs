@@ -6,9 +6,9 @@ use super::axis::Axis;
 use super::chart::{Chart, Mark, Panel};
 use super::theme;
 use super::timeline::{Point, Timeline};
-use crate::facts::OK;
 use crate::number;
 use crate::run::Run;
+use crate::run_folder::OK;
 
 /// Codes other than `OK` that get a colour of their own; the rest are drawn together.
 const NAMED_MAX: usize = 5;

@@ -7,9 +7,6 @@ use super::pen::pens;
 use super::theme;
 use crate::advice::{Advice, Advised, words};
 
-/// Width of the line to the 95 % limit.
-const LIMIT: f64 = 1.8;
-
 /// Title of the vertical axis.
 const FALSE_ALARMS: &str = "good releases that are stopped by mistake, per cent";
 /// From this on the vertical axis goes to 100 %.
@@ -31,7 +28,7 @@ pub(crate) fn chart(of: &Advice) -> Chart {
     for (policy, pen) in of.policies.iter().zip(pens()) {
         let value = policy.false_alarms * 100.0;
         let points = vec![(policy.hit, value), (f64::from(policy.hit_at_most), value)];
-        marks.push(Mark::Line { points, width: LIMIT, colour: pen.colour() });
+        marks.push(Mark::Line { points, width: theme::LIMIT_LINE, colour: pen.colour() });
         series.push(Series::of_point(pen, Point::bare(policy.hit, value)));
         words.push(format!(
             "{} stops {} of good releases and breaks {:.1} devices",

@@ -98,12 +98,10 @@ impl Sheet {
         self.shapes.push(Shape::Text { at, text, size: TEXT, is_bold: false, colour, anchor });
     }
 
-    /// A straight line.
     fn line(&mut self, from: (f64, f64), to: (f64, f64), width: f64, colour: RGBColor) {
         self.shapes.push(Shape::Line { points: vec![from, to], width, colour });
     }
 
-    /// A filled rectangle.
     fn rectangle(&mut self, (left, top): (f64, f64), (right, bottom): (f64, f64), colour: RGBColor) {
         let points = vec![(left, top), (right, top), (right, bottom), (left, bottom)];
         self.shapes.push(Shape::Area { points, colour });

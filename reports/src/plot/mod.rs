@@ -76,7 +76,6 @@ enum Needs {
 pub(crate) struct Figure {
     /// Its file name, without extension.
     pub(crate) name: &'static str,
-    /// What it shows.
     pub(crate) title: String,
     /// Whether it shows a rollout of firmware.
     pub(crate) is_of_rollout: bool,
@@ -136,7 +135,6 @@ pub(crate) const OF_LOAD_LIMIT: [OfLoadLimit; 3] = [
     ("cpu_per_heartbeat", load_limit::cpu),
 ];
 
-/// Draws a chart.
 pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> Result<Figure, String> {
     theme::register_fonts()?;
     let picture = layout::compose(&chart);

@@ -19,7 +19,6 @@ const POLE: f64 = 5.0;
 
 /// A name with its place.
 pub(crate) struct Name {
-    /// What it says.
     pub(crate) text: String,
     /// Its middle, pixels of the page.
     pub(crate) middle: f64,

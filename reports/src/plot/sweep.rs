@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::{
         plot,
-        sweep::{Asked, Configuration, sample},
+        sweep::{Configuration, SweepSetup, sample},
     };
 
     /// A grid of two settings with the sample's trials.
@@ -247,7 +247,7 @@ mod tests {
                 configurations.push(Configuration { name, settings, refused: None, warnings: Vec::new() });
             }
         }
-        let asked = Asked { varied: vec![varied("A"), varied("B")], configurations, ..sample::asked() };
+        let asked = SweepSetup { varied: vec![varied("A"), varied("B")], configurations, ..sample::asked() };
         Sweep::of(asked, &trials)
     }
 

@@ -15,10 +15,11 @@ pub(crate) const PANEL_HEIGHT: f64 = 270.0;
 /// Space around everything.
 pub(crate) const MARGIN: f64 = 20.0;
 
-/// Size of titles.
 pub(crate) const TITLE: f64 = 20.0;
 /// Size of all other text; nothing is smaller.
 pub(crate) const TEXT: f64 = 15.0;
+/// Width of a line that shows a limit.
+pub(crate) const LIMIT_LINE: f64 = 1.8;
 
 /// Background of a picture, in dark mode too.
 pub(crate) const PAPER: RGBColor = RGBColor(255, 255, 255);
@@ -26,7 +27,6 @@ pub(crate) const PAPER: RGBColor = RGBColor(255, 255, 255);
 pub(crate) const INK: RGBColor = RGBColor(28, 35, 43);
 /// Explanations and axis labels.
 pub(crate) const MUTED: RGBColor = RGBColor(82, 92, 105);
-/// Grid lines.
 pub(crate) const GRID: RGBColor = RGBColor(214, 220, 227);
 /// The two shades of phases, in turn.
 pub(crate) const PHASES: [RGBColor; 2] = [RGBColor(243, 246, 250), RGBColor(229, 235, 243)];

@@ -33,6 +33,9 @@ pub use self::{
     tick::Tick,
 };
 
+/// The code of a request that succeeded; every other one is a refusal or a failure.
+pub const OK: &str = "OK";
+
 /// Version of this contract that is written; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 
@@ -83,7 +86,6 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventsKept {
-    /// Every one.
     #[default]
     All,
     /// All but ordinary heartbeats: those that succeeded, and whose answers had neither an offer nor a command.

@@ -39,7 +39,6 @@ pub struct GateSample {
     pub gate: u32,
     /// Which devices it judges: `all`, `stage 1`, a model, a site, or both.
     pub of: String,
-    /// Devices that failed.
     pub failed: u64,
     /// Devices with an outcome.
     pub executed: u64,

@@ -17,7 +17,6 @@ pub struct Summary {
     pub scenario: String,
     /// The scenario's purpose, one or two sentences.
     pub goal: String,
-    /// Load or rehearsal.
     pub mode: Mode,
     /// Root seed of every random draw.
     pub seed: u64,
@@ -44,7 +43,6 @@ pub struct Summary {
     pub interrupted: bool,
     /// Number of honest virtual devices.
     pub devices: u64,
-    /// Totals of heartbeats.
     pub heartbeats: Heartbeats,
     /// Answers by message type, then by code (`OK`, an ERR1 code, or a transport failure such as `TIMEOUT`); honest devices only.
     pub requests_by_code: BTreeMap<String, BTreeMap<String, u64>>,
@@ -185,7 +183,6 @@ pub struct Percentiles {
     pub p90: f64,
     pub p99: f64,
     pub p999: f64,
-    /// Maximum.
     pub max: f64,
 }
 
@@ -318,7 +315,6 @@ pub struct AdversaryRequests {
     pub by_code: BTreeMap<String, u64>,
 }
 
-/// One expectation, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
     /// Metric by name, with its span: `heartbeat.p99_ms`, `errors during storm`.

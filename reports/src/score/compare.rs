@@ -196,7 +196,7 @@ pub(super) fn are_distinguished(policies: &[PolicyScore], comparisons: &[Compari
 mod tests {
     use super::*;
     use crate::score::{
-        Asked, Score, State,
+        Score, ScoreSetup, State,
         TrialOutcome::{Aborted, Completed},
         tally::sample::{asked, trial},
         words,
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_goal_is_reached_once_something_is_shown_and_not_before() {
         let until = |goal, seeds| {
-            let asked = Asked { until: Some(goal), state: State::Running, cells: 2, ..asked("s", "real") };
+            let asked = ScoreSetup { until: Some(goal), state: State::Running, cells: 2, ..asked("s", "real") };
             Score::of(asked, &trials(seeds)).is_goal_reached()
         };
         assert!(!until(Goal::Distinguished, 6) && until(Goal::Distinguished, 40));

@@ -40,7 +40,7 @@ pub const SCORE_MARKDOWN: &str = "score.md";
 
 /// What all trials of a score have in common.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct ScoreSetup {
     pub scenario: String,
     /// The first seed; each trial of a cell takes the next.
     pub first_seed: u64,
@@ -118,7 +118,6 @@ pub struct Cell {
     pub detected_limits: (f64, f64),
     /// Trials in which the release reached every target.
     pub completed: usize,
-    /// Devices broken, median.
     pub broken_median: u64,
     /// Devices broken, 95th percentile.
     pub broken_p95: u64,

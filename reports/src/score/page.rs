@@ -7,9 +7,6 @@ use crate::{
     plot::Figure,
 };
 
-/// Seconds after which the page of running trials reloads itself.
-const RELOAD_S: u32 = 5;
-
 pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
     let mut sections = vec![section(verdict_class(score), &words::state(score), &verdict(score))];
     if !score.policies.is_empty() {
@@ -23,8 +20,8 @@ pub(super) fn page(score: &Score, figures: &[Figure]) -> String {
     sections.push(section("", "How it was computed", &how(score)));
     sections.push(section("", "Notes", &notes(score)));
     let kicker = if score.passes.is_some() { "trials of a scenario" } else { "score of rollout policies" };
-    let reload_s = (score.state == State::Running).then_some(RELOAD_S);
-    document_reloaded(reload_s, &words::title(score), kicker, &score.scenario, &sections.concat())
+    let is_running = score.state == State::Running;
+    document_reloaded(is_running, &words::title(score), kicker, &score.scenario, &sections.concat())
 }
 
 fn verdict_class(score: &Score) -> &'static str {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    Asked, Cell, FAILED_MAX, FailedTrial, Goal, Passes, PolicyScore, Score, Trial, TrialOutcome, TrialRollout,
+    Cell, FAILED_MAX, FailedTrial, Goal, Passes, PolicyScore, Score, ScoreSetup, Trial, TrialOutcome, TrialRollout,
     compare::{are_distinguished, compared, intervals},
     method::Method,
     recommend::recommendation,
@@ -11,8 +11,7 @@ use super::{
 use crate::run_folder::Verdict;
 
 impl Score {
-    /// Sums trials up.
-    pub fn of(asked: Asked, trials: &[Trial]) -> Self {
+    pub fn of(asked: ScoreSetup, trials: &[Trial]) -> Self {
         let mut names: Vec<&str> = Vec::new();
         let mut rates: Vec<u32> = Vec::new();
         for trial in trials.iter().filter(|trial| trial.rollout.is_some()) {
@@ -126,19 +125,19 @@ fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> Orde
 /// Trials for unit tests.
 #[cfg(test)]
 pub(super) mod sample {
-    use super::{Asked, Trial, TrialOutcome, TrialRollout};
+    use super::{ScoreSetup, Trial, TrialOutcome, TrialRollout};
     use crate::run_folder::Verdict;
 
     /// A set of trials with this scenario name and kind of signatures.
-    pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> Asked {
-        Asked {
+    pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> ScoreSetup {
+        ScoreSetup {
             scenario: scenario.to_owned(),
             first_seed: 7,
             signatures: signatures.to_owned(),
             policies: 2,
             cells: 4,
             trials_per_cell: 3,
-            ..Asked::default()
+            ..ScoreSetup::default()
         }
     }
 

@@ -25,7 +25,6 @@ pub struct Trial {
     pub policy: String,
     /// Devices that the release fails on, of those that it can fail on, in basis points.
     pub bug_rate_bp: u32,
-    /// Root seed.
     pub seed: u64,
     /// The verdict of the scenario's own expectations.
     pub verdict: Verdict,
@@ -46,7 +45,6 @@ pub struct Trial {
 /// A trial's rollout. Times are seconds into the run, as in its `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialRollout {
-    /// How it ended.
     pub outcome: TrialOutcome,
     /// Devices that it really broke.
     pub broken_devices: u64,

@@ -339,7 +339,7 @@ mod tests {
         let text = how(&Score::of(asked("s", "real"), &trials()));
         let wanted = "Ended early: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
         assert!(text.starts_with(wanted), "{text}");
-        let of_more = crate::score::Asked { cells: 5, ..asked("s", "real") };
+        let of_more = crate::score::ScoreSetup { cells: 5, ..asked("s", "real") };
         assert!(
             how(&Score::of(of_more, &trials())).contains("between 0 and 3 were made"),
             "a policy without any counts too"
@@ -352,7 +352,7 @@ mod tests {
     fn a_bug_of_one_model_is_no_share_of_the_fleet() {
         let only = crate::score::FailsOnlyOn { which: "model KS-200".into(), share_of_fleet_bp: 2_700 };
         let asked =
-            crate::score::Asked { fails_only_on: Some(only), ..crate::score::tally::sample::asked("s", "real") };
+            crate::score::ScoreSetup { fails_only_on: Some(only), ..crate::score::tally::sample::asked("s", "real") };
         let text = how(&Score::of(asked, &[]));
         assert!(text.contains("the share of devices of model KS-200 that the release really fails on"), "{text}");
         assert!(text.contains("they are about 27 % of the fleet"), "{text}");

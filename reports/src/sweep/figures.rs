@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, SweepTrial};
+use super::{SweepSetup, SweepTrial};
 use crate::run_folder::Verdict;
 
 /// A number over several trials.
@@ -122,7 +122,7 @@ impl Figures {
 
     /// Cost and load, against which it is drawn; none if devices never came back. If only reactions are varied, they are the time until
     /// devices are back, if there is an outage, and the height of the second wave.
-    pub(crate) fn point(&self, asked: &Asked) -> Option<(f64, f64)> {
+    pub(crate) fn point(&self, asked: &SweepSetup) -> Option<(f64, f64)> {
         if !asked.varies_reactions_only() {
             return Some((self.cost() * 100.0, self.load(asked.has_attackers).mean));
         }

@@ -132,7 +132,7 @@ pub struct Varied {
 
 /// What all trials of a sweep have in common.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct SweepSetup {
     pub scenario: String,
     /// Honest devices.
     pub devices: u64,
@@ -158,7 +158,7 @@ pub struct Asked {
     pub resume: Option<String>,
 }
 
-impl Asked {
+impl SweepSetup {
     /// Whether nothing is varied but how cohorts react: then what counts is how soon devices are back, and how high the second wave is.
     pub(crate) fn varies_reactions_only(&self) -> bool {
         !self.varied.is_empty() && self.varied.iter().all(|of| reacting_cohort(&of.name).is_some())
@@ -182,7 +182,7 @@ pub struct Tried {
 pub struct Sweep {
     pub format: u32,
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: SweepSetup,
     pub trials_made: u64,
     /// In the order in which they were given.
     pub tried: Vec<Tried>,
@@ -206,7 +206,7 @@ pub struct Sweep {
 
 impl Sweep {
     /// Computes the figures of each configuration, and recommends one.
-    pub fn of(asked: Asked, trials: &[SweepTrial]) -> Self {
+    pub fn of(asked: SweepSetup, trials: &[SweepTrial]) -> Self {
         let mut by_name: BTreeMap<&str, Vec<&SweepTrial>> = BTreeMap::new();
         for trial in trials {
             by_name.entry(&trial.configuration).or_default().push(trial);

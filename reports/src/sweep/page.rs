@@ -9,9 +9,6 @@ use crate::{
     score::State,
 };
 
-/// Seconds after which the page of running trials reloads itself.
-const RELOAD_S: u32 = 5;
-
 pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
     let class = match (of.asked.state.is_final(), &of.recommended) {
         (false, _) => "verdict inconclusive",
@@ -25,9 +22,9 @@ pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
     sections.push(section("", "Configurations", &rows(of)));
     sections.push(refused(of));
     sections.push(section("", "How it was computed", &format!("<p>{}</p>\n<p>{RULE}</p>\n", text(&words::how(of)))));
-    let reload_s = (of.asked.state == State::Running).then_some(RELOAD_S);
+    let is_running = of.asked.state == State::Running;
     let title = format!("Limits: {}", of.asked.scenario);
-    document_reloaded(reload_s, &title, "sweep of rate limits", &of.asked.scenario, &sections.concat())
+    document_reloaded(is_running, &title, "sweep of rate limits", &of.asked.scenario, &sections.concat())
 }
 
 /// A text whose names of settings may be broken on a phone.

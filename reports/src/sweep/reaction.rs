@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Configuration, SweepTrial, Tried};
+use super::{Configuration, SweepSetup, SweepTrial, Tried};
 use crate::{number::grouped, run_folder::Verdict};
 
 /// How the name of a varied reaction begins and ends, around the cohort's name.
@@ -55,7 +55,7 @@ fn length(value: &str) -> Option<(&str, f64)> {
 }
 
 /// The reaction that is varied, if nothing else is, and all its values are lengths of one kind.
-pub(super) fn only_varied(asked: &Asked) -> Option<&str> {
+pub(super) fn only_varied(asked: &SweepSetup) -> Option<&str> {
     let [varied] = asked.varied.as_slice() else { return None };
     reacting_cohort(&varied.name)?;
     let kinds: Option<Vec<&str>> = varied.values.iter().map(|value| Some(length(value)?.0)).collect();
@@ -115,7 +115,7 @@ fn longest_row(values: &[Value<'_>]) -> Option<(usize, usize)> {
 /// The configuration with the smallest value that will do, if a reaction is all that is varied.
 ///
 /// A single value that meets what was expected by chance, among smaller and larger ones that do not, is not it.
-pub(super) fn smallest(asked: &Asked, tried: &[Tried]) -> Option<usize> {
+pub(super) fn smallest(asked: &SweepSetup, tried: &[Tried]) -> Option<usize> {
     let name = only_varied(asked)?;
     let plane = &tried.iter().find(|of| of.figures.is_some())?.configuration;
     let values = series(name, tried, plane);
@@ -125,7 +125,7 @@ pub(super) fn smallest(asked: &Asked, tried: &[Tried]) -> Option<usize> {
 
 /// For each reaction that is varied, which is the smallest that will do, with all else as recommended, and what limits it.
 pub(super) fn in_words(
-    asked: &Asked,
+    asked: &SweepSetup,
     tried: &[Tried],
     plane: &Configuration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
@@ -254,7 +254,7 @@ mod tests {
             warnings: Vec::new(),
         };
         let names: Vec<String> = values.iter().map(|(value, _)| (*value).to_owned()).collect();
-        let asked = Asked {
+        let asked = SweepSetup {
             varied: vec![Varied { name: NAME.to_owned(), values: names }],
             configurations: values.iter().map(|(value, _)| configuration(value)).collect(),
             ..sample::asked()
@@ -350,7 +350,7 @@ mod tests {
         let name = format!("A=8 {NAME}=jitter:24s");
         let configuration =
             Configuration { name: name.clone(), settings: settings.into(), refused: None, warnings: Vec::new() };
-        let asked = Asked { configurations: vec![configuration], varied: Vec::new(), ..sample::asked() };
+        let asked = SweepSetup { configurations: vec![configuration], varied: Vec::new(), ..sample::asked() };
         let sweep = Sweep::of(asked, &[sample::trial(&name, 1, 0, 100)]);
         assert_eq!(
             (sweep.environment.join(" "), sweep.depends_on.join(" ")),

@@ -3,13 +3,13 @@
 
 use std::cmp::Ordering;
 
-use super::{Asked, Figures, Tried, number};
+use super::{Figures, SweepSetup, Tried, number};
 
 /// How it is chosen, for the page.
 pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial, and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If there is none, none is recommended. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
 
 /// Marks the configurations that no other one beats in both cost and load.
-pub(super) fn mark_front(tried: &mut [Tried], asked: &Asked) {
+pub(super) fn mark_front(tried: &mut [Tried], asked: &SweepSetup) {
     let points: Vec<Option<(f64, f64)>> = tried.iter().map(|of| of.figures.as_ref()?.point(asked)).collect();
     for (of, own) in tried.iter_mut().zip(&points) {
         let Some((cost, load)) = own else { continue };
@@ -28,14 +28,14 @@ fn candidates(tried: &[Tried]) -> impl Iterator<Item = Candidate<'_>> {
 }
 
 /// The number of the recommended one; none if none meets what the scenario expects in each trial.
-pub(super) fn choose(tried: &[Tried], asked: &Asked) -> Option<usize> {
+pub(super) fn choose(tried: &[Tried], asked: &SweepSetup) -> Option<usize> {
     let best = candidates(tried).filter(|(.., figures)| figures.meets()).min_by(|one, other| better(asked, one, other));
     best.map(|(nth, ..)| nth)
 }
 
 /// The number of the one that comes nearest to what the scenario expects: met in the most trials, then with the fewest expectations
 /// missed, then as for a recommendation. None if none was tried.
-pub(super) fn nearest(tried: &[Tried], asked: &Asked) -> Option<usize> {
+pub(super) fn nearest(tried: &[Tried], asked: &SweepSetup) -> Option<usize> {
     let share = |(.., of): &Candidate<'_>| of.passed as f64 / of.trials.max(1) as f64;
     let misses = |(.., of): &Candidate<'_>| of.missed as f64 / of.trials.max(1) as f64;
     let nearest = candidates(tried).min_by(|one, other| {
@@ -47,7 +47,7 @@ pub(super) fn nearest(tried: &[Tried], asked: &Asked) -> Option<usize> {
     nearest.map(|(nth, ..)| nth)
 }
 
-fn better(asked: &Asked, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
+fn better(asked: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
     // Settings that contradict each other hold only as long as nothing but this traffic comes.
     let warnings = |of: &Tried| of.configuration.warnings.len();
     let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);

@@ -1,6 +1,6 @@
 //! A small sweep for tests: four values of one setting, three seeds, and one that the server refuses.
 
-use super::{Asked, Configuration, Sweep, SweepTrial, Varied};
+use super::{Configuration, Sweep, SweepSetup, SweepTrial, Varied};
 use crate::run_folder::Verdict;
 
 pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u64) -> SweepTrial {
@@ -52,9 +52,9 @@ pub(crate) fn configuration(value: &str) -> Configuration {
     }
 }
 
-pub(crate) fn asked() -> Asked {
+pub(crate) fn asked() -> SweepSetup {
     let values = ["0", "2", "8", "24", "60"];
-    Asked {
+    SweepSetup {
         scenario: "<script>".to_owned(),
         devices: 100,
         simulated_s: 3_600.0,
@@ -64,7 +64,7 @@ pub(crate) fn asked() -> Asked {
         configurations: values.map(configuration).into(),
         trials: 3,
         has_attackers: true,
-        ..Asked::default()
+        ..SweepSetup::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Configuration, Figures, Spread, Sweep, SweepTrial, Tried, reacting_cohort, reaction};
+use super::{Configuration, Figures, Spread, Sweep, SweepSetup, SweepTrial, Tried, reacting_cohort, reaction};
 use crate::{
     number::{compact, grouped, share, span},
     score::State,
@@ -38,13 +38,13 @@ pub(crate) fn per_cent(of: f64) -> String {
 }
 
 /// The values of the settings that are varied, in short, else the name.
-pub(crate) fn short(asked: &Asked, of: &Configuration) -> String {
+pub(crate) fn short(asked: &SweepSetup, of: &Configuration) -> String {
     let values: Vec<&str> = asked.varied.iter().filter_map(|own| Some(of.settings.get(&own.name)?.as_str())).collect();
     if values.is_empty() { of.name.clone() } else { values.join(" / ") }
 }
 
 /// The settings that are varied: `A / B`.
-pub(crate) fn varied_names(asked: &Asked) -> String {
+pub(crate) fn varied_names(asked: &SweepSetup) -> String {
     asked.varied.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(" / ")
 }
 
@@ -138,7 +138,7 @@ pub fn made(of: &Sweep) -> String {
 }
 
 /// The figures that decide, in a sentence.
-fn figures(asked: &Asked, of: &Figures) -> String {
+fn figures(asked: &SweepSetup, of: &Figures) -> String {
     let late = of.late_devices.map_or_else(String::new, |late| {
         let deadline = of.deadline_s.map_or_else(String::new, |deadline| format!(" of {}", span(deadline)));
         format!(", {} of {} devices miss their deadline{deadline}", mean(late), grouped(asked.devices))
@@ -164,7 +164,7 @@ fn figures(asked: &Asked, of: &Figures) -> String {
 }
 
 /// What comes back after a refusal, where reactions are varied.
-fn second_wave(asked: &Asked, of: &Figures) -> String {
+fn second_wave(asked: &SweepSetup, of: &Figures) -> String {
     if asked.varied.iter().all(|of| reacting_cohort(&of.name).is_none()) {
         return String::new();
     }
@@ -186,7 +186,7 @@ fn second_wave(asked: &Asked, of: &Figures) -> String {
 
 /// That none is recommended, and which comes nearest; `trials` by configuration.
 pub(super) fn none_recommended(
-    asked: &Asked,
+    asked: &SweepSetup,
     tried: &[Tried],
     nearest: &Tried,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
@@ -207,7 +207,7 @@ pub(super) fn none_recommended(
 }
 
 /// That all configurations refuse honest requests.
-fn too_tight(asked: &Asked, tried: &[Tried]) -> Option<String> {
+fn too_tight(asked: &SweepSetup, tried: &[Tried]) -> Option<String> {
     let refuse = tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0);
     (!asked.varies_reactions_only() && refuse)
         .then(|| "Every configuration that was tried refuses honest requests: try more generous ones.".to_owned())
@@ -215,7 +215,7 @@ fn too_tight(asked: &Asked, tried: &[Tried]) -> Option<String> {
 
 /// The recommendation; `trials` by configuration.
 pub(super) fn recommendation(
-    asked: &Asked,
+    asked: &SweepSetup,
     tried: &[Tried],
     of: &Tried,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,

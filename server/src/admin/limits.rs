@@ -6,13 +6,11 @@ use super::{
     route::{Call, Nothing, TomlBody, Versioned},
 };
 use crate::{
-    config::LimitsDocument,
+    config::{LimitsDocument, SMALL_FILE_BYTES_MAX},
     service::limits::{self, LimitsError, LimitsStatus},
     store::limits::LimitOrigin,
 };
 
-/// Longest limits file, in bytes.
-const BYTES_MAX: usize = 64 * 1024;
 /// Most faults of a limits file in one answer, the first ones.
 const ERRORS_MAX: usize = 100;
 
@@ -23,7 +21,10 @@ pub async fn status(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, P
 }
 
 /// Applies a limits file on all servers; it replaces the one that was applied before.
-pub async fn apply(call: Call, TomlBody(text): TomlBody<BYTES_MAX>) -> Result<Versioned<LimitsStatus>, Problem> {
+pub async fn apply(
+    call: Call,
+    TomlBody(text): TomlBody<SMALL_FILE_BYTES_MAX>,
+) -> Result<Versioned<LimitsStatus>, Problem> {
     let expected = call.required_version()?;
     let app = &call.app;
     let checked = LimitsDocument::check(&text, app.applied_limits.settings(), app.config.heartbeat_interval);

@@ -25,12 +25,10 @@ impl JsonSchema for Document {
     }
 }
 
-/// Serves the document.
 pub async fn document(_: Call, _: Nothing) -> Result<Json<Document>, Problem> {
     Ok(Json(Document(generate(&routes()))))
 }
 
-/// Serves the page.
 pub async fn page(_: Call, _: Nothing) -> Result<Html, Problem> {
     Ok(Html(include_str!("docs.html")))
 }

@@ -98,7 +98,6 @@ fn text(kind: &'static str) -> OutputSchema {
     OutputSchema { status: 200, body: Some((kind, serde_json::json!({ "type": "string" }))), has_etag: false }
 }
 
-/// A CSV file.
 pub struct Csv(Streamed, &'static str);
 
 impl Csv {

@@ -52,27 +52,22 @@ impl Problem {
         Self { status, detail: detail.into(), errors: Vec::new(), retry_after_s: None }
     }
 
-    /// 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 401.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 403.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
-    /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 409.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
@@ -89,7 +84,6 @@ impl Problem {
         Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
-    /// 503.
     pub fn overloaded() -> Self {
         let detail = "the server is overloaded; retry later";
         Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }

@@ -82,7 +82,6 @@ pub struct Route {
     handler: Handler,
 }
 
-/// A route's input.
 #[derive(Debug, Default)]
 pub struct InputSchema {
     /// Schema of an object whose properties are the query parameters.
@@ -130,7 +129,6 @@ impl Route {
         Self { method, path, access, summary, input: I::describe, output: O::describe, handler }
     }
 
-    /// The axum handler.
     pub fn service(&self) -> MethodRouter<App> {
         let handler = Arc::clone(&self.handler);
         on(self.method.filter(), move |State(app): State<App>, request: Request| handler(app, request))
@@ -237,7 +235,6 @@ pub trait Input: Sized + Send {
     const ACCEPTS_QUERY: bool = false;
     /// For the OpenAPI document.
     fn describe(schemas: &mut SchemaGenerator) -> InputSchema;
-    /// Parses it.
     fn read(
         call: &Call,
         parts: &hyper::http::request::Parts,
@@ -245,7 +242,6 @@ pub trait Input: Sized + Send {
     ) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
 
-/// No input.
 pub struct Nothing;
 
 impl Input for Nothing {
@@ -262,7 +258,6 @@ impl Input for Nothing {
 #[serde(deny_unknown_fields)]
 struct NoFields {}
 
-/// A query string.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
@@ -372,7 +367,6 @@ pub trait Output {
     fn into_response(self) -> Response;
 }
 
-/// A JSON document.
 pub struct Json<T>(pub T);
 
 impl<T: Serialize + JsonSchema> Output for Json<T> {
@@ -421,7 +415,6 @@ impl<T: Serialize + JsonSchema> Output for WithCookie<T> {
     }
 }
 
-/// An HTML page.
 pub struct Html(pub &'static str);
 
 impl Output for Html {

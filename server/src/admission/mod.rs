@@ -58,7 +58,6 @@ pub struct Signed<R> {
     pub known: Arc<Known>,
     /// Binds the answer to this request.
     pub reply: Reply,
-    /// The client's address.
     pub address: IpAddr,
 }
 

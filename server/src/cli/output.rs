@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use crate::{edge, failure::StartError};
 
-/// Prints JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<(), StartError> {
     edge::say(&as_json(value))
 }

@@ -19,7 +19,6 @@ const PREFIX_MIN: (u8, u8) = (8, 7);
 /// Longest download of the largest firmware image by a single device.
 const DOWNLOAD_MAX: Duration = Duration::from_hours(1);
 
-/// Two conflicting settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     pub found: String,

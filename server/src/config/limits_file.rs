@@ -47,7 +47,6 @@ pub struct LimitsFault {
     /// The limit and the field, as far as they are known: `device_requests.per_min`.
     pub field: String,
     pub what: String,
-    /// What to do.
     pub help: String,
 }
 

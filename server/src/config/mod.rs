@@ -27,7 +27,7 @@ pub use missing_database::{
     MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };
 pub use settings::{SETTINGS, Setting};
-pub use small_file::read_small;
+pub use small_file::{SMALL_FILE_BYTES_MAX, read_small};
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 pub use unknown_settings::{UnknownSettings, unknown_settings};
@@ -50,7 +50,6 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The certificate with which this server serves TLS; none for plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// The SQLite file.
     pub database: PathBuf,
     /// Where the signing key comes from.
     pub server_key: ServerKeySource,
@@ -98,7 +97,6 @@ pub struct Config {
     pub overload_target: Duration,
     /// Bytes of the database's disk that devices may not use up.
     pub disk_reserve_bytes: u64,
-    /// Most open connections.
     pub connections_max: usize,
     /// Timeout of a request's head and of its body.
     pub request_timeout: Duration,

@@ -13,7 +13,6 @@ pub struct Setting {
     pub default: &'static str,
     /// What a value must be.
     pub expected: &'static str,
-    /// A valid value.
     pub example: &'static str,
     /// What it is for, one sentence.
     pub help: &'static str,

@@ -15,13 +15,10 @@ pub enum StartError {
     /// A setting or an argument has an invalid value.
     #[error("{name} is `{given}`, expected {expected}")]
     InvalidSetting {
-        /// The setting.
         name: String,
         /// What was given; secrets are not shown.
         given: String,
-        /// What was expected.
         expected: String,
-        /// A valid value.
         example: String,
     },
     /// A name in the environment that can only be meant for this program, but is not a setting.
@@ -34,7 +31,6 @@ pub enum StartError {
     /// The file that a setting names can't be used.
     #[error("{name}: {error}")]
     FileOf {
-        /// The setting.
         name: &'static str,
         /// What is wrong with the file.
         error: Box<StartError>,
@@ -59,24 +55,17 @@ pub enum StartError {
     InvalidKey {
         /// File or setting.
         place: String,
-        /// What is wrong with it.
         why: String,
     },
     /// The address or port can't be used.
     #[error("cannot listen on {address}: {cause}")]
-    CannotListen {
-        /// Address and port.
-        address: String,
-        /// Why.
-        cause: std::io::Error,
-    },
+    CannotListen { address: String, cause: std::io::Error },
     /// The listener's certificate can't be used.
     #[error("TLS_CERT_FILE and TLS_KEY_FILE: {0}")]
     Tls(#[from] TlsError),
     /// The database can't be used.
     #[error("the database {path} can't be used: {why}")]
     UnusableDatabase {
-        /// Its file.
         path: PathBuf,
         /// The kind of fault, which decides the help text.
         fault: DatabaseFault,
@@ -91,82 +80,43 @@ pub enum StartError {
     },
     /// A database can't be read in place.
     #[error("the database {path} can't be read: {why}")]
-    Unreadable {
-        /// Its file.
-        path: PathBuf,
-        why: String,
-        /// What to do.
-        help: String,
-    },
+    Unreadable { path: PathBuf, why: String, help: String },
     /// The database was written by a newer program.
     #[error("the database {path} has schema version {found}, but this program only supports up to {SCHEMA_VERSION}")]
-    NewerDatabase {
-        /// Its file.
-        path: PathBuf,
-        /// The version found.
-        found: i64,
-    },
+    NewerDatabase { path: PathBuf, found: i64 },
     /// The database was written by an older program, and this command must not migrate it.
     #[error("the database {path} has schema version {found}, but this program needs {SCHEMA_VERSION}")]
-    OlderDatabase {
-        /// Its file.
-        path: PathBuf,
-        /// The version found.
-        found: i64,
-    },
+    OlderDatabase { path: PathBuf, found: i64 },
     /// The database belongs to another program.
     #[error("the database {path} belongs to another program: it has a table `{table}`")]
-    ForeignDatabase {
-        /// Its file.
-        path: PathBuf,
-        table: String,
-    },
+    ForeignDatabase { path: PathBuf, table: String },
     /// The database's write-ahead log is damaged.
     #[error("the database {path} can't be used: {damage}")]
-    DamagedLog {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong.
-        damage: String,
-    },
+    DamagedLog { path: PathBuf, damage: String },
     /// A file can't be read or written.
     #[error("cannot {what} {path}: {cause}")]
     File {
         /// `read`, `write`, `create`.
         what: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         cause: std::io::Error,
     },
     /// Standard output can't be written.
     #[error("cannot write to standard output: {cause}")]
-    Output {
-        /// Why.
-        cause: std::io::Error,
-    },
+    Output { cause: std::io::Error },
     /// New tokens could not be shown, and were revoked.
     #[error("the new tokens could not be shown, so they were revoked: {cause}")]
-    TokensNotShown {
-        /// Why.
-        cause: std::io::Error,
-    },
+    TokensNotShown { cause: std::io::Error },
     /// An inventory has invalid rows; nothing was imported.
     #[error("{path}: {problems}")]
     InvalidInventory {
-        /// The file.
         path: PathBuf,
         /// Every invalid row, one per line.
         problems: String,
     },
     /// Another error of the operating system.
     #[error("cannot {what}: {cause}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        cause: std::io::Error,
-    },
+    System { what: &'static str, cause: std::io::Error },
 }
 
 /// The help when standard output can't be written; the beginning of a sentence.

@@ -144,7 +144,6 @@ async fn handshake(
     }
 }
 
-/// All open connections.
 struct Connections {
     permits: Arc<Semaphore>,
     /// How many are closed at a time when there are too many: finding them means checking each connection.

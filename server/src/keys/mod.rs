@@ -76,7 +76,6 @@ pub enum KeyringError {
     /// A private key can't be read or written.
     #[error(transparent)]
     Vault(#[from] StartError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

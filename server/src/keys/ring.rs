@@ -116,7 +116,6 @@ impl Keyring {
         self.now().key_id.clone()
     }
 
-    /// The private keys.
     pub fn vault(&self) -> &Vault {
         &self.vault
     }

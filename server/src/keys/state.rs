@@ -18,7 +18,6 @@ use crate::store::{
 pub struct KeysetState {
     /// Version of the newest keyset.
     pub version: u64,
-    /// When it expires.
     pub expires_at: UnixMs,
     /// Every key that was ever published, the oldest first.
     pub keys: Vec<ServerKeyRecord>,

@@ -13,7 +13,6 @@ use super::{Limit, TABLE};
 /// The label of a limit's metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LimitLabel {
-    /// The limit's name.
     pub limit: &'static str,
 }
 
@@ -87,14 +86,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts a decision.
     pub(super) fn checked(&self, limit: Limit) {
         if let Some(of) = self.each.get(limit.index()) {
             of.checked.inc();
         }
     }
 
-    /// Counts a refusal.
     pub(super) fn refused(&self, limit: Limit, now_us: u64) {
         if let Some(of) = self.each.get(limit.index()) {
             of.refused.add(now_us);

@@ -3,7 +3,6 @@
 //! Source: ITU-T I.371 (2004), annex A, the virtual scheduling form: one number for each subject, the theoretical arrival time. That time
 //! is counted in what the limit has granted, not in seconds: when a rate changes, what a subject owes stays the same number of requests.
 
-/// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Sustained requests each minute; at least 1.
@@ -62,7 +61,6 @@ impl Gcra {
         self.due = self.due.max(meter.granted).saturating_add(REQUEST * u64::from(count));
     }
 
-    /// Refunds one request.
     pub fn refund(&mut self) {
         self.due = self.due.saturating_sub(REQUEST);
     }

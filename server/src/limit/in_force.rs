@@ -80,7 +80,6 @@ impl LimitValues {
 pub enum Verdict {
     /// The limit is off: nothing is decided, counted or charged.
     Off,
-    /// Within the limit.
     Passed,
     /// Beyond a limit in shadow: it is let through, and not charged, as if it had been refused.
     WouldRefuse,
@@ -174,7 +173,6 @@ impl Limits {
         }
     }
 
-    /// Counts a verdict.
     pub fn count(&self, limit: Limit, verdict: Verdict, now_us: u64) {
         if verdict != Verdict::Off {
             self.counters.checked(limit);

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use ks_protocol::number::canonical;
 
-/// Not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address, or one with a prefix such as 10.0.0.0/8")]
 pub struct InvalidNetwork;

@@ -21,7 +21,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Every mode.
     pub const ALL: [Self; 3] = [Self::Enforce, Self::Shadow, Self::Off];
 
     /// Its name in settings, files and the API.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::scaled::{Binomial, Scaled, WHOLE_PPM};
 
-/// 100 %, in basis points.
-const WHOLE_BP: u16 = 10_000;
+/// A whole population, in basis points.
+pub const WHOLE_BP: u16 = 10_000;
 /// Parts per million in a basis point.
 pub(super) const PPM_PER_BP: u32 = 100;
 /// The most devices that a gate judges: the time grows with their number, and must not hold up the engine.
@@ -87,7 +87,6 @@ pub enum InvalidCounts {
     /// The counts contradict each other.
     #[error("{} failed of {executed} that were executed: expected at most as many as were executed", counted(*failed, "device"))]
     MoreFailedThanExecuted {
-        /// Devices that failed.
         failed: u32,
         /// Devices that have an outcome.
         executed: u32,

@@ -25,7 +25,6 @@ pub struct Observed {
 pub enum Order {
     /// Offer nothing more for now.
     Pause,
-    /// Continue.
     Resume,
     /// The stage may be promoted.
     Approve,
@@ -59,24 +58,16 @@ impl Order {
 pub enum InvalidTransition {
     /// The rollout's status does not allow it.
     #[error("the rollout is {}: order to {order} refused{}", status.as_str(), expected_instead(order, *status))]
-    Status {
-        status: Status,
-        /// What was ordered.
-        order: &'static str,
-    },
+    Status { status: Status, order: &'static str },
     /// It does not name the stage and revision.
     #[error("an order to {order} must name the stage and revision of the rollout that it is for")]
-    RevisionMissing {
-        /// What was ordered.
-        order: &'static str,
-    },
+    RevisionMissing { order: &'static str },
     /// The rollout has changed since the operator saw it.
     #[error(
         "the order to {order} is for stage {} at revision {}, but the rollout is in stage {} at revision {}: check it again",
         seen.stage + 1, seen.revision, now.stage + 1, now.revision
     )]
     Changed {
-        /// What was ordered.
         order: &'static str,
         /// What the operator saw.
         seen: Observed,

@@ -4,10 +4,12 @@ use ks_protocol::id::ReleaseId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::gate::WHOLE_BP;
 use super::{
     gate::{self, Test},
     outcome::Outcome,
 };
+use crate::pace::SUSPECT_INTERVALS;
 
 /// The most stages of a rollout.
 const STAGES_MAX: usize = 20;
@@ -18,8 +20,6 @@ const SECONDS_MAX: u64 = 90 * 86_400;
 /// How long a completed rollout is watched unless its policy says otherwise, in seconds: a day, so that every device has lived
 /// through each hour of it.
 const WATCH_S: u64 = 86_400;
-/// A whole population, in basis points.
-pub const WHOLE_BP: u16 = 10_000;
 
 /// How a release reaches its population.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -307,7 +307,7 @@ impl Policy {
                 ));
             }
         }
-        let least = 3 * heartbeat_interval_s;
+        let least = u64::from(SUSPECT_INTERVALS) * heartbeat_interval_s;
         if self.lost_after_s < least {
             wrong.push(format!(
                 "lost_after_s: expected at least {least}, three heartbeat intervals, or a device that is only late would count as lost, got {}",

@@ -142,11 +142,9 @@ pub struct Decision {
 /// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The rollout afterwards.
     pub state: State,
     /// An effect for the caller to apply.
     pub effects: Vec<Effect>,
-    /// What was decided.
     pub decisions: Vec<Decision>,
 }
 

@@ -19,144 +19,19 @@
 //! "Unknown" is never success, and silence is a failure once its timeout has passed. Outcomes other than CONFIRMED are final, even
 //! for a device that is revoked later: replacing a device that a release has broken must not make the release look good.
 
+mod state;
+
 use std::time::Duration;
 
 use ks_protocol::{
     message::{UpdateClass, UpdateStep},
     time::UnixMs,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{outcome::Outcome, policy::Policy};
+pub use self::state::UpdateState;
+use super::policy::Policy;
 use crate::clock::{is_ahead, ms};
 
-/// The state of an update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum UpdateState {
-    /// Its turn has not come.
-    Pending,
-    /// Its heartbeats are answered with the offer.
-    Offered,
-    /// It downloads the artifact.
-    Downloading,
-    /// It installs, or boots into what it installed.
-    Installing,
-    /// It reports the new firmware, not yet for the whole window.
-    Confirming,
-    Confirmed,
-    Failed,
-    Rejected,
-    TimedOut,
-    Lost,
-    RolledBack,
-    FalseSuccess,
-    /// Stopped before it installed anything, because the rollout was aborted. Not executed.
-    Halted,
-    /// A person revoked or re-provisioned the device before a failure was known. Not executed: no evidence about the release.
-    Withdrawn,
-}
-
-impl UpdateState {
-    pub const ALL: [Self; 14] = [
-        Self::Pending,
-        Self::Offered,
-        Self::Downloading,
-        Self::Installing,
-        Self::Confirming,
-        Self::Confirmed,
-        Self::Failed,
-        Self::Rejected,
-        Self::TimedOut,
-        Self::Lost,
-        Self::RolledBack,
-        Self::FalseSuccess,
-        Self::Halted,
-        Self::Withdrawn,
-    ];
-
-    /// Its name in the store, the API and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Offered => "OFFERED",
-            Self::Downloading => "DOWNLOADING",
-            Self::Installing => "INSTALLING",
-            Self::Confirming => "CONFIRMING",
-            Self::Confirmed => "CONFIRMED",
-            Self::Failed => "FAILED",
-            Self::Rejected => "REJECTED",
-            Self::TimedOut => "TIMED_OUT",
-            Self::Lost => "LOST",
-            Self::RolledBack => "ROLLED_BACK",
-            Self::FalseSuccess => "FALSE_SUCCESS",
-            Self::Halted => "HALTED",
-            Self::Withdrawn => "WITHDRAWN",
-        }
-    }
-
-    /// Parses [`Self::as_str`].
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-
-    /// The outcome, if the state is one.
-    pub fn outcome(self) -> Option<Outcome> {
-        Some(match self {
-            Self::Confirmed => Outcome::Confirmed,
-            Self::Failed => Outcome::Failed,
-            Self::Rejected => Outcome::Rejected,
-            Self::TimedOut => Outcome::TimedOut,
-            Self::Lost => Outcome::Lost,
-            Self::RolledBack => Outcome::RolledBack,
-            Self::FalseSuccess => Outcome::FalseSuccess,
-            _ => return None,
-        })
-    }
-
-    /// Whether the update is in flight: offered, and without an outcome.
-    pub fn is_in_flight(self) -> bool {
-        matches!(self, Self::Offered | Self::Downloading | Self::Installing | Self::Confirming)
-    }
-
-    /// Whether a device that stays silent in it is lost: the release is in a slot, and may be why.
-    pub fn may_be_lost(self) -> bool {
-        matches!(self, Self::Installing | Self::Confirming | Self::Confirmed)
-    }
-
-    /// Every matching state.
-    pub fn all_that(matches: impl Fn(Self) -> bool) -> Vec<Self> {
-        Self::ALL.into_iter().filter(|state| matches(*state)).collect()
-    }
-
-    /// Whether it is an outcome other than CONFIRMED.
-    pub fn is_failure(self) -> bool {
-        self.outcome().is_some_and(Outcome::is_failure)
-    }
-
-    /// Whether the device has started its update: until then, its silence has nothing to do with the release.
-    pub fn has_begun(self) -> bool {
-        !matches!(self, Self::Pending | Self::Offered | Self::Halted)
-    }
-
-    /// Whether the device's heartbeats can advance its update, or are answered with the offer.
-    pub fn follows_beats(self) -> bool {
-        !matches!(self, Self::Pending | Self::Halted | Self::Withdrawn)
-    }
-
-    /// Whether an abort of the rollout ends the update: nothing of it has begun.
-    pub fn ends_with_its_rollout(self) -> bool {
-        matches!(self, Self::Pending | Self::Offered)
-    }
-
-    /// Whether the device has nothing of the release in a slot yet, and can still be stopped.
-    pub fn may_be_halted(self) -> bool {
-        matches!(self, Self::Offered | Self::Downloading)
-    }
-}
-
-/// A device's update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
     pub state: UpdateState,
@@ -172,7 +47,6 @@ pub struct Update {
     pub progress_at: UnixMs,
     /// Since when heartbeats report the new firmware.
     pub confirming_since: Option<UnixMs>,
-    /// When it ended.
     pub ended_at: Option<UnixMs>,
     /// The class of the failure, as the device reported it.
     pub class: Option<UpdateClass>,
@@ -210,14 +84,12 @@ pub enum UpdateEvent {
     Aborted,
     /// The device reported a status.
     Status {
-        /// The reported step.
         step: UpdateStep,
         /// The reported class of failure.
         class: Option<UpdateClass>,
         /// The device's current boot.
         boot_epoch: u32,
     },
-    /// A heartbeat.
     Beat {
         /// The counter of the reported firmware.
         release_counter: u64,
@@ -348,6 +220,7 @@ fn on_timer(next: &mut Update, silent_since: UnixMs, since: UnixMs, at: UnixMs, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::outcome::Outcome;
     use proptest::prelude::*;
 
     const MINUTE: u64 = 60_000;

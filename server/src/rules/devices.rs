@@ -255,7 +255,6 @@ fn unused_otrt(
     Ok(Ok(token.used_key.is_none().then_some(sha256)))
 }
 
-/// Adds one-time tokens.
 pub fn add_otrts(store: &mut dyn Transaction, otrts: &NewOtrts, by: &Actor) -> Result<(), StoreError> {
     let subject = counted(otrts.tokens_sha256.len(), "token");
     let noted = note(store, "otrt.make", &subject, &format!("expires {}", otrts.expires_at), by)?;

@@ -28,11 +28,11 @@ use crate::{
     },
     store::{
         Actor, StoreError, Transaction,
-        audit::chain::note,
+        audit::chain::{Audited, note},
         commands::NewOrder,
         devices::Selector,
         releases::ReleaseState,
-        rollouts::{NewRollout, RolloutRecord, RolloutRefused},
+        rollouts::{NewRollout, NextState, RolloutRecord, RolloutRefused},
         updates::{Offering, Silence, SilenceTimes, SiteSilence, UpdateRecord},
     },
 };
@@ -51,7 +51,6 @@ const ENGINE: &str = "rollout-engine";
 /// The inputs of an evaluation in addition to the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Evaluation {
-    /// Now.
     pub at: UnixMs,
     /// The heartbeat interval sent to devices, in milliseconds.
     pub heartbeat_interval_ms: u64,
@@ -83,25 +82,24 @@ pub fn create(
         store.follow_beats(&members.iter().map(|member| member.device).collect::<Vec<_>>(), None)?;
         store.free_devices(&watched)?;
     }
-    let row = store.insert_rollout(new, &release, by.at)?;
-    store.insert_updates(row, &new.targets)?;
     let why = format!("{} to {}: {}", new.release_id, counted(new.targets.len(), "device"), new.why);
     let State { stage, revision, .. } = new.state;
     let decision = Decision { what: "created", stage, revision, ordered: None, why, silent: 0, gates: Vec::new() };
-    decide(store, row, &new.rollout_id, &decision, by)?;
+    let noted = note_decision(store, &new.rollout_id, &decision, by)?;
+    let row = store.insert_rollout(new, &release, by.at, &noted)?;
+    store.insert_updates(row, &new.targets, &noted)?;
+    store.insert_decision(row, &decision, by, &noted)?;
     Ok(Ok(()))
 }
 
-/// Adds a decision to the trace and to the audit.
-pub(crate) fn decide(
+/// Adds a decision to the audit; the caller also adds it to the trace.
+pub(crate) fn note_decision(
     store: &mut dyn Transaction,
-    row: i64,
     rollout_id: &RolloutId,
     decision: &Decision,
     by: &Actor,
-) -> Result<(), StoreError> {
-    let noted = note(store, &format!("rollout.{}", decision.what), rollout_id.as_str(), &decision.why, by)?;
-    store.insert_decision(row, decision, by, &noted)
+) -> Result<Audited, StoreError> {
+    note(store, &format!("rollout.{}", decision.what), rollout_id.as_str(), &decision.why, by)
 }
 
 /// Evaluates a rollout; returns the decisions made.
@@ -270,6 +268,9 @@ fn carry_out(
     with: Evaluation,
 ) -> Result<Vec<&'static str>, StoreError> {
     let Step { mut state, effects, mut decisions } = step;
+    let rollout_id = &rollout.rollout_id;
+    let noted = decisions.iter().map(|decision| note_decision(store, rollout_id, decision, by));
+    let mut noted = noted.collect::<Result<Vec<Audited>, StoreError>>()?;
     for effect in effects {
         match effect {
             Effect::Offer(count) => {
@@ -283,27 +284,52 @@ fn carry_out(
                 let offered = updates::offer(store, rollout.row, &offering)?;
                 state.offered(offered);
             }
-            Effect::Halt => halt(store, rollout, by, with)?,
-            Effect::Close => store.close_rollout(rollout.row)?,
+            Effect::Halt => halt(store, rollout, by, with, noted.last().ok_or_else(undecided)?)?,
+            Effect::Close => store.close_rollout(rollout.row, next_state(rollout, &state, &noted)?)?,
             Effect::RollBack(release_id) => {
                 if let Err(why) = roll_back(store, rollout, &release_id, by, with)? {
                     let why = format!("the rollback to {release_id} could not begin: {why}");
-                    tracing::error!(rollout_id = %rollout.rollout_id, %why, "operator action required");
-                    decisions.push(state.decision("alert", why, Vec::new()));
+                    tracing::error!(%rollout_id, %why, "operator action required");
+                    let alert = state.decision("alert", why, Vec::new());
+                    noted.push(note_decision(store, rollout_id, &alert, by)?);
+                    decisions.push(alert);
                 }
             }
         }
     }
-    for decision in &decisions {
-        decide(store, rollout.row, &rollout.rollout_id, decision, by)?;
+    for (decision, noted) in decisions.iter().zip(&noted) {
+        store.insert_decision(rollout.row, decision, by, noted)?;
     }
-    store.save_rollout(rollout.row, &state)?;
+    store.save_rollout(rollout.row, next_state(rollout, &state, &noted)?)?;
     Ok(decisions.iter().map(|decision| decision.what).collect())
 }
 
+/// The state that a step leads to, with the lines of its decisions.
+fn next_state<'a>(
+    rollout: &RolloutRecord,
+    state: &'a State,
+    noted: &'a [Audited],
+) -> Result<NextState<'a>, StoreError> {
+    match noted.last() {
+        Some(noted) => Ok(NextState::decided(state, noted)),
+        None => NextState::undecided(&rollout.state, state).ok_or_else(undecided),
+    }
+}
+
+/// The error of a step whose effects have no decision, which the state machine never makes.
+fn undecided() -> StoreError {
+    StoreError::Database("a step of a rollout has effects, but decides nothing".to_owned())
+}
+
 /// Withdraws offers, and sends devices that are downloading the command to stop.
-fn halt(store: &mut dyn Transaction, rollout: &RolloutRecord, by: &Actor, with: Evaluation) -> Result<(), StoreError> {
-    let downloading = updates::abort(store, rollout.row, with.at)?;
+fn halt(
+    store: &mut dyn Transaction,
+    rollout: &RolloutRecord,
+    by: &Actor,
+    with: Evaluation,
+    noted: &Audited,
+) -> Result<(), StoreError> {
+    let downloading = updates::abort(store, rollout.row, with.at, noted)?;
     if downloading.is_empty() {
         return Ok(());
     }

@@ -17,6 +17,7 @@ use crate::{
     },
     store::{
         StoreError, Transaction,
+        audit::chain::Audited,
         heartbeats::Beat,
         releases::ReleaseState,
         rollouts::RolloutRecord,
@@ -172,11 +173,17 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
 }
 
 /// Ends offers that no device has begun; returns the devices that are downloading, which can still be stopped.
-pub fn abort(store: &mut dyn Transaction, rollout: i64, at: UnixMs) -> Result<Vec<DeviceId>, StoreError> {
+pub fn abort(
+    store: &mut dyn Transaction,
+    rollout: i64,
+    at: UnixMs,
+    noted: &Audited,
+) -> Result<Vec<DeviceId>, StoreError> {
     let offered = store.updates_in(rollout, &[UpdateState::Offered], None)?;
     let devices: Vec<i64> = offered.iter().map(|record| record.device_row).collect();
     store.follow_beats(&devices, None)?;
-    store.end_updates(rollout, &UpdateState::all_that(UpdateState::ends_with_its_rollout), UpdateState::Halted, at)?;
+    let not_begun = UpdateState::all_that(UpdateState::ends_with_its_rollout);
+    store.end_updates(rollout, &not_begun, UpdateState::Halted, at, noted)?;
     let downloading = store.updates_in(rollout, &[UpdateState::Downloading], None)?;
     Ok(downloading.into_iter().map(|record| record.device_id).collect())
 }

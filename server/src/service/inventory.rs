@@ -20,7 +20,6 @@ pub const ROWS_MAX: usize = 1_000_000;
 /// Maximum length of a text field, in bytes.
 const FIELD_BYTES_MAX: usize = 128;
 
-/// A parsed inventory.
 #[derive(Debug)]
 pub struct Inventory {
     /// In the order of the file.

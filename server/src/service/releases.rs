@@ -142,7 +142,6 @@ pub enum ReleaseError {
     /// The keys do not permit it.
     #[error(transparent)]
     Keys(#[from] KeyringError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -47,7 +47,6 @@ pub enum UserRefused {
     Unknown,
     /// It was changed in the meantime.
     Changed {
-        /// Its current version.
         version: u64,
     },
 }
@@ -74,7 +73,6 @@ impl TokenKind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
-    /// Its SHA-256.
     pub token_sha256: [u8; 32],
     /// What it is for.
     pub kind: TokenKind,
@@ -84,7 +82,6 @@ pub struct NewToken {
     /// Its owner: the user who logged in, or who created the token, possibly with another token. None for tokens created on the
     /// server's machine or with ADMIN_TOKEN.
     pub user: Option<String>,
-    /// When it expires.
     pub expires_at: UnixMs,
 }
 
@@ -95,14 +92,12 @@ pub struct TokenRecord {
     pub row: i64,
     /// What it is for.
     pub kind: TokenKind,
-    /// Its name.
     pub name: String,
     pub role: Role,
     /// Its owner.
     pub user: Option<String>,
     /// When it was created.
     pub created_at: UnixMs,
-    /// When it expires.
     pub expires_at: UnixMs,
     /// When it was revoked.
     pub revoked_at: Option<UnixMs>,

@@ -13,17 +13,12 @@ use chain::{Audited, Head};
 pub struct AuditRecord {
     /// Number, counted from 1 without gaps.
     pub number: i64,
-    /// When.
     pub at: UnixMs,
-    /// Who.
     pub actor: String,
     /// Network address; empty for a tool on the server's own machine.
     pub address: String,
-    /// What was done.
     pub action: String,
-    /// To what.
     pub subject: String,
-    /// Why, or how.
     pub detail: String,
     /// SHA-256 over the line and the previous hash: see [`crate::store::audit::chain`].
     pub hash: [u8; 32],
@@ -35,7 +30,6 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Prefix of the action.
     pub action: Option<String>,
-    /// Exact subject.
     pub subject: Option<String>,
     /// At or after this.
     pub since: Option<UnixMs>,

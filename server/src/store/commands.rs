@@ -25,7 +25,6 @@ pub struct NewOrder {
     pub client_token: Option<String>,
     /// SHA-256 of the request, so that one token can't be reused for a different order.
     pub request_sha256: [u8; 32],
-    /// The selected devices.
     pub which: Selector,
     /// Kind on the wire.
     pub kind: String,
@@ -45,7 +44,6 @@ pub const REFUSED_NAMED_MAX: usize = 1_000;
 pub struct Ordered {
     /// Id of the order.
     pub order_id: CommandId,
-    /// Commands queued.
     pub queued: usize,
     /// Named devices that are unknown or revoked; a thousand at most.
     pub refused: Vec<DeviceId>,
@@ -80,7 +78,6 @@ pub enum OrderRefused {
     TokenTaken,
 }
 
-/// A stored command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRecord {
     /// Row; commands are paged by it.
@@ -101,7 +98,6 @@ pub struct CommandRecord {
     pub deadline_at: UnixMs,
     /// When it was first delivered.
     pub delivered_at: Option<UnixMs>,
-    /// When it ended.
     pub finished_at: Option<UnixMs>,
     /// The detail that the device reported last.
     pub detail: String,
@@ -126,16 +122,13 @@ pub enum CancelRefused {
     Past(CommandState),
 }
 
-/// Order progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderRow {
     pub row: i64,
     pub order_id: CommandId,
     /// SHA-256 of what was asked for.
     pub request_sha256: [u8; 32],
-    /// Commands queued.
     pub queued: usize,
-    /// Devices refused.
     pub refused: usize,
     /// Where the next piece begins: after this many names, or after this device row; none once the order is complete.
     pub next_after: Option<i64>,
@@ -150,7 +143,6 @@ pub struct OrderTerms {
     pub deadline_at: UnixMs,
     /// Who gave the order.
     pub name: String,
-    /// Network address.
     pub address: Option<IpAddr>,
 }
 
@@ -185,7 +177,6 @@ pub struct CommandRow {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AckBatch {
     pub device_id: DeviceId,
-    /// Its replay pair.
     pub sequence: Sequence,
     pub acks: Vec<Ack>,
     /// When it was received.
@@ -205,8 +196,11 @@ pub struct CommandChange<'a> {
     pub finished_at: Option<UnixMs>,
 }
 
-/// The rows of orders and commands. The decisions are in [`crate::rules::commands`]. A command is open as
-/// long as it is queued, delivered or received; the store counts the open commands of each device.
+/// The rows of orders and commands. The decisions are in [`crate::rules::commands`]. A command is open until its state is terminal.
+///
+/// The store keeps the number of open commands of each device, because every heartbeat needs to know whether there is one
+/// ([`BeatTaken::has_open_commands`](super::heartbeats::BeatTaken)): `insert_commands` adds one for each command, and a change with a
+/// `finished_at`, which only the change to a terminal state has, ends one.
 pub trait CommandRows {
     /// The order with this client token.
     fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError>;
@@ -232,7 +226,6 @@ pub trait CommandRows {
     ) -> Result<(), StoreError>;
     /// The terms of an incomplete order.
     fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError>;
-    /// Deletes them.
     fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
     /// Adds queued commands.
     fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Audited) -> Result<(), StoreError>;

@@ -63,7 +63,6 @@ pub struct DeviceRecord {
     pub model: String,
     /// Where it stands.
     pub site: String,
-    /// Labels, in order.
     pub labels: Vec<String>,
     /// Increases with each edit.
     pub version: u64,
@@ -74,7 +73,6 @@ pub struct DeviceRecord {
     pub registered_at: Option<UnixMs>,
     /// When it was revoked.
     pub revoked_at: Option<UnixMs>,
-    /// Why.
     pub revoke_reason: Option<String>,
     /// When it was last seen.
     pub last_seen_at: Option<UnixMs>,
@@ -137,11 +135,9 @@ pub struct Selector {
 /// A verified registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// Who.
     pub device_id: DeviceId,
     /// The key that signed.
     pub public_key: PublicKey,
-    /// Its replay pair.
     pub sequence: Sequence,
     /// SHA-256 of the one-time token, if one was sent.
     pub otrt_sha256: Option<[u8; 32]>,
@@ -152,9 +148,7 @@ pub struct Registration {
 /// A verified rotation of a device's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRotation {
-    /// Who.
     pub device_id: DeviceId,
-    /// Its replay pair.
     pub sequence: Sequence,
     /// The key that signed the request.
     pub signed_with: PublicKey,
@@ -165,9 +159,7 @@ pub struct KeyRotation {
 /// New one-time tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOtrts {
-    /// SHA-256 of each.
     pub tokens_sha256: Vec<[u8; 32]>,
-    /// When they expire.
     pub expires_at: UnixMs,
     /// Usable by this device only.
     pub device_id: Option<DeviceId>,
@@ -228,10 +220,7 @@ pub enum EditRefused {
     /// A device has or had this key.
     KeyInUse,
     /// It was changed in the meantime.
-    Changed {
-        /// Its current version.
-        version: u64,
-    },
+    Changed { version: u64 },
 }
 
 /// The editable attributes of a device.
@@ -321,7 +310,6 @@ pub struct Whitelisted {
 pub struct OtrtRow {
     /// When it was created.
     pub created_at: UnixMs,
-    /// When they expire.
     pub expires_at: UnixMs,
     /// Usable by this device only.
     pub device_id: Option<DeviceId>,
@@ -385,11 +373,9 @@ pub trait DeviceRows: WhitelistRows {
         at: UnixMs,
         noted: &Audited,
     ) -> Result<(), StoreError>;
-    /// Adds one-time tokens.
     fn insert_otrts(&mut self, otrts: &NewOtrts, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Number of these tokens that exist and are unused.
     fn count_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]]) -> Result<usize, StoreError>;
-    /// Deletes them.
     fn delete_unused_otrts(&mut self, tokens_sha256: &[[u8; 32]], noted: &Audited) -> Result<(), StoreError>;
     /// Expires the tokens bound to this device.
     fn end_otrts_of(&mut self, device_id: &DeviceId, noted: &Audited) -> Result<(), StoreError>;

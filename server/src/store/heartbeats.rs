@@ -13,9 +13,7 @@ use super::{Span, StoreError, devices::Sender};
 pub struct HeartbeatRecord {
     /// Row; heartbeats are paged by it.
     pub row: i64,
-    /// The sender.
     pub device_id: DeviceId,
-    /// Its replay pair.
     pub sequence: Sequence,
     /// Seconds since boot, as reported.
     pub uptime_s: u64,
@@ -32,7 +30,6 @@ pub struct LastHeartbeat {
     pub received_at: UnixMs,
     /// When it was sent, by the device's clock.
     pub sent_at: UnixMs,
-    /// Its replay pair.
     pub sequence: Sequence,
     /// Seconds since boot.
     pub uptime_s: u64,
@@ -53,7 +50,6 @@ pub struct LastHeartbeat {
 pub struct FirmwareRecord {
     pub firmware_version: String,
     pub release_counter: u64,
-    /// Since when.
     pub since: UnixMs,
 }
 

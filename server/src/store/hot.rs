@@ -58,7 +58,6 @@ impl HotWork {
 }
 
 impl HotRequest {
-    /// Its replay pair.
     pub fn pair(&self) -> Pair<'_> {
         let (sequence, at) = match &self.work {
             HotWork::Beat(Beat { heartbeat, at }) => (heartbeat.sequence(), *at),

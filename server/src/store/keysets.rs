@@ -28,7 +28,6 @@ pub enum ServerKeyStatus {
 }
 
 impl ServerKeyStatus {
-    /// Every status.
     pub const ALL: [Self; 5] = [Self::Announced, Self::Signing, Self::Retired, Self::Firmware, Self::Removed];
 
     /// Its name in the store and the API.
@@ -74,7 +73,6 @@ pub struct KeysetChange {
     /// What was done: `key.announce`, for the audit.
     pub action: &'static str,
     pub subject: KeyId,
-    /// Why, or how.
     pub detail: String,
 }
 

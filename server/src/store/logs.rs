@@ -11,9 +11,7 @@ use super::{Span, StoreError};
 /// A verified batch of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBatch {
-    /// Who.
     pub device_id: DeviceId,
-    /// Its replay pair.
     pub sequence: Sequence,
     /// Number of the first line.
     pub first_line_no: u64,
@@ -22,18 +20,15 @@ pub struct LogBatch {
     pub at: UnixMs,
 }
 
-/// A stored line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
     /// Row; lines are paged by it.
     pub row: i64,
-    /// Whose.
     pub device_id: DeviceId,
     /// When it was written, by the device's clock.
     pub at: UnixMs,
     /// When it was received.
     pub received_at: UnixMs,
-    /// Severity.
     pub level: LogLevel,
     pub message: String,
 }

@@ -14,7 +14,6 @@ pub mod hot;
 pub mod keysets;
 pub mod limits;
 pub mod logs;
-mod migrations;
 pub mod presence;
 pub mod punches;
 pub mod releases;
@@ -31,10 +30,9 @@ use std::{net::IpAddr, time::Duration};
 use ks_protocol::{id::Sequence, time::UnixMs};
 
 pub use damage::Damage;
-pub use migrations::{LATEST as SCHEMA_VERSION, MigrateError};
 pub(crate) use sqlite::BUSY_TIMEOUT;
 pub use sqlite::{
-    SqliteReader, SqliteStore, has_log,
+    SCHEMA_VERSION, SqliteReader, SqliteStore, has_log,
     place::free_bytes,
     refuse_lost, torn_log,
     write_access::{holder, unwritable, unwritable_folder},
@@ -206,7 +204,6 @@ pub struct Actor {
     pub name: String,
     /// The request's network address; none for a tool on the server's own machine.
     pub address: Option<IpAddr>,
-    /// When.
     pub at: UnixMs,
 }
 
@@ -248,7 +245,6 @@ pub struct PruneStep {
 /// The rows read by one step of a scan, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// How many.
     pub rows: usize,
     /// The last of them.
     pub last: i64,

@@ -29,7 +29,6 @@ pub struct LastSeenRecord {
 /// The last liveness record of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLiveness {
-    /// When.
     pub at: UnixMs,
     /// The span of times recorded since by a clock that is behind `at`.
     pub behind: Option<(UnixMs, UnixMs)>,
@@ -45,7 +44,6 @@ pub trait PresenceRows {
     fn gap_start(&mut self, from_max: UnixMs, to_min: UnixMs) -> Result<Option<UnixMs>, StoreError>;
     /// When the database was created.
     fn made_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
-    /// Adds a gap.
     fn insert_gap(&mut self, gap: ObservationGap) -> Result<(), StoreError>;
     /// Deletes gaps that ended after a time.
     fn delete_gaps_after(&mut self, at: UnixMs) -> Result<(), StoreError>;

@@ -11,9 +11,7 @@ use super::StoreError;
 /// A verified batch of punches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchBatch {
-    /// Who.
     pub device_id: DeviceId,
-    /// Its replay pair.
     pub sequence: Sequence,
     pub punches: Vec<Punch>,
     /// When it was received.
@@ -23,7 +21,6 @@ pub struct PunchBatch {
 /// The result of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PunchesTaken {
-    /// Punches added.
     pub stored: u64,
     /// Punches stored before with the same content.
     pub known: u64,
@@ -31,13 +28,11 @@ pub struct PunchesTaken {
     pub conflicts: Vec<u64>,
 }
 
-/// A stored punch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PunchRecord {
     pub device_id: DeviceId,
     /// Its number on the device.
     pub punch_no: u64,
-    /// The device's site.
     pub site: String,
     /// When it was recorded, by the device's clock.
     pub at: UnixMs,

@@ -22,7 +22,6 @@ pub enum ReleaseState {
 }
 
 impl ReleaseState {
-    /// Every state.
     pub const ALL: [Self; 4] = [Self::Draft, Self::Staged, Self::Active, Self::Revoked];
 
     /// Its name in the store and the API.
@@ -57,14 +56,12 @@ pub struct ReleaseRecord {
     pub row: i64,
     pub release_id: ReleaseId,
     pub product: String,
-    /// Version, for display.
     pub version: String,
     pub release_counter: u64,
     /// Its artifact.
     pub sha256: Sha256,
     /// The manifest: unsigned while it is a draft that the server will sign.
     pub manifest: String,
-    /// Its status.
     pub state: ReleaseState,
     /// When it was created.
     pub created_at: UnixMs,
@@ -81,7 +78,6 @@ pub struct NewRelease {
     pub product: String,
     pub version: String,
     pub release_counter: u64,
-    /// Artifact.
     pub sha256: Sha256,
     pub manifest: String,
 }
@@ -103,20 +99,13 @@ pub enum ReleaseRefused {
     NoArtifact(Sha256),
     /// Its state does not allow the change.
     #[error("release {release_id} is {}, and can't become {}", is.as_str(), wanted.as_str())]
-    State {
-        release_id: ReleaseId,
-        is: ReleaseState,
-        /// The requested state.
-        wanted: ReleaseState,
-    },
+    State { release_id: ReleaseId, is: ReleaseState, wanted: ReleaseState },
 }
 
 /// A firmware image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {
-    /// Its hash.
     pub sha256: Sha256,
-    /// Its length.
     pub size_bytes: u64,
     /// The fault of its file, if any: `is gone`, ...
     pub fault: Option<String>,
@@ -129,7 +118,6 @@ pub struct ReleaseChange {
     pub state: ReleaseState,
     /// The signed manifest, if the change includes it.
     pub manifest: Option<String>,
-    /// Why.
     pub reason: String,
 }
 
@@ -145,7 +133,6 @@ pub trait ReleaseRows {
     fn save_release(&mut self, release: &ReleaseRecord, noted: &Audited) -> Result<(), StoreError>;
     /// An image by its hash.
     fn artifact(&mut self, sha256: Sha256) -> Result<Option<ArtifactRecord>, StoreError>;
-    /// Adds an image.
     fn insert_artifact(
         &mut self,
         sha256: Sha256,

@@ -38,7 +38,6 @@ const TRACES_KEPT: Duration = Duration::from_hours(30 * 24);
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     pub heartbeats: Duration,
-    /// Log lines.
     pub logs: Duration,
     /// Commands that have ended.
     pub commands: Duration,

@@ -1,5 +1,7 @@
 //! Rollouts and their decisions with the numbers behind them.
 
+use std::marker::PhantomData;
+
 use ks_protocol::{
     id::{DeviceId, ReleaseId, RolloutId},
     time::UnixMs,
@@ -55,11 +57,8 @@ pub struct Target {
 pub struct NewRollout {
     pub rollout_id: RolloutId,
     pub release_id: ReleaseId,
-    /// How.
     pub policy: Policy,
-    /// The initial state.
     pub state: State,
-    /// The devices.
     pub targets: Vec<Target>,
     /// The reason, for the trace.
     pub why: String,
@@ -86,11 +85,35 @@ pub struct RolloutRecord {
     pub row: i64,
     pub rollout_id: RolloutId,
     pub release: ReleaseRecord,
-    /// How.
     pub policy: Policy,
     pub state: State,
     /// When it was created.
     pub created_at: UnixMs,
+}
+
+/// A state that a rollout may be given: its decisions are in the audit, or nothing was decided.
+#[derive(Debug, Clone, Copy)]
+pub struct NextState<'a> {
+    state: &'a State,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl<'a> NextState<'a> {
+    /// The state after decisions, whose lines are in the audit.
+    pub fn decided(state: &'a State, _: &'a Audited) -> Self {
+        Self { state, _of_this_thread: PhantomData }
+    }
+
+    /// The state after an evaluation that decided nothing, as by far the most do. None if it is another one to operators: each
+    /// decision has a revision of its own.
+    pub fn undecided(before: &State, after: &'a State) -> Option<Self> {
+        let seen = |state: &State| (state.revision, state.status, state.stage, state.approved);
+        (seen(before) == seen(after)).then_some(Self { state: after, _of_this_thread: PhantomData })
+    }
+
+    pub fn state(self) -> &'a State {
+        self.state
+    }
 }
 
 /// A decision as it is stored.
@@ -98,7 +121,6 @@ pub struct RolloutRecord {
 pub struct DecisionRecord {
     /// Row; decisions are paged by it.
     pub row: i64,
-    /// When.
     pub at: UnixMs,
     /// Who: an operator or the engine.
     pub actor: String,
@@ -112,7 +134,6 @@ pub struct DecisionRecord {
     pub why: String,
     /// Silent devices, in a promotion or completion: every gate passes even if all of them are lost.
     pub silent: u32,
-    /// The gate readings.
     pub gates: Vec<GateReading>,
 }
 
@@ -125,11 +146,17 @@ pub trait RolloutRows {
     /// Devices that could join a rollout of a release.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
     /// Adds a rollout, whose name must be unused; returns its row.
-    fn insert_rollout(&mut self, new: &NewRollout, release: &ReleaseRecord, at: UnixMs) -> Result<i64, StoreError>;
+    fn insert_rollout(
+        &mut self,
+        new: &NewRollout,
+        release: &ReleaseRecord,
+        at: UnixMs,
+        noted: &Audited,
+    ) -> Result<i64, StoreError>;
     /// Stores the state of a rollout.
-    fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError>;
+    fn save_rollout(&mut self, rollout: i64, next: NextState<'_>) -> Result<(), StoreError>;
     /// Marks a rollout and its updates closed; heartbeats no longer affect it.
-    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError>;
+    fn close_rollout(&mut self, rollout: i64, next: NextState<'_>) -> Result<(), StoreError>;
     /// Adds a decision to the trace.
     fn insert_decision(
         &mut self,
@@ -158,4 +185,25 @@ pub trait RolloutReads {
     fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError>;
     /// Devices that could join a rollout of a release.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::status::Status;
+
+    #[test]
+    fn a_state_with_another_status_stage_approval_or_revision_was_decided() {
+        let before = State::new(UnixMs(1));
+        let evaluated = State { evaluated_at: UnixMs(2), starts: vec![(UnixMs(2), 3)], ..before.clone() };
+        assert_eq!(NextState::undecided(&before, &evaluated).map(NextState::state), Some(&evaluated));
+        for decided in [
+            State { status: Status::Paused, ..before.clone() },
+            State { stage: 1, ..before.clone() },
+            State { approved: true, ..before.clone() },
+            State { revision: 2, ..before.clone() },
+        ] {
+            assert!(NextState::undecided(&before, &decided).is_none(), "{decided:?}");
+        }
+    }
 }

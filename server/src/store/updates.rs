@@ -8,7 +8,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{StoreError, releases::ReleaseState, rollouts::Target};
+use super::{StoreError, audit::chain::Audited, releases::ReleaseState, rollouts::Target};
 use crate::rollout::{
     policy::Policy,
     status::Status,
@@ -26,7 +26,6 @@ pub struct UpdateRecord {
     pub site: String,
     /// The stage that includes it.
     pub stage: usize,
-    /// Its state.
     pub update: Update,
     /// The detail that the device reported last.
     pub detail: String,
@@ -45,7 +44,6 @@ pub struct Offering {
     pub site_unavailable_max: Option<u32>,
     /// Only devices seen since then: absent ones can't accept an offer.
     pub heard_since: UnixMs,
-    /// Now.
     pub at: UnixMs,
 }
 
@@ -90,11 +88,9 @@ pub struct OpenUpdate {
     pub rollout: i64,
     pub release_id: ReleaseId,
     pub release_state: ReleaseState,
-    /// Its signed manifest.
     pub manifest: String,
     /// Whether the image has no fault.
     pub is_image_sound: bool,
-    /// How.
     pub policy: Policy,
     /// Whether the rollout goes on.
     pub status: Status,
@@ -147,7 +143,7 @@ pub trait UpdateRows {
     /// Those of these devices that are in an open rollout, in the order of their rows.
     fn devices_in_rollouts(&mut self, devices: &[i64]) -> Result<Vec<Member>, StoreError>;
     /// Adds an update for each target, PENDING.
-    fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError>;
+    fn insert_updates(&mut self, rollout: i64, targets: &[Target], noted: &Audited) -> Result<(), StoreError>;
     /// Counts a rollout's devices by state. Confirmed devices in it that were not seen since `silent_before` are
     /// suspects; without such a time none are counted, which spares reading every confirmed device.
     fn tally(&mut self, rollout: i64, silent_before: Option<UnixMs>) -> Result<Tally, StoreError>;
@@ -186,6 +182,7 @@ pub trait UpdateRows {
         states: &[UpdateState],
         ended: UpdateState,
         at: UnixMs,
+        noted: &Audited,
     ) -> Result<(), StoreError>;
     /// Makes heartbeats of these devices apply to their update in this rollout, or to none.
     fn follow_beats(&mut self, devices: &[i64], rollout: Option<i64>) -> Result<(), StoreError>;

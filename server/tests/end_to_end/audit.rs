@@ -2,7 +2,7 @@
 //! problems.
 //! Method: actions are recorded, then the database is modified; the command line runs next to the running server.
 
-use crate::support::{Server, start_server};
+use crate::support::{Count, Server, start_server};
 use serde_json::{Value, json};
 
 /// A server with some lines in its audit.
@@ -132,7 +132,7 @@ async fn exported_lines_are_pruned_and_the_rest_verifies() {
     let one = std::fs::read_to_string(server.path("one")).unwrap();
     server.write("forged", one.replace("device.revoke", "device.edit"));
     server.write("short", one.split_once('\n').unwrap().1);
-    let count = || server.value::<i64>("SELECT count(*) FROM audit");
+    let count = || server.count(Count::AuditLines);
     for (file, code, expected) in
         [("forged", 1, "line 6 was changed"), ("short", 1, "line 1 is missing"), ("none", 3, "none")]
     {

@@ -2,7 +2,7 @@
 //! shows the state that the device reported.
 //! Method: orders through the API, a device's heartbeats and ACKs, the list through the API.
 
-use crate::support::{Server, eventually, start_server};
+use crate::support::{Count, Server, eventually, start_server};
 use ks_protocol::message::{AckState, AcksRecorded, NextBeat};
 use serde_json::json;
 
@@ -47,8 +47,7 @@ async fn commands_are_sent_with_heartbeats_and_their_acks_are_listed() {
     let acks = [(reboot.as_str(), AckState::Failed), ("nobody-knows-me", AckState::Succeeded)];
     assert_eq!(states(&device.ack(&acks).await.answer()), ["FAILED", "UNKNOWN"]);
     assert_eq!(state(&server, &reboot).await, "FAILED");
-    let detail: String = server.value(&format!("SELECT detail FROM commands WHERE command_id = '{reboot}'"));
-    assert_eq!(detail, "as the test says");
+    assert_eq!(server.detail_of(&reboot), "as the test says");
 }
 
 /// Goal: a terminal state is final, whatever is reported later.
@@ -193,10 +192,9 @@ async fn an_order_interrupted_by_a_crash_is_finished_at_the_start() {
         server.get(&progress).await.done()["counts"] == json!([{ "state": "QUEUED", "commands": 3 }])
     })
     .await;
-    let deadlines: i64 = server.value("SELECT count(DISTINCT deadline_at) FROM commands");
     let line = server.get("/api/audit?action=command.order&actor=user:anna").await.done();
-    assert_eq!((deadlines, &line["items"][0]["subject"]), (1, &json!("2 devices")));
-    assert_eq!(server.value::<i64>("SELECT sum(open_commands) FROM device_states"), 3);
+    assert_eq!((server.count(Count::Deadlines), &line["items"][0]["subject"]), (1, &json!("2 devices")));
+    assert_eq!(server.count(Count::OpenCommands), 3);
     let again = server.post("/api/commands", &order).await.done();
     assert_eq!(
         (&again["queued"], &again["repeated"], &again["order_id"]),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Line, Sent, eventually, inventory, read_answer, start_server, world};
+use crate::support::{Count, Line, Sent, eventually, inventory, read_answer, start_server, world};
 use ks_protocol::{
     key::PublicKey,
     message::{Firmware, Heartbeat, Keyset, Network, ServerKeyState, Trust},
@@ -40,18 +40,13 @@ async fn an_imported_device_registers_and_its_heartbeats_are_stored_exactly() {
     let second = device.send_message::<_, ks_protocol::message::NextBeat>(&second).await.answer();
     assert!((30_000..90_000).contains(&first.next_beat_ms) && first.commands.is_empty(), "{first:?}");
 
-    let columns = "device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib, network, rssi_dbm,
-        firmware_version, release_counter, keyset_version, sent_at";
-    let stored = |row: u8| -> String {
-        server.value(&format!("SELECT json_array({columns}) FROM device_heartbeats ORDER BY id LIMIT 1 OFFSET {row}"))
-    };
     let expected =
         format!(r#"["KS-000042",{},1,2,120,41.5,118204,"wifi",-61,"1.4.2",17,1,1795458011482]"#, first.server_time.0);
-    assert_eq!(stored(0), expected);
+    assert_eq!(server.whole_beat(0), expected);
     let expected =
         format!(r#"["KS-000042",{},1,3,987654,-12.25,0,"ethernet",null,"2.0.0-rc.1",18,3,5]"#, second.server_time.0);
-    assert_eq!(stored(1), expected);
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_heartbeats"), 2);
+    assert_eq!(server.whole_beat(1), expected);
+    assert_eq!(server.beats().len(), 2);
 
     let listed = &server.get("/api/devices").await.done()["items"][0];
     assert_eq!(
@@ -93,7 +88,7 @@ fn factory_import_names_invalid_lines_and_imports_nothing() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("line 3, public_key: "), "{ran:?}");
     assert!(ran.stderr.contains("help: ") && ran.stderr.contains("nothing was imported"), "{ran:?}");
-    assert_eq!(world.value::<i64>("SELECT count(*) FROM devices"), 0);
+    assert_eq!(world.count(Count::Devices), 0);
 }
 
 /// Goal: GET /keys can be verified with nothing but the key that the factory exported.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Server, eventually, start_server};
+use crate::support::{Count, Server, eventually, start_server};
 use ks_protocol::{
     message::{LogLevel, LogLine, LogsStored},
     refusal::RefusalCode as Code,
@@ -59,7 +59,7 @@ async fn daily_log_bytes_per_device_are_bounded() {
     assert!(refusal.message.contains("log limit") && refusal.retry_after_s.unwrap() > 60, "{refusal:?}");
     fleet[0].beat().await.answer();
     fleet[1].send_logs(1, batch()).await.answer();
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 192);
+    assert_eq!(server.count(Count::LogLines), 192);
 }
 
 fn is_limited(reply: Reply<LogsStored>) -> bool {
@@ -77,7 +77,7 @@ async fn lines_are_charged_to_a_device_that_hangs_up() {
     device.send_and_hang_up(&server, &unheard).await;
     // Lines that the server has are not charged themselves.
     eventually("the limit is reached", async || is_limited(device.send_logs(1, batch()).await.reply)).await;
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 128);
+    assert_eq!(server.count(Count::LogLines), 128);
 }
 
 /// Goal: an operator finds a line by device, time, level and text.
@@ -119,5 +119,5 @@ async fn batches_that_are_replayed_or_from_revoked_devices_are_refused() {
     device.send_logs(2, vec![line(1, LogLevel::Info, "b")]).await.refusal(Code::StaleSequence);
     server.revoke(&device).await.done();
     device.send_logs(2, vec![line(1, LogLevel::Info, "b")]).await.refusal(Code::Revoked);
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 1);
+    assert_eq!(server.count(Count::LogLines), 1);
 }

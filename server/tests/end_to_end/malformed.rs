@@ -2,7 +2,7 @@
 //! expected, and nothing about how this program is implemented.
 //! Method: the documents of the vectors and bodies of the admin API, broken in one place at a time in every way, and sent.
 
-use crate::support::{NO_LIMITS, Sent, start_server};
+use crate::support::{Count, NO_LIMITS, Sent, start_server};
 use ks_protocol::{
     document::{self, split},
     message::{LogLine, LogsStored},
@@ -182,7 +182,7 @@ async fn every_reject_of_the_vectors_is_refused() {
         assert_eq!(refusal.code, Code::Malformed, "{}: {answer}", reject["reason"]);
         check_words(&refusal.message, &text);
     }
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_heartbeats"), 0);
+    assert_eq!(server.beats(), []);
     let valid = split(ENDPOINTS[1].1.as_bytes(), SIG_DEV).unwrap().body;
     let signed = device.sign_text("/heartbeat", valid);
     let answer = device.line.exchange(Sent::toon("/heartbeat", signed.wire.as_str())).await.unwrap().text();
@@ -210,9 +210,9 @@ async fn log_line_numbers_fit_into_the_answer() {
         assert!(refusal.message.starts_with("first_line_no: ") && refusal.message.contains(&expected), "{refusal:?}");
         assert!(refusal.message.ends_with(&format!("got {first}")), "{refusal:?}");
     }
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_logs"), 0);
+    assert_eq!(server.count(Count::LogLines), 0);
     let LogsStored { next_line_no, .. } = device.send_logs(GREATEST - 2, vec![line(), line()]).await.answer();
-    assert_eq!((next_line_no.get(), server.value::<i64>("SELECT count(*) FROM device_logs")), (GREATEST, 2));
+    assert_eq!((next_line_no.get(), server.count(Count::LogLines)), (GREATEST, 2));
     assert_eq!(device.send_logs(GREATEST, vec![]).await.answer().next_line_no.get(), GREATEST);
 }
 

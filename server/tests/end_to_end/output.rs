@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, process::Stdio};
 
 use ks_protocol::text::printable_char;
 
-use crate::support::{World, world};
+use crate::support::{Count, World, world};
 
 /// A device without space.
 fn full() -> Stdio {
@@ -115,8 +115,8 @@ fn tokens_that_were_never_printed_are_revoked() {
             assert!(ran.stderr.contains(help), "{command:?}: {ran:?}");
         }
     }
-    let live: i64 = world.value("SELECT count(*) FROM tokens WHERE revoked_at IS NULL");
-    assert_eq!((live, world.value::<i64>("SELECT count(*) FROM otrts")), (0, 1), "only the earlier one is left");
+    let left = (world.count(Count::UnrevokedTokens), world.count(Count::Otrts));
+    assert_eq!(left, (0, 1), "only the earlier one is left");
 }
 
 #[test]

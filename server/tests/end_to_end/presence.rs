@@ -2,7 +2,7 @@
 //! silence.
 //! Method: devices beat; the times at which they were last seen are moved back in the database; API and command line are queried.
 
-use crate::support::{Server, start_server};
+use crate::support::{Count, Server, start_server};
 use ks_protocol::message::{LogLevel, LogLine};
 use serde_json::json;
 
@@ -61,10 +61,7 @@ async fn server_downtime_does_not_count_as_device_silence() {
     let sql = "UPDATE server_alive SET at = at - 3600000";
     assert_eq!(server.sqlite().execute(sql, []).unwrap(), 1);
     server.start_again();
-    crate::support::eventually("the downtime is recorded", async || {
-        server.value::<i64>("SELECT count(*) FROM observation_gaps WHERE to_at - from_at >= 3600000") == 1
-    })
-    .await;
+    crate::support::eventually("the downtime is recorded", async || server.count(Count::LongGaps) == 1).await;
     let presence = server.get("/api/presence").await.done();
     assert_eq!(registered_counts(&presence), [0, 1, 0, 1, 0, 0], "{presence}");
     assert_eq!(presence["observation_gaps"].as_array().unwrap().len(), 1, "{presence}");
@@ -115,8 +112,8 @@ async fn a_device_last_seen_in_the_future_is_not_online() {
         INSERT INTO observation_gaps (from_at, to_at) SELECT at - 864000000 - 7200000, at FROM server_alive";
     server.sqlite().execute_batch(ahead).unwrap();
     server.start_again();
-    let in_future = "SELECT count(*) FROM device_states WHERE last_seen_at > (SELECT at FROM server_alive)";
-    crate::support::eventually("the times are corrected", async || server.value::<i64>(in_future) == 0).await;
+    let are_corrected = async || server.count(Count::SeenInTheFuture) == 0;
+    crate::support::eventually("the times are corrected", are_corrected).await;
     assert_eq!(
         registered_counts(&server.get("/api/presence").await.done()),
         [1, 1, 0, 0, 0, 0],

@@ -2,7 +2,7 @@
 //! that one device uses, however many race for them.
 //! Method: `ks-server factory` and the admin API next to each other on a running server.
 
-use crate::support::start_server;
+use crate::support::{Count, start_server};
 use ks_protocol::{key::PrivateKey, refusal::RefusalCode as Code};
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ async fn a_thousand_devices_race_for_one_token() {
     assert_eq!((winners.len(), losers.len()), (1, RACERS - 1));
     winners[0].register(Some(&token)).await.answer();
     losers[0].register(Some(&token)).await.refusal(Code::OtrtUsed);
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM devices WHERE registered_at IS NOT NULL"), 1);
+    assert_eq!(server.count(Count::EverRegistered), 1);
 }
 
 /// Goal: a token for a device that is not whitelisted yet is made, with a notice.
@@ -115,5 +115,5 @@ async fn an_array_in_place_of_an_object_is_refused() {
     let server = start_server(&[]);
     let refused = server.post("/api/otrts", &json!([1, 3600])).await.problem(400);
     assert_eq!(refused["detail"], "expected an object, got an array");
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM otrts"), 0);
+    assert_eq!(server.count(Count::Otrts), 0);
 }

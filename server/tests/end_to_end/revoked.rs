@@ -1,19 +1,9 @@
 //! Goal: revocation takes effect immediately, and nothing of a revoked device is stored.
 //! Method: requests just after, and while, the revocation is made; the database is read.
 
-use crate::support::{Device, Server, start_server};
+use crate::support::{AuditLine, Count, Device, start_server};
 use ks_protocol::{message::AckState, refusal::RefusalCode as Code};
 use serde_json::json;
-
-/// All that a device can change: heartbeats, its state, its commands.
-fn trace(server: &Server) -> String {
-    server.value(
-        "SELECT json_array((SELECT count(*) FROM device_heartbeats),
-            (SELECT json_group_array(json_array(device, status, boot_epoch, seq, last_seen_at)) FROM device_states),
-            (SELECT json_group_array(json_array(command_id, state, detail)) FROM commands),
-            (SELECT json_group_array(registered_at) FROM devices))",
-    )
-}
 
 /// Goal: the very next request after the revocation's answer is refused, on every endpoint, and nothing of it is stored.
 /// Method: a device that has just beaten and has an open command; every kind of request, on its existing connection.
@@ -25,17 +15,17 @@ async fn the_first_request_after_the_revocation_is_refused_and_not_stored() {
     assert_eq!(device.beat().await.answer().commands.as_slice().len(), 1);
 
     assert_eq!(server.revoke(&device).await.done()["revoked"], 1);
-    let before = trace(&server);
+    let before = server.trace_of_devices();
     device.beat_with(&[(&command_id, AckState::Succeeded)]).await.refusal(Code::Revoked);
     device.ack(&[(&command_id, AckState::Succeeded)]).await.refusal(Code::Revoked);
     device.register(None).await.refusal(Code::Revoked);
-    assert_eq!(trace(&server), before);
+    assert_eq!(server.trace_of_devices(), before);
 
     server.kill_9();
     server.start_again();
     device.moves_to(&server, crate::support::HOME);
     device.beat().await.refusal(Code::Revoked);
-    assert_eq!(trace(&server), before);
+    assert_eq!(server.trace_of_devices(), before);
 }
 
 /// Goal: a device that was only whitelisted can be revoked, and never registers.
@@ -48,7 +38,7 @@ async fn a_device_revoked_before_it_registered_never_registers() {
     server.revoke(&device).await.done();
     device.register(Some(&token)).await.refusal(Code::Revoked);
     device.register(None).await.refusal(Code::Revoked);
-    assert_eq!(server.value::<i64>("SELECT count(used_key) FROM otrts"), 0);
+    assert_eq!(server.users_of_otrts(), [""; 0]);
 }
 
 /// Goal: the store decides finally: a heartbeat that memory let in while the revocation waited for its commit is refused.
@@ -59,7 +49,7 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     server.wait_until_idle().await;
     let mut device = server.registered("KS-1").await;
     let others = server.fleet("KS-other", 2).await;
-    let before = trace(&server);
+    let before = server.trace_of_devices();
 
     let held = server.hold_commits();
     let beat = |mut device: Device| tokio::spawn(async move { device.beat().await });
@@ -73,7 +63,7 @@ async fn a_heartbeat_queued_behind_the_revocation_is_refused_by_the_store() {
     let message = device.next_heartbeat();
     let beating = tokio::spawn(async move { device.send_message::<_, ks_protocol::message::NextBeat>(&message).await });
     server.wait_for_queued_writes(3).await;
-    assert_eq!(trace(&server), before);
+    assert_eq!(server.trace_of_devices(), before);
     drop(held);
 
     assert_eq!(revoking.await.unwrap().done()["revoked"], 1);
@@ -98,9 +88,9 @@ async fn revoking_many_returns_a_result_for_each() {
     fleet[0].beat().await.refusal(Code::Revoked);
     fleet[1].beat().await.refusal(Code::Revoked);
     fleet[2].beat().await.answer();
-    let audited: String = server
-        .value("SELECT json_group_array(json_array(actor, subject, detail)) FROM audit WHERE action = 'device.revoke'");
-    assert_eq!(audited, r#"[["admin-token","KS-0","sold"],["admin-token","KS-1","sold"]]"#);
+    let audited = server.audit_of("device.revoke");
+    let audited: Vec<_> = audited.iter().map(|line| [&*line.actor, &*line.subject, &*line.detail]).collect();
+    assert_eq!(audited, [["admin-token", "KS-0", "sold"], ["admin-token", "KS-1", "sold"]]);
     server.post("/api/devices/KS-nobody/revoke", &json!({ "reason": "sold" })).await.problem(404);
     server.post("/api/devices/KS-2/revoke", &json!({ "reason": " " })).await.problem(400);
     fleet[2].beat().await.answer();
@@ -120,10 +110,9 @@ async fn the_attempts_of_a_revoked_device_leave_one_line_in_the_audit() {
     }
     fleet[1].key = ks_protocol::key::PrivateKey::from_seed(&[8; 32]);
     fleet[1].beat().await.refusal(Code::Revoked);
-    let audited: String = server.value(
-        "SELECT json_group_array(json_array(actor, address, subject, detail)) FROM audit WHERE action = 'device.refused'",
-    );
-    assert_eq!(audited, r#"[["KS-0","127.0.0.1","KS-0","/heartbeat"]]"#);
+    let [line] = <[AuditLine; 1]>::try_from(server.audit_of("device.refused")).unwrap();
+    let AuditLine { actor, address, subject, detail, .. } = &line;
+    assert_eq!([actor, address, subject, detail], ["KS-0", "127.0.0.1", "KS-0", "/heartbeat"]);
 }
 
 /// Goal: a revocation of more devices than fit into one transaction is still complete, and each has a line in the audit.
@@ -143,6 +132,6 @@ async fn a_large_revocation_is_complete() {
     let done = revoke(json!({ "all": true })).await;
     assert_eq!((&done["revoked"], &done["already_revoked"]), (&600.into(), &605.into()));
     assert_eq!(revoke(json!({ "model": "KS-100" })).await["already_revoked"], 1_205);
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM audit WHERE action = 'device.revoke'"), 1_205);
-    assert_eq!(server.value::<i64>("SELECT count(*) FROM device_states WHERE status = 2"), 1_205);
+    assert_eq!(server.audit_of("device.revoke").len(), 1_205);
+    assert_eq!(server.count(Count::RevokedDevices), 1_205);
 }

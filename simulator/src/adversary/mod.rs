@@ -138,7 +138,6 @@ impl Adversary {
         actix::spawn(async move { adversary.do_send(ConnectionEnded(held.await)) });
     }
 
-    /// Makes a request.
     fn request(&mut self, ctx: &mut Context<Self>) {
         if self.in_flight >= IN_FLIGHT_MAX {
             return;

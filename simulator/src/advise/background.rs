@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ks_protocol::time::UnixMs;
-use ks_server::{clock::ms, rollout::policy::Scope};
+use ks_server::{
+    clock::ms,
+    rollout::policy::{Scope, WHOLE_BP},
+};
 
 use super::opening::Opening;
 use crate::{
@@ -107,8 +110,6 @@ pub(super) fn longest_closing(plan: &Plan) -> Duration {
 }
 
 const DAY_S: f64 = 86_400.0;
-/// A link that loses everything.
-const ALL_BP: u16 = 10_000;
 
 /// The chance, each day, that it makes a device of its scope silent for so long.
 fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
@@ -117,7 +118,7 @@ fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
     match churn.kind {
         ChurnKind::Removed => share,
         // It lasts for half of `lasts` to one and a half times as long, evenly.
-        ChurnKind::FlakyLink if churn.loss_bp < ALL_BP => 0.0,
+        ChurnKind::FlakyLink if churn.loss_bp < WHOLE_BP => 0.0,
         ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::FlakyLink => {
             let lasts_s = lasts.as_secs_f64();
             share * ((1.5 * lasts_s - lost_after.as_secs_f64()) / lasts_s.max(1.0)).clamp(0.0, 1.0)

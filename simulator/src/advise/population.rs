@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::duration;
 use ks_server::{
+    pace::SUSPECT_INTERVALS,
     rollout::{
         gate::Test,
         plan::{RolloutRequest, add_least_times, unsuitable},
@@ -29,8 +30,6 @@ use crate::{
 
 /// How long a device may be silent until it counts as lost, unless its heartbeats are rarer: the server's default.
 const LOST_AFTER_S: u64 = 3_600;
-/// Silence counts after this many heartbeat intervals at the least: the server refuses less.
-const SILENT_BEATS: u64 = 3;
 /// Time for booting when a site opens, and the unit of times that are longer than it is closed.
 const BOOTING: Duration = Duration::from_mins(15);
 /// Firmware that dies later does so at up to this many tenths of its time.
@@ -259,7 +258,8 @@ fn would_refuse(why: &str) -> NoAdvice {
 
 /// How long devices may be silent: longer than any site closes, as usual, or as short as possible.
 fn lost_after_s(plan: &Plan) -> [u64; 3] {
-    let least = SILENT_BEATS * plan.interval().as_secs().max(20);
+    // The server refuses less.
+    let least = u64::from(SUSPECT_INTERVALS) * plan.interval().as_secs().max(20);
     let usual = LOST_AFTER_S.max(least);
     let closed = longest_closing(plan);
     // Unheard before it closes and after it opens, and booting.

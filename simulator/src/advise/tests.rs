@@ -158,7 +158,7 @@ fn a_question_that_no_policy_can_answer_says_why_and_what_would_do() {
 
 /// Of all failures below the one that stops, none stops, and each group's chance is its own although others are as large.
 #[test]
-fn a_gate_stops_at_the_failure_that_is_promised_and_judges_the_group_in_question() {
+fn a_gate_stops_at_the_failure_that_is_predicted_and_judges_the_group_in_question() {
     let mut plan = plan(4_000);
     for devices in [400, 4_000] {
         plan.fleet.devices = devices;

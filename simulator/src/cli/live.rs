@@ -25,7 +25,6 @@ pub(super) struct Following<D> {
     pub(super) of: u64,
     pub(super) budget: Option<Duration>,
     pub(super) quiet: bool,
-    /// Draws the page.
     pub(super) draw: D,
 }
 

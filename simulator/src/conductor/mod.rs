@@ -171,6 +171,17 @@ enum EndReason {
     Broken(String),
 }
 
+/// The devices that are alive at the end, and the waits that those have not ended.
+fn alive_at_the_end(
+    accounts: &BTreeMap<DeviceId, DeviceAccount>,
+) -> (BTreeSet<DeviceId>, Vec<(DeviceId, PendingPeriod)>) {
+    let alive = accounts.iter().filter(|(_, account)| account.is_alive);
+    let periods = |(name, account): (&DeviceId, &DeviceAccount)| {
+        account.pending_periods.iter().map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
+    };
+    (alive.clone().map(|(name, _)| name.clone()).collect(), alive.flat_map(periods).collect())
+}
+
 impl Run<'_> {
     /// Plays the run to its end.
     ///
@@ -183,26 +194,9 @@ impl Run<'_> {
         let lasted = self.time.elapsed().min(self.plan.duration);
         collector.end = lasted;
         let mut stop_timeout = StopTimeout::of(AFTER_STOP_MAX);
-        if !matches!(end, EndReason::Broken(_)) {
-            observer.part("waiting for answers");
-            end = self.drain(&mut collector, &mut stop_timeout, observer).await?.map_or(end, EndReason::Broken);
-        }
-        self.bring_server_up().await;
-        let _ = self.finish.send(true); // shards that have ended need not hear it
-        let finished = stop_timeout.wait(observer, "waiting for the devices' accounts", self.reports.finish()).await;
-        if matches!(finished, Some(Err(ShardClosed))) {
-            end = EndReason::Broken(ShardClosed.to_string());
-        }
-        let (mut accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
-        collector.take(&rest, self.time.elapsed(), observer)?;
+        let mut accounts = self.stop_devices(&mut collector, &mut end, &mut stop_timeout, observer).await?;
         observer.part("reconciling with what the server stored");
-        let alive: BTreeSet<DeviceId> =
-            accounts.iter().filter(|(_, account)| account.is_alive).map(|(name, _)| name.clone()).collect();
-        let periods = |(name, account): (&DeviceId, &DeviceAccount)| {
-            let of_it = account.pending_periods.iter().filter(|_| account.is_alive);
-            of_it.map(|wait| (name.clone(), *wait)).collect::<Vec<_>>()
-        };
-        let pending_periods: Vec<(DeviceId, PendingPeriod)> = accounts.iter().flat_map(periods).collect();
+        let (alive, pending_periods) = alive_at_the_end(&accounts);
         let notes =
             |(name, account): (&DeviceId, &mut DeviceAccount)| (name.clone(), std::mem::take(&mut account.releases));
         let notes: Notes = accounts.iter_mut().map(notes).collect();
@@ -250,6 +244,32 @@ impl Run<'_> {
         };
         segment_file.map_or(Ok(()), |file| file.finish(merged::end_of(&played)))?;
         Ok(played)
+    }
+
+    /// Waits for the answers that are still due, and for the accounts of the devices. `end` becomes the reason if a part of the fleet
+    /// ends meanwhile.
+    async fn stop_devices(
+        &mut self,
+        collector: &mut Collector,
+        end: &mut EndReason,
+        stop_timeout: &mut StopTimeout,
+        observer: &mut dyn Observer,
+    ) -> io::Result<BTreeMap<DeviceId, DeviceAccount>> {
+        if !matches!(end, EndReason::Broken(_)) {
+            observer.part("waiting for answers");
+            if let Some(broken) = self.drain(collector, stop_timeout, observer).await? {
+                *end = EndReason::Broken(broken);
+            }
+        }
+        self.bring_server_up().await;
+        let _ = self.finish.send(true); // shards that have ended need not hear it
+        let finished = stop_timeout.wait(observer, "waiting for the devices' accounts", self.reports.finish()).await;
+        if matches!(finished, Some(Err(ShardClosed))) {
+            *end = EndReason::Broken(ShardClosed.to_string());
+        }
+        let (accounts, rest) = finished.and_then(Result::ok).unwrap_or_default();
+        collector.take(&rest, self.time.elapsed(), observer)?;
+        Ok(accounts)
     }
 
     /// What the collector has to know.

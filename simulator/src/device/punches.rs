@@ -31,7 +31,6 @@ pub fn badge(device_id: &DeviceId, punch_no: u64) -> String {
 }
 
 impl Punches {
-    /// Makes `count` punches.
     pub(super) fn make(&mut self, count: u32, device_id: &DeviceId, at: UnixMs) {
         for _ in 0..count {
             self.made += 1;

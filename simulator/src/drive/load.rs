@@ -47,12 +47,10 @@ use crate::{
 /// Limit of files a run's process has open besides its connections.
 const OTHER_FILES: u64 = 64;
 
-/// A load run.
 pub struct LoadRun<'a> {
     pub plan: &'a Plan,
     /// An external server; none to start one for the run.
     pub target: Option<&'a Target>,
-    /// The run folder.
     pub out: &'a Path,
     /// The command that repeats the run.
     pub replay: String,

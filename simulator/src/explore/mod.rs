@@ -42,7 +42,6 @@ pub struct Search {
 
 #[derive(Debug, Default)]
 pub struct Exploration {
-    /// Rehearsed scenarios.
     pub scenarios: u64,
     pub heartbeats: u64,
     /// Virtual seconds in them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ks_reports::{
     load_limit::{
-        Asked, Bottleneck, KIND, LOAD_LIMIT_FORMAT, LimitInterval, LoadLimit, SearchState, Step, StepVerdict,
+        Bottleneck, KIND, LOAD_LIMIT_FORMAT, LimitInterval, LoadLimit, SearchSetup, SearchState, Step, StepVerdict,
     },
     run_folder::Verdict,
 };
@@ -49,8 +49,8 @@ impl FindLimit<'_> {
         found
     }
 
-    fn what_was_asked(&self) -> Asked {
-        Asked {
+    fn what_was_asked(&self) -> SearchSetup {
+        SearchSetup {
             expectations: self.expectations.iter().map(ToString::to_string).collect(),
             left_out: self.left_out.clone(),
             without: step::left_out(self.plan),
@@ -192,7 +192,7 @@ mod tests {
             verdict: Verdict::Inconclusive,
             reasons: Vec::new(),
             exit_code: 4,
-            asked: Asked::default(),
+            asked: SearchSetup::default(),
             interval: super::interval(&steps, interval, |devices| f64::from(devices) * 60.0),
             is_confirmed: true,
             is_lower_bound: is_lower_bound(&steps, interval.1, gave_out.map(|(first, _)| first), state),

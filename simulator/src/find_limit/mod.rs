@@ -35,7 +35,7 @@ use crate::{
     server_samples::Samples,
 };
 use search::{Bounds, Next, Search, Verdict};
-use step::{Asked, Lengths};
+use step::{Lengths, PlannedStep};
 
 /// The search goes down to this part of the load it begins with.
 const FLOOR_PART: u32 = 64;
@@ -51,7 +51,6 @@ pub struct FindLimit<'a> {
     pub target: Option<&'a Target>,
     /// The folder of the search.
     pub out: &'a Path,
-    /// What must hold.
     pub expectations: Vec<Expectation>,
     /// Expectations that can't be asked of any load, in words.
     pub left_out: Vec<String>,
@@ -143,8 +142,8 @@ impl FindLimit<'_> {
         }
     }
 
-    fn asked(&self, progress: &Progress, devices: u32, purpose: search::Purpose) -> Asked {
-        Asked {
+    fn asked(&self, progress: &Progress, devices: u32, purpose: search::Purpose) -> PlannedStep {
+        PlannedStep {
             number: u32::try_from(progress.steps.len()).unwrap_or(u32::MAX).saturating_add(1),
             purpose,
             devices,
@@ -163,7 +162,7 @@ impl FindLimit<'_> {
     }
 
     /// Makes the run of a step.
-    fn step(&self, asked: &Asked, progress: &Progress) -> Result<Ended, Failure> {
+    fn step(&self, asked: &PlannedStep, progress: &Progress) -> Result<Ended, Failure> {
         let mut plan = step::plan(self.plan, asked.devices, &self.lengths, &self.expectations);
         if self.target.is_some() {
             plan.fleet.id_prefix = id_prefix(&self.plan.fleet.id_prefix, self.started_at, asked.number);

@@ -156,7 +156,7 @@ pub fn plan(base: &Plan, devices: u32, lengths: &Lengths, expectations: &[Expect
 
 /// What a step is, before it was run.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct PlannedStep {
     pub number: u32,
     pub purpose: Purpose,
     pub devices: u32,
@@ -171,7 +171,7 @@ pub struct Asked {
 }
 
 /// The step, as its run measured it.
-pub fn measured(asked: &Asked, summary: &Summary, samples: &[ServerSample]) -> load_limit::Step {
+pub fn measured(asked: &PlannedStep, summary: &Summary, samples: &[ServerSample]) -> load_limit::Step {
     let phase = summary.phases.iter().find(|phase| phase.name == MEASURED);
     let (from_s, to_s) = phase.map_or((0.0, 0.0), |phase| (phase.from_s, phase.to_s.min(summary.simulated_s)));
     let figures = phase.and_then(|phase| phase.figures.clone()).unwrap_or_default();
@@ -225,7 +225,7 @@ pub fn measured(asked: &Asked, summary: &Summary, samples: &[ServerSample]) -> l
 
 /// Whether a step held, and why not. Of its run: the verdict, the reasons for it, and whether the ledger balances.
 fn judge(
-    asked: &Asked,
+    asked: &PlannedStep,
     (verdict, reasons, balances): (Verdict, &[String], bool),
     expectations: &[ks_reports::run_folder::Expectation],
     figures: &PhaseFigures,
@@ -267,7 +267,7 @@ fn judge(
 }
 
 /// Why a step says nothing about the server: the generator did not offer what was planned. As for a run, but without the warm-up.
-fn doubts(asked: &Asked, load: &LoadFigures) -> Vec<String> {
+fn doubts(asked: &PlannedStep, load: &LoadFigures) -> Vec<String> {
     let mut doubts = Vec::new();
     let without_socket = load.by_code.get(NO_SOCKET).copied().unwrap_or(0);
     if without_socket > 0 {
@@ -305,7 +305,7 @@ fn purpose(of: Purpose) -> &'static str {
 }
 
 /// What a line of progress says a step is for.
-pub(super) fn describe(asked: &Asked) -> String {
+pub(super) fn describe(asked: &PlannedStep) -> String {
     let per_min = grouped(whole(asked.planned_per_min));
     match asked.purpose {
         Purpose::First => format!("begins at {per_min}/min"),
@@ -377,8 +377,8 @@ mod tests {
         assert_eq!(fast.whole(5_000).as_secs(), 5 + 2 + 10);
     }
 
-    fn asked(is_timed: bool) -> Asked {
-        Asked {
+    fn asked(is_timed: bool) -> PlannedStep {
+        PlannedStep {
             number: 1,
             purpose: Purpose::First,
             devices: 100,

@@ -74,7 +74,6 @@ impl Invariant {
     }
 }
 
-/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub invariant: Invariant,

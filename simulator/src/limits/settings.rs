@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ks_reports::sweep::Varied;
-use ks_server::config::{LimitsDocument, SETTINGS};
+use ks_server::config::{LIMITS_FILE, LimitsDocument, SETTINGS};
 
 use super::reaction;
 use crate::{
@@ -15,8 +15,6 @@ use crate::{
 pub(super) const VALUES_MAX: usize = 100;
 /// The start of the names of limits.
 const LIMIT: &str = "RATE_LIMIT";
-/// The setting that names a file of limits; the file's limits count before those of the settings.
-const LIMITS_FILE: &str = "RATE_LIMITS_FILE";
 /// Most faults of such a file that are named.
 const FAULTS_MAX: usize = 5;
 

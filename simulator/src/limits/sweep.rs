@@ -9,7 +9,7 @@ use std::{
 use ks_reports::{
     run_folder::Summary,
     score::State,
-    sweep::{Asked, Configuration, SWEEP_TRIALS, SweepTrial, Varied},
+    sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, Varied},
 };
 
 use super::configurations::with_settings;
@@ -103,8 +103,8 @@ impl LimitSweep<'_> {
     }
 
     /// The parameters of all trials.
-    pub fn asked(&self) -> Asked {
-        Asked {
+    pub fn asked(&self) -> SweepSetup {
+        SweepSetup {
             scenario: self.plan.name.clone(),
             devices: u64::from(self.plan.fleet.devices),
             simulated_s: self.plan.duration.as_secs_f64(),
@@ -114,7 +114,7 @@ impl LimitSweep<'_> {
             configurations: self.configurations.clone(),
             trials: self.trials,
             has_attackers: !self.plan.adversaries.is_empty(),
-            ..Asked::default()
+            ..SweepSetup::default()
         }
     }
 

@@ -135,7 +135,6 @@ impl ServerTls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeFailed {
     pub why: String,
-    /// What to do.
     pub help: &'static str,
 }
 

@@ -9,10 +9,13 @@ use std::{
 };
 
 use ks_protocol::time::UnixMs;
-use ks_server::rollout::{policy::Policy, share::places, update::UpdateState};
+use ks_server::{
+    pace::SUSPECT_INTERVALS,
+    rollout::{policy::Policy, share::places, update::UpdateState},
+};
 use sha2::{Digest, Sha256};
 
-use super::{SILENT_BEATS, With, reach::Reach};
+use super::{With, reach::Reach};
 use crate::{
     device::actor::BOOT_TIME,
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
@@ -250,7 +253,7 @@ impl<'w> Offers<'w> {
             self.later.extend(at_site.iter().min().map(|ends| (*ends, turn)));
             return None;
         }
-        if !reach.was_on(at.saturating_sub(self.interval * SILENT_BEATS), at) {
+        if !reach.was_on(at.saturating_sub(self.interval * SUSPECT_INTERVALS), at) {
             self.later.extend(reach.from(at).map(|on| (on + BOOT_TIME, turn)));
             return None;
         }

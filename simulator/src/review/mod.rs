@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::review::{Cell, Fate, Review, RolloutReview, Truth};
-use ks_server::rollout::words;
+use ks_server::{pace::SUSPECT_INTERVALS, rollout::words};
 
 use crate::{
     churn::{Episode, Schedule},
@@ -36,9 +36,6 @@ use continuation::{Continuation, Window};
 use owners::Owners;
 use reach::Reach;
 
-/// A device that missed as many heartbeats is silent.
-const SILENT_BEATS: u32 = 3;
-
 /// What devices noted of their releases, by device.
 pub type Notes = BTreeMap<DeviceId, FateNotes>;
 
@@ -50,7 +47,7 @@ pub fn review(
     confirmations: &Confirmations,
     lasted: Duration,
 ) -> Review {
-    let silent_after = plan.interval() * SILENT_BEATS;
+    let silent_after = plan.interval() * SUSPECT_INTERVALS;
     let truth = &GroundTruth::of(plan);
     let churn = &churn(plan, seen.epoch, lasted);
     let owners = &Owners::of(seen);

@@ -6,6 +6,7 @@ use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_server::{
     clock::ms,
     pace::{Phase, next_beat_ms},
+    rollout::policy::WHOLE_BP,
 };
 
 use crate::{
@@ -14,9 +15,6 @@ use crate::{
     scenario::{ChurnKind, HeartbeatInterval, Plan, TimedStep},
     timeline::{OutageScope, Step},
 };
-
-/// A link that loses everything.
-const ALL_BP: u16 = 10_000;
 
 /// When a device could not be reached: in order, without overlaps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,7 +116,7 @@ fn without(episode: &Episode) -> Option<(Duration, Duration)> {
     let Episode { kind, from, to, loss_bp, .. } = episode;
     match kind {
         ChurnKind::Removed => Some((*from, Duration::MAX)),
-        ChurnKind::FlakyLink => (*loss_bp >= ALL_BP).then_some((*from, *to)),
+        ChurnKind::FlakyLink => (*loss_bp >= WHOLE_BP).then_some((*from, *to)),
         ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::SiteCloses => Some((*from, *to)),
     }
 }

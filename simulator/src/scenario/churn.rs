@@ -47,7 +47,6 @@ pub struct Churn {
     pub only_site: Option<String>,
 }
 
-/// When it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// At a random moment of the day, to this share of the devices on each day of the run, in basis points.

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub(crate) use ks_protocol::message::ARGUMENT_BYTES_MAX;
 use ks_protocol::time::UnixMs;
 
 const fn ms(count: u64) -> Duration {
@@ -30,8 +31,6 @@ pub(crate) const GOAL_CHARS_MAX: usize = 400;
 pub(crate) const ID_PREFIX_CHARS_MAX: usize = 32;
 /// Punches at each device that one step makes.
 pub(crate) const PUNCHES: RangeInclusive<i64> = 1..=1_000;
-/// Bytes of a command's `argument`.
-pub(crate) const ARGUMENT_BYTES_MAX: usize = 1_024;
 
 /// The length of a rehearsal, in virtual time.
 pub(crate) const DURATION_REHEARSE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(90 * 24);

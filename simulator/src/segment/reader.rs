@@ -71,7 +71,6 @@ impl Lines {
         SegmentError::Damaged { folder: self.folder.clone(), why: why.to_string() }
     }
 
-    /// The next record.
     fn next(&mut self) -> Result<Record, SegmentError> {
         if self.used >= self.block.len() {
             let Some(block) = self.log.next_lines().map_err(|error| unreadable(&self.folder, error))? else {
@@ -147,7 +146,6 @@ fn other_format(line: &[u8]) -> Option<u32> {
 pub struct SegmentReader {
     pub segment: Segment,
     pub header: Header,
-    /// The scenario's text.
     pub scenario: String,
     lines: Lines,
     /// The record after the scenario.

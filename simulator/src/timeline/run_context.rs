@@ -26,7 +26,6 @@ use crate::{
 /// The parts of a run that timeline steps act on.
 pub struct RunContext {
     pub time: RunTime,
-    /// The admin API.
     pub operator: Rc<Operator>,
     /// The admin API on a second link, for watching while the timeline acts.
     pub watcher: Operator,

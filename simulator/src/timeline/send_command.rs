@@ -21,7 +21,6 @@ pub struct SendCommand {
 /// The devices that a command is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipients {
-    /// All devices.
     All,
     /// A number of devices, from 1 to all.
     Some(u32),

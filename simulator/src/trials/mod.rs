@@ -14,7 +14,7 @@ use std::{
 
 use ks_reports::{
     run_folder::{RolloutSummary, Summary},
-    score::{Asked, FailsOnlyOn, Goal, Score, State, Trial, TrialOutcome, TrialRollout},
+    score::{FailsOnlyOn, Goal, Score, ScoreSetup, State, Trial, TrialOutcome, TrialRollout},
 };
 use ks_server::rollout::policy::Policy;
 
@@ -92,9 +92,9 @@ impl Trials<'_> {
     }
 
     /// The parameters of all trials, for their score.
-    pub fn asked(&self) -> Asked {
+    pub fn asked(&self) -> ScoreSetup {
         let policies = self.policies.len().max(1);
-        Asked {
+        ScoreSetup {
             scenario: self.plan.name.clone(),
             first_seed: self.plan.seed,
             signatures: Signatures::chosen().as_str().to_owned(),
@@ -104,7 +104,7 @@ impl Trials<'_> {
             fails_only_on: fails_only_on(self.plan),
             is_judged: self.are_judged(),
             until: self.until,
-            ..Asked::default()
+            ..ScoreSetup::default()
         }
     }
 

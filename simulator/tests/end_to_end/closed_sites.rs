@@ -153,11 +153,11 @@ fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
     let run = fleet_in(folder.path(), &args);
     assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
     let advice: Value = serde_json::from_slice(&run.stdout).unwrap();
-    let promised = |name: &str| {
+    let predicted = |name: &str| {
         let mut policies = advice["policies"].as_array().unwrap().iter();
         policies.find(|of| of["name"] == name).map(|of| of["found_after_s"].as_f64().unwrap())
     };
-    assert!(promised("in-steps").unwrap() > 41.3 * 3_600.0, "the first step waits for the morning: {advice}");
+    assert!(predicted("in-steps").unwrap() > 41.3 * 3_600.0, "the first step waits for the morning: {advice}");
     let trials = std::fs::read_to_string(folder.path().join("a/trials.ndjson")).unwrap();
     let mut found = 0;
     for trial in trials.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
@@ -165,8 +165,8 @@ fn advice_is_kept_by_rollouts_that_begin_just_before_a_site_closes() {
             continue;
         };
         let after_s = detected_at_s - trial["started_at_s"].as_f64().unwrap();
-        let promised_s = promised(trial["policy"].as_str().unwrap()).unwrap();
-        assert!(after_s <= promised_s, "found after {after_s} s, promised {promised_s} s: {trial}");
+        let predicted_s = predicted(trial["policy"].as_str().unwrap()).unwrap();
+        assert!(after_s <= predicted_s, "found after {after_s} s, predicted {predicted_s} s: {trial}");
         found += 1;
     }
     assert!(found >= 2, "the bug is found in most of the trials: {trials}");

@@ -126,8 +126,8 @@ fn policies_that_are_advised_find_the_bug_in_rehearsals() {
             counts("found_in_canary").0 >= 1,
             "with a chance of 95 %, and the seeds are always the same: {rehearsed}"
         );
-        let [found, promised] = [&rehearsed["found_after_s"], &own["found_after_s"]].map(|of| of.as_f64().unwrap());
-        assert!(found <= promised, "found after {found} s, promised {promised} s");
+        let [found, predicted] = [&rehearsed["found_after_s"], &own["found_after_s"]].map(|of| of.as_f64().unwrap());
+        assert!(found <= predicted, "found after {found} s, predicted {predicted} s");
         let [took, at_best] = [&rehearsed["duration_s"], &own["duration_s"]].map(|of| of.as_f64().unwrap());
         assert!((at_best..at_best * 1.5).contains(&took), "{took} s, at best {at_best} s");
     }

@@ -10,7 +10,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ),
     ("records", &["failure", "refusal", "rollout", "store"]),
     ("rules", &["config", "rules", "store::retention", "store::writer"]),
-    ("databases", &["store::migrations", "store::sqlite"]),
+    ("databases", &["store::sqlite"]),
     ("parts", &["applied_limits", "artifacts", "keys", "password", "registry"]),
     ("context", &["app"]),
     ("work", &["http", "service"]),

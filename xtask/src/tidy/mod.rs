@@ -2,6 +2,7 @@
 //! that does not exist, an unused dependency, a retired word, a cycle of the server's modules or an import of a layer above. What
 //! is a matter of judgement is only printed.
 
+mod constants;
 mod cycles;
 mod documents;
 mod layers;
@@ -16,7 +17,6 @@ use std::{
 
 use crate::shell::{Failed, root, say};
 
-/// The project's crates.
 const CRATES: [&str; 6] = ["protocol", "server", "simulator", "reports", "benches", "xtask"];
 
 /// A file of the project.
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let files = files()?;
     let rust: Vec<&File> = files.iter().filter(|file| is_rust(&file.path)).collect();
     sizes::show(&rust);
+    constants::show(&rust);
     cycles::show(&rust);
     let server = cycles::uses("server", &rust);
     let wrong: Vec<String> = [

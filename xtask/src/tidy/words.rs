@@ -3,7 +3,7 @@
 use super::File;
 
 /// Words and phrases in lower case, each with the term to use instead.
-const RETIRED: [(&str, &str); 27] = [
+const RETIRED: [(&str, &str); 29] = [
     ("astray", "missing or wrong"),
     ("breach", "violation"),
     ("come again", "retry later"),
@@ -12,6 +12,7 @@ const RETIRED: [(&str, &str); 27] = [
     ("heed", "follow"),
     ("honoured", "obeyed, applied"),
     ("lest", "so that ... not"),
+    ("lot", "draw"),
     ("makes of it", "interprets it"),
     ("misfit", "invalid"),
     ("misspelt", "unknown, misspelled"),
@@ -20,6 +21,7 @@ const RETIRED: [(&str, &str); 27] = [
     ("nought", "zero"),
     ("promise", "invariant, guarantee"),
     ("promises", "invariants, guarantees"),
+    ("promised", "predicted, guaranteed"),
     ("reckon", "compute"),
     ("reckoned", "computed"),
     ("shut out", "blocked, locked out"),

@@ -47,7 +47,6 @@ pub struct ImportStopped {
 pub enum StopReason {
     /// Rows that conflict with stored devices.
     Rows(Vec<ImportProblem>),
-    /// The store failed.
     Store(StoreError),
 }
 

@@ -50,7 +50,6 @@ pub enum CreateError {
     /// The store refused it.
     #[error(transparent)]
     Refused(#[from] RolloutRefused),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

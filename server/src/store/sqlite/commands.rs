@@ -26,16 +26,42 @@ use crate::{
     },
 };
 
-/// Commands that wait for a device. SQLite uses the index of open ones only if its condition is repeated literally;
-/// otherwise it would read all commands of the device.
-const WAITING: &str =
+/// The condition of open commands. SQLite uses the indexes of open ones only if their condition is repeated literally; otherwise it
+/// would read all commands of a device.
+macro_rules! is_open {
+    () => {
+        "state IN ('QUEUED', 'DELIVERED', 'RECEIVED')"
+    };
+}
+
+/// Commands that wait for a device.
+const WAITING: &str = concat!(
     "SELECT id, device, state, deadline_at, command_id, kind, argument FROM commands INDEXED BY commands_open
-    WHERE device = ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') AND state <> 'RECEIVED' AND deadline_at > ?2
-    ORDER BY is_urgent DESC, id LIMIT ?3";
+    WHERE device = ?1 AND ",
+    is_open!(),
+    " AND state <> 'RECEIVED' AND deadline_at > ?2 ORDER BY is_urgent DESC, id LIMIT ?3"
+);
 
 /// The open commands of a list of devices.
-const OPEN: &str = "SELECT id, device, state FROM commands INDEXED BY commands_open
-    WHERE device IN (SELECT value FROM json_each(?1)) AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED')";
+const OPEN: &str = concat!(
+    "SELECT id, device, state FROM commands INDEXED BY commands_open
+    WHERE device IN (SELECT value FROM json_each(?1)) AND ",
+    is_open!()
+);
+
+/// Open commands whose deadline has passed.
+const OVERDUE: &str = concat!(
+    "SELECT id, device, state FROM commands WHERE deadline_at <= ?1 AND ",
+    is_open!(),
+    " ORDER BY deadline_at LIMIT ?2"
+);
+
+/// The devices of open commands, in the order of creation.
+const AWAITED: &str = concat!(
+    "SELECT c.id, d.device_id FROM commands c JOIN devices d ON d.id = c.device WHERE c.id > ?1 AND c.",
+    is_open!(),
+    " ORDER BY c.id LIMIT ?2"
+);
 
 impl CommandRows for Writes<'_> {
     fn order_of_token(&mut self, client_token: &str) -> Result<Option<OrderRow>, StoreError> {
@@ -88,7 +114,7 @@ impl CommandRows for Writes<'_> {
         self.0
             .prepare_cached(
                 "INSERT INTO commands (command_id, order_row, device, kind, argument, is_urgent, state, created_at, deadline_at)
-                 SELECT value ->> 0, ?2, value ->> 1, ?3, ?4, ?5, 'QUEUED', ?6, ?7 FROM json_each(?1) ORDER BY key",
+                 SELECT value ->> 0, ?2, value ->> 1, ?3, ?4, ?5, ?8, ?6, ?7 FROM json_each(?1) ORDER BY key",
             )?
             .execute(params![
                 named,
@@ -97,7 +123,8 @@ impl CommandRows for Writes<'_> {
                 commands.argument,
                 commands.is_urgent,
                 integer(commands.created_at.0),
-                integer(commands.deadline_at.0)
+                integer(commands.deadline_at.0),
+                CommandState::Queued.as_str()
             ])?;
         self.0
             .prepare_cached(
@@ -142,10 +169,7 @@ impl CommandRows for Writes<'_> {
     }
 
     fn overdue_commands(&mut self, now: UnixMs, limit: usize) -> Result<Vec<CommandRow>, StoreError> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT id, device, state FROM commands
-             WHERE deadline_at <= ?1 AND state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY deadline_at LIMIT ?2",
-        )?;
+        let mut statement = self.0.prepare_cached(OVERDUE)?;
         let found = statement.query_map(params![integer(now.0), rows(limit)], command_row)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
@@ -215,10 +239,7 @@ fn command_row(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
 
 impl CommandReads for SqliteReader {
     fn awaited(&mut self, after: i64, limit: usize) -> Result<Vec<(i64, DeviceId)>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT c.id, d.device_id FROM commands c JOIN devices d ON d.id = c.device
-             WHERE c.id > ?1 AND c.state IN ('QUEUED', 'DELIVERED', 'RECEIVED') ORDER BY c.id LIMIT ?2",
-        )?;
+        let mut statement = self.connection.prepare_cached(AWAITED)?;
         let found = statement.query_map(params![after, rows(limit)], |row| Ok((row.get(0)?, parsed(row, 1)?)))?;
         Ok(found.collect::<Result<_, _>>()?)
     }
@@ -229,7 +250,7 @@ impl CommandReads for SqliteReader {
         filter.and_if("o.order_id = ?", which.order_id.as_ref().map(|id| id.as_str().to_owned()));
         filter.and_if("d.device_id = ?", which.device_id.as_ref().map(|id| id.as_str().to_owned()));
         if which.open_only {
-            filter.and_that("c.state IN ('QUEUED', 'DELIVERED', 'RECEIVED')");
+            filter.and_that(concat!("c.", is_open!()));
         }
         let sql = format!(
             "SELECT c.id, c.command_id, o.order_id, d.device_id, c.kind, c.argument, c.is_urgent, c.state, c.created_at,
@@ -285,8 +306,17 @@ impl CommandReads for SqliteReader {
 mod tests {
     use rusqlite::types::Value;
 
-    use super::{super::Schema, *};
-    use crate::store::migrations;
+    use super::{
+        super::{Schema, migrations},
+        *,
+    };
+
+    #[test]
+    fn the_states_of_open_commands_are_those_that_are_not_terminal() {
+        let open = CommandState::ALL.into_iter().filter(|state| !state.is_terminal());
+        let words: Vec<String> = open.map(|state| format!("'{}'", state.as_str())).collect();
+        assert_eq!(is_open!(), format!("state IN ({})", words.join(", ")));
+    }
 
     #[test]
     fn ended_commands_are_not_read_to_find_open_ones() {
@@ -300,5 +330,8 @@ mod tests {
             assert!(steps.contains("SEARCH commands USING INDEX commands_open (device=?)"), "{steps}");
             assert!(!steps.contains("ORDER BY"), "sorted by the index: {steps}");
         }
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {OVERDUE}")).unwrap();
+        let step: String = statement.query_row(params![0, 1], |row| row.get(3)).unwrap();
+        assert_eq!(step, "SEARCH commands USING INDEX commands_due (deadline_at<?)");
     }
 }

@@ -13,6 +13,7 @@ mod integrity;
 mod keysets;
 mod limits;
 mod logs;
+mod migrations;
 mod orders;
 pub(crate) mod place;
 mod presence;
@@ -43,13 +44,14 @@ use self::{
     transaction::Transaction,
 };
 pub use self::{
+    migrations::LATEST as SCHEMA_VERSION,
     reader::SqliteReader,
     refusal::{has_log, refuse_lost, torn_log},
 };
 use crate::{
     config::SqliteUse,
     failure::StartError,
-    store::{Store, StoreError, migrations},
+    store::{Store, StoreError},
 };
 
 /// Size from which a log that can't be truncated is reported in the server's own log.

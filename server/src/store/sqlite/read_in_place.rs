@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use super::{
     connection::{set_up, vfs},
     integrity::check_integrity,
+    migrations,
     place::Place,
     reader::{READ_MAX, SqliteReader, open_read_only},
     refusal::{not_there, refuse_lost, refused, unusable},
     wal::{index_of, log_of},
 };
-use crate::{config::Locking, failure::StartError, store::migrations};
+use crate::{config::Locking, failure::StartError};
 
 /// A read without locks, valid only while no other program opens the database.
 pub struct Alone(Option<PathBuf>);

@@ -5,14 +5,13 @@ use std::{path::Path, time::Duration};
 use ks_protocol::text::counted;
 
 use super::{
-    in_short, place,
+    in_short,
+    migrations::MigrateError,
+    place,
     wal::{self, Log, Tail},
     write_access,
 };
-use crate::{
-    failure::{DatabaseFault, StartError},
-    store::MigrateError,
-};
+use crate::failure::{DatabaseFault, StartError};
 
 /// Pause between the two reads of the data after the last commit of a log.
 const TORN_PAUSE: Duration = Duration::from_millis(250);

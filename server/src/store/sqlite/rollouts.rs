@@ -8,16 +8,13 @@ use super::{
     updates::words,
 };
 use crate::{
-    rollout::{
-        step::{Decision, State},
-        update::UpdateState,
-    },
+    rollout::{step::Decision, update::UpdateState},
     store::{
         Actor,
         audit::chain::Audited,
         devices::Selector,
         releases::ReleaseRecord,
-        rollouts::{Candidate, DecisionRecord, NewRollout, RolloutReads, RolloutRecord, RolloutRows},
+        rollouts::{Candidate, DecisionRecord, NewRollout, NextState, RolloutReads, RolloutRecord, RolloutRows},
     },
 };
 use ks_protocol::{
@@ -105,7 +102,13 @@ impl RolloutRows for Writes<'_> {
         candidates(&self.0, release, which)
     }
 
-    fn insert_rollout(&mut self, new: &NewRollout, release: &ReleaseRecord, at: UnixMs) -> Result<i64, StoreError> {
+    fn insert_rollout(
+        &mut self,
+        new: &NewRollout,
+        release: &ReleaseRecord,
+        at: UnixMs,
+        _: &Audited,
+    ) -> Result<i64, StoreError> {
         let mut statement = self.0.prepare_cached(
             "INSERT INTO rollouts (rollout_id, release, policy, state, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
@@ -119,7 +122,8 @@ impl RolloutRows for Writes<'_> {
         ])?)
     }
 
-    fn save_rollout(&mut self, rollout: i64, state: &State) -> Result<(), StoreError> {
+    fn save_rollout(&mut self, rollout: i64, next: NextState<'_>) -> Result<(), StoreError> {
+        let state = next.state();
         self.0.prepare_cached("UPDATE rollouts SET state = ?2, status = ?3 WHERE id = ?1")?.execute(params![
             rollout,
             to_json(state)?,
@@ -128,7 +132,7 @@ impl RolloutRows for Writes<'_> {
         Ok(())
     }
 
-    fn close_rollout(&mut self, rollout: i64) -> Result<(), StoreError> {
+    fn close_rollout(&mut self, rollout: i64, _: NextState<'_>) -> Result<(), StoreError> {
         for sql in [
             "UPDATE device_states SET rollout = NULL WHERE rollout = ?1",
             "UPDATE updates SET is_open = 0 WHERE rollout = ?1",

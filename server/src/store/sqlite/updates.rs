@@ -16,6 +16,7 @@ use crate::{
         update::{Update, UpdateState},
     },
     store::{
+        audit::chain::Audited,
         releases::ReleaseState,
         rollouts::Target,
         updates::{
@@ -140,10 +141,10 @@ impl UpdateRows for Writes<'_> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn insert_updates(&mut self, rollout: i64, targets: &[Target]) -> Result<(), StoreError> {
+    fn insert_updates(&mut self, rollout: i64, targets: &[Target], _: &Audited) -> Result<(), StoreError> {
         let mut statement = self.0.prepare_cached(
             "INSERT INTO updates (rollout, device, stage, enters_bp, bucket, model, site, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'PENDING')",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for target in targets {
             statement.execute(params![
@@ -153,7 +154,8 @@ impl UpdateRows for Writes<'_> {
                 target.place.enters_bp,
                 integer(target.place.bucket >> 1), // SQLite's integers are signed; the order stays the same
                 target.model,
-                target.site
+                target.site,
+                UpdateState::Pending.as_str()
             ])?;
         }
         Ok(())
@@ -241,9 +243,10 @@ impl UpdateRows for Writes<'_> {
             "SELECT u.enters_bp, u.bucket, u.device, u.site, s.boot_epoch, e.release_counter, {UPDATE}
              FROM updates u JOIN device_states s ON s.device = u.device
                 JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-             WHERE u.rollout = ?1 AND u.state = 'PENDING' AND u.stage <= ?2 AND s.status = 1 AND s.last_seen_at >= ?3
+             WHERE u.rollout = ?1 AND u.state = '{}' AND u.stage <= ?2 AND s.status = 1 AND s.last_seen_at >= ?3
                 AND (u.enters_bp, u.bucket, u.device) > (?4, ?5, ?6)
-             ORDER BY u.enters_bp, u.bucket, u.device LIMIT ?7"
+             ORDER BY u.enters_bp, u.bucket, u.device LIMIT ?7",
+            UpdateState::Pending.as_str()
         );
         let (enters_bp, bucket, device) =
             after.map_or((-1, 0, 0), |turn| (i64::from(turn.enters_bp), turn.bucket, turn.device));
@@ -340,6 +343,7 @@ impl UpdateRows for Writes<'_> {
         states: &[UpdateState],
         ended: UpdateState,
         at: UnixMs,
+        _: &Audited,
     ) -> Result<(), StoreError> {
         let sql = format!(
             "UPDATE updates SET state = ?2, progress_at = ?3, ended_at = ?3 WHERE rollout = ?1 AND state IN ({})",
@@ -440,7 +444,8 @@ impl UpdateReads for SqliteReader {
                 "u.ended_at DESC"
             }
             Notable::Silent => {
-                filter.and_that("u.state = 'CONFIRMED' AND u.is_open = 1");
+                filter.and_that(&in_states(&[UpdateState::Confirmed]));
+                filter.and_that("u.is_open = 1");
                 filter.and("s.last_seen_at < ?", integer(silent_before.0));
                 "s.last_seen_at"
             }
@@ -449,7 +454,7 @@ impl UpdateReads for SqliteReader {
                 "u.progress_at"
             }
             Notable::Unreached { stage } => {
-                filter.and_that("u.state = 'PENDING'");
+                filter.and_that(&in_states(&[UpdateState::Pending]));
                 filter.and("u.stage <= ?", rows(stage));
                 filter.and("coalesce(s.last_seen_at, 0) < ?", integer(silent_before.0));
                 "s.last_seen_at"

@@ -144,7 +144,6 @@ struct Frames<R> {
 }
 
 struct Frame {
-    /// Bytes present.
     bytes: u64,
     /// Whether it was written since the log's last restart, as far as can be determined.
     is_own: bool,

@@ -103,7 +103,7 @@ pub fn command_times_out(store: &mut impl Store, reader: &mut impl StoreReader) 
     assert_eq!(right.commands.len(), 1);
 }
 
-/// Guarantee: a device ACKs its own commands only.
+/// Guarantee: the devices of open commands are listed in the order of creation.
 pub fn devices_with_open_commands_are_listed(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     assert!(!reader.auth_record(&id("KS-1")).unwrap().unwrap().is_awaited);
@@ -119,6 +119,35 @@ pub fn devices_with_open_commands_are_listed(store: &mut impl Store, reader: &mu
     assert!(reader.auth_record(&id("KS-1")).unwrap().unwrap().is_awaited);
 }
 
+/// Guarantee: the store knows of each device whether it has an open command, until the last one has ended, in whatever way.
+pub fn open_commands_are_counted_until_each_has_ended(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    let mut is_awaited = |device_id| reader.auth_record(&id(device_id)).unwrap().unwrap().is_awaited;
+    assert!(!is_awaited("KS-1"));
+    let order_one = |store: &mut _, order_id, seed| {
+        order(store, &NewOrder { id_seed: [seed; 32], ..order_for(order_id, named(&["KS-1"])) });
+    };
+    for (order_id, seed) in [("o1", 1), ("o2", 2), ("o3", 3)] {
+        order_one(store, order_id, seed);
+    }
+    let open = due(store, "KS-1", (1, 2));
+    assert_eq!(open.len(), 3);
+    assert!(is_awaited("KS-1"), "delivered is not ended");
+    for (seq, state) in [(3, AckState::Received), (4, AckState::Failed), (5, AckState::Failed)] {
+        send_acks(store, "KS-1", Sequence::new(1, seq), &[ack(&open[0], state)]).unwrap();
+    }
+    assert!(is_awaited("KS-1"), "one has ended, once");
+    commit(store, |store| commands::cancel(store, &open[1], true, &by())).unwrap();
+    assert!(is_awaited("KS-1"), "two have ended");
+    assert_eq!(commit(store, |store| commands::close_overdue(store, AT + Duration::from_hours(1), 9)), 1);
+    assert!(!is_awaited("KS-1"), "all have ended");
+    order_one(store, "o4", 4);
+    assert!(is_awaited("KS-1") && !is_awaited("KS-2"));
+    commit(store, |store| rules::devices::revoke(store, &named(&["KS-1"]), "stolen", &by()));
+    assert!(!is_awaited("KS-1"), "a revocation ends them too");
+}
+
+/// Guarantee: a device ACKs its own commands only.
 pub fn acks_of_other_devices_change_nothing(store: &mut impl Store, reader: &mut impl StoreReader) {
     two_devices(store);
     let command = queue(store, reader, "o1", &["KS-1"]).remove(0);

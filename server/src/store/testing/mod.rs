@@ -66,7 +66,8 @@ macro_rules! conformance {
                 expired_otrts_are_deleted, concurrent_edits_are_refused, changes_are_followed_in_order,
             );
             $crate::conformance!(@each $open; commands:
-                command_is_delivered_until_acked, devices_with_open_commands_are_listed, command_times_out, acks_of_other_devices_change_nothing,
+                command_is_delivered_until_acked, devices_with_open_commands_are_listed,
+                open_commands_are_counted_until_each_has_ended, command_times_out, acks_of_other_devices_change_nothing,
                 an_order_reaches_the_selected_devices, an_order_is_queued_in_pieces, a_repeated_order_is_one_order, urgent_commands_go_first,
                 a_canceled_command_is_not_delivered, old_commands_are_deleted, overdue_commands_are_closed_in_steps,
             );

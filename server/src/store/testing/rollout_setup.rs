@@ -14,16 +14,17 @@ use crate::{
     rollout::{
         policy::Policy,
         share::Place,
-        step::State,
+        step::{Decision, State},
         update::{Update, UpdateState},
     },
     rules::{self, updates::Change},
     store::{
-        Actor, Denied, Store, StoreReader,
+        Actor, Denied, Store, StoreError, StoreReader, Transaction,
+        audit::chain::{Audited, note},
         devices::Part,
         heartbeats::Due,
         releases::{NewRelease, ReleaseChange, ReleaseRecord, ReleaseRefused, ReleaseState},
-        rollouts::{NewRollout, RolloutRecord, RolloutRefused, Target},
+        rollouts::{NewRollout, NextState, RolloutRecord, RolloutRefused, Target},
         updates::{Offering, StatusReport, StatusTaken, UpdateFilter, UpdateRecord},
     },
 };
@@ -42,6 +43,35 @@ pub(super) fn by_at(at: UnixMs) -> Actor {
 /// The store does not parse manifests.
 pub(super) fn manifest_of(release_id: &str) -> String {
     format!("manifest of {release_id}\nFW_SIG: signed")
+}
+
+/// The line of a change that is made without its rule.
+pub(super) fn noted(store: &mut dyn Transaction) -> Result<Audited, StoreError> {
+    note(store, "rollout.test", "r1", "", &by())
+}
+
+/// Gives a rollout a state, as a decision would.
+pub(super) fn save(store: &mut impl Store, rollout: i64, state: &State) {
+    commit(store, |store| {
+        let noted = noted(store)?;
+        store.save_rollout(rollout, NextState::decided(state, &noted))
+    });
+}
+
+pub(super) fn close(store: &mut impl Store, rollout: i64) {
+    let state = State { is_closed: true, ..State::new(AT) };
+    commit(store, |store| {
+        let noted = noted(store)?;
+        store.close_rollout(rollout, NextState::decided(&state, &noted))
+    });
+}
+
+/// Adds a decision to the trace of the rollout r1.
+pub(super) fn decide(store: &mut impl Store, rollout: i64, decision: &Decision, by: &Actor) {
+    commit(store, |store| {
+        let noted = rules::rollouts::note_decision(store, &"r1".parse().unwrap(), decision, by)?;
+        store.insert_decision(rollout, decision, by, &noted)
+    });
 }
 
 pub(super) fn new_release(release_id: &str, release_counter: u64) -> NewRelease {

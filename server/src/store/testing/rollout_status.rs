@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{
     AT, by, commit,
-    rollout_setup::{active, create, more_devices, new, new_rollout, put, send_beat, stored},
+    rollout_setup::{active, create, decide, more_devices, new, new_rollout, put, send_beat, stored},
 };
 use crate::{
     rollout::update::UpdateState as S,
     rollout::{step::State, update::Update},
-    rules::{rollouts::decide, updates::Change},
+    rules::updates::Change,
     store::{Store, StoreReader, updates::Notable},
 };
 
@@ -83,7 +83,7 @@ pub fn update_times_and_the_last_decision_are_the_newest(store: &mut impl Store,
     assert_eq!([AT, AT + Duration::from_secs(1)].map(failed_since), [vec![last.device_row], vec![]]);
     assert_eq!(reader.last_decision(rollout).unwrap().unwrap().what, "created");
     let paused = State::new(AT).decision("paused", "lunch".to_owned(), Vec::new());
-    commit(store, |store| decide(store, rollout, &"r1".parse().unwrap(), &paused, &by()));
+    decide(store, rollout, &paused, &by());
     assert_eq!(reader.last_decision(rollout).unwrap().unwrap().why, "lunch");
     assert_eq!(reader.last_decision(rollout + 1).unwrap(), None);
 }

@@ -7,9 +7,9 @@ use ks_protocol::{id::RolloutId, message::UpdateStep};
 use super::{
     AT, by, commit, id, named, new_device, registration,
     rollout_setup::{
-        active, by_at, change, create, draft, everybody, goes_on, manifest_of, minutes, more_devices, new, new_release,
-        new_rollout, offer, old, put, rolled_out, send_beat, send_status, states, status, stored, stored_release,
-        the_offer, updates,
+        active, by_at, change, close, create, decide, draft, everybody, goes_on, manifest_of, minutes, more_devices,
+        new, new_release, new_rollout, noted, offer, old, put, rolled_out, save, send_beat, send_status, states,
+        status, stored, stored_release, the_offer, updates,
     },
     two_devices,
 };
@@ -28,7 +28,7 @@ use crate::{
         audit::AuditFilter,
         devices::Selector,
         releases::ReleaseState,
-        rollouts::RolloutRefused,
+        rollouts::{NextState, RolloutRefused},
         updates::{Offering, Silence, SilenceTimes, SiteSilence, UpdateFilter},
     },
 };
@@ -76,10 +76,7 @@ pub fn a_paused_rollout_makes_no_new_offer_and_a_revoked_release_none(
     let rollout = rolled_out(store, reader);
     offer(store, rollout, everybody());
     assert!(goes_on(store, "KS-2", (1, 3), UpdateStep::Downloading));
-    let save = |store: &mut _, status| {
-        let state = State { status, ..State::new(AT) };
-        commit(store, |store| store.save_rollout(rollout, &state));
-    };
+    let save = |store: &mut _, status| save(store, rollout, &State { status, ..State::new(AT) });
     let asked =
         |store: &mut _, seq| ["KS-1", "KS-2"].map(|device| send_beat(store, &old(device, (1, seq)), AT).firmware);
     assert_eq!(asked(store, 4), [Some(the_offer()), Some(the_offer())]);
@@ -151,7 +148,10 @@ pub fn a_tally_counts_all_devices_and_the_silent_ones(store: &mut impl Store, re
     put(store, reader, rollout, &[("KS-1", S::RolledBack), ("KS-3", S::Confirmed)]);
     counts_as_listed(reader, rollout);
     put(store, reader, rollout, &[("KS-3", S::Lost), ("KS-4", S::Installing)]);
-    commit(store, |store| store.end_updates(rollout, &[S::Pending, S::Installing], S::Halted, minutes(40)));
+    commit(store, |store| {
+        let noted = noted(store)?;
+        store.end_updates(rollout, &[S::Pending, S::Installing], S::Halted, minutes(40), &noted)
+    });
     counts_as_listed(reader, rollout);
 }
 
@@ -233,8 +233,9 @@ pub fn an_abort_withdraws_offers_and_returns_downloading_devices(
     put(store, reader, rollout, &[("KS-4", S::Failed)]);
     let state = State { status: Status::Aborted, ..State::new(AT) };
     let named = commit(store, |store| {
-        store.save_rollout(rollout, &state)?;
-        rules::updates::abort(store, rollout, minutes(1))
+        let noted = noted(store)?;
+        store.save_rollout(rollout, NextState::decided(&state, &noted))?;
+        rules::updates::abort(store, rollout, minutes(1), &noted)
     });
     assert_eq!(named, [id("KS-2")]);
     let after = [S::Halted, S::Downloading, S::Installing, S::Failed, S::Halted];
@@ -265,7 +266,7 @@ pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, rea
     send_status(store, &status("KS-2", (1, 3), UpdateStep::Failed), AT).unwrap();
     let next = new_rollout(reader, "r2", "fw-3", &[("KS-1", 0, 100), ("KS-2", 0, 200)]);
     assert_eq!(create(store, &next), Err(RolloutRefused::InAnother));
-    commit(store, |store| store.close_rollout(rollout));
+    close(store, rollout);
     assert_eq!(reader.open_rollout_ids().unwrap(), []);
     assert_eq!(send_beat(store, &old("KS-1", (1, 4)), AT).firmware, None);
     assert!(!goes_on(store, "KS-1", (1, 5), UpdateStep::Installing), "nothing of it is to be installed");
@@ -305,7 +306,7 @@ pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, re
         let decision =
             Decision { what, stage, revision, ordered: Some("pause"), why, silent: 4, gates: gates.to_vec() };
         let by = Actor { name: name.to_owned(), ..by_at(at) };
-        commit(store, |store| rules::rollouts::decide(store, rollout, &"r1".parse().unwrap(), &decision, &by));
+        decide(store, rollout, &decision, &by);
     };
     decide(store, "promoted", 0, &gates, "rollout-engine", minutes(1));
     decide(store, "paused", 1, &[], "alice", minutes(2));

@@ -8,8 +8,8 @@ use ks_protocol::{
 use super::{
     AT, by, commit, named, record,
     rollout_setup::{
-        active, create, everybody, goes_on, minutes, more_devices, new, new_rollout, offer, old, put, rolled_out,
-        send_beat, send_status, states, status, stored, the_offer, updates,
+        active, close, create, everybody, goes_on, minutes, more_devices, new, new_rollout, offer, old, put,
+        rolled_out, send_beat, send_status, states, status, stored, the_offer, updates,
     },
 };
 use crate::{
@@ -140,7 +140,7 @@ pub fn a_confirmed_device_is_watched_while_the_rollout_is_open(store: &mut impl 
     put(store, reader, rollout, &[("KS-1", UpdateState::Confirmed), ("KS-2", UpdateState::Confirmed)]);
     assert!(send_beat(store, &old("KS-1", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
-    commit(store, |store| store.close_rollout(rollout));
+    close(store, rollout);
     assert!(!send_beat(store, &old("KS-2", (2, 1)), minutes(60)).is_update_further);
     assert_eq!(states(reader, rollout), [UpdateState::RolledBack, UpdateState::Confirmed]);
 }

@@ -6,7 +6,7 @@ use ks_protocol::time::UnixMs;
 
 use super::{
     AT, by, commit, named,
-    rollout_setup::{active, create, more_devices, new, new_rollout, old, put, send_beat, states, stored},
+    rollout_setup::{active, create, more_devices, new, new_rollout, old, put, save, send_beat, states, stored},
 };
 use crate::{
     rollout::{
@@ -50,10 +50,8 @@ fn completed(store: &mut impl Store, reader: &mut impl StoreReader, devices: &[(
         reader.updates(rollout, &Default::default(), 0, 99).unwrap().iter().map(|it| it.device_row).collect();
     let watch = Some(Watch::new(AT, 0));
     let state = State { status: Status::Completed, stage: 1, evidence_at: Some(AT), watch, ..State::new(AT) };
-    commit(store, |store| {
-        store.follow_beats(&rows, Some(rollout))?;
-        store.save_rollout(rollout, &state)
-    });
+    commit(store, |store| store.follow_beats(&rows, Some(rollout)));
+    save(store, rollout, &state);
     rollout
 }
 
@@ -140,6 +138,6 @@ pub fn a_watched_rollout_can_be_aborted_until_its_watch_ends(store: &mut impl St
     live(store, &["KS-1", "KS-2"], 4..=4);
     assert!(stored(reader, "r1").state.is_closed);
     let state = State { status: Status::Completed, ..stored(reader, "r1").state };
-    commit(store, |store| store.save_rollout(rollout, &state));
+    save(store, rollout, &state);
     assert!(abort(store, 5).is_err(), "it is closed");
 }

@@ -6,6 +6,7 @@
 mod device;
 mod firmware;
 mod http;
+mod sqlite;
 mod stored;
 
 use std::{
@@ -26,6 +27,8 @@ use tempfile::TempDir;
 pub(crate) use device::{Device, VerifiedAnswer, fetch_with, read_answer, read_answer_of};
 pub(crate) use firmware::{offered, single_stage_policy};
 pub(crate) use http::{Answer, Line, Sent, bare_answer, bare_exchange};
+pub(crate) use sqlite::CommitHold;
+pub(crate) use stored::{AuditLine, Count};
 
 /// Bearer token of every server whose settings do not say otherwise.
 pub(crate) const ADMIN_TOKEN: &str = "the-admin-token-of-tests";

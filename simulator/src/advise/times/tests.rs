@@ -151,11 +151,11 @@ fn opening(closed: &[&str]) -> Opening {
     Opening::of(closed.iter().map(churn).collect::<Vec<_>>().iter())
 }
 
-/// Goal: a bug is found by the time that is promised, whenever the rollout begins, wherever the device is that has it, and whether
+/// Goal: a bug is found by the time that is predicted, whenever the rollout begins, wherever the device is that has it, and whether
 /// or not the engine excuses a place that is closed; and the bound is not much longer than it must be.
 /// Method: small rollouts in two stages are played from many starts of the day, with many closing hours.
 #[test]
-fn the_bug_is_never_found_later_than_promised() {
+fn the_bug_is_never_found_later_than_predicted() {
     let mut tightest: f64 = 0.0;
     for closed in [&["22-06"][..], &["00-01"], &["18-08"], &["12-13", "20-07"], &["23-22"], &[]] {
         for (interval, dies_after, lost_after, in_flight_max) in
@@ -183,7 +183,7 @@ fn the_bug_is_never_found_later_than_promised() {
             let stages: Vec<(Steps, Duration)> = steps.into_iter().zip(bakes).collect();
             let until: Vec<(&Steps, Duration)> = stages.iter().map(|(of, bake)| (of, *bake)).collect();
             for count in [1, 2] {
-                let promised = minutes(lengths.found_after(&until[..count]).unwrap());
+                let predicted = minutes(lengths.found_after(&until[..count]).unwrap());
                 let game = |excuses| Game {
                     stages: &stages[..count],
                     interval,
@@ -200,14 +200,14 @@ fn the_bug_is_never_found_later_than_promised() {
                         let case =
                             format!("{closed:?}, start {start}, part {bad_part}, {count} stages, {lost_after} min");
                         let found = found.unwrap_or_else(|| panic!("{case}: not found"));
-                        assert!(found <= promised, "{case}: {found} min, promised {promised}");
+                        assert!(found <= predicted, "{case}: {found} min, predicted {predicted}");
                         latest = latest.max(found);
                     }
                 }
-                tightest = tightest.max(latest as f64 / promised as f64);
+                tightest = tightest.max(latest as f64 / predicted as f64);
                 assert!(
-                    latest as f64 >= promised as f64 * 0.5,
-                    "{closed:?}: {promised} min are far more than {latest}"
+                    latest as f64 >= predicted as f64 * 0.5,
+                    "{closed:?}: {predicted} min are far more than {latest}"
                 );
             }
         }

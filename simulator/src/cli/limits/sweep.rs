@@ -9,7 +9,7 @@ use ks_protocol::{duration, number::within};
 use ks_reports::{
     run_folder::Verdict,
     score::{Drawing, State},
-    sweep::{Asked, SWEEP_PAGE, Sweep, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
+    sweep::{SWEEP_PAGE, Sweep, SweepSetup, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
 };
 use ks_server::clock::{Clock, SystemClock, ms};
 
@@ -22,6 +22,7 @@ use crate::{
         live::{Following, Live},
         output::{complain, say, say_json},
         parse_duration,
+        trials::BUDGET_MAX,
     },
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
@@ -37,8 +38,6 @@ const TRIALS_DEFAULT: u32 = 3;
 const GRID: f64 = 100.0;
 /// Most values of a range without `--steps`.
 const STEPS_DEFAULT: usize = 10;
-/// Longest budget.
-const BUDGET_MAX: Duration = Duration::from_hours(7 * 24);
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -244,7 +243,7 @@ fn make_and_conclude(
 /// The sweep of what is recorded, with how it ended or when it was drawn.
 fn sweep_of(sweep: &LimitSweep<'_>, record: &Record<SweepTrial>, state: State, folder: &Path) -> Sweep {
     let resume = || format!("ks-fleet limits sweep --resume {}", quoted(&folder.display().to_string()));
-    let asked = Asked {
+    let asked = SweepSetup {
         state,
         drawn_at: (state == State::Running).then(|| SystemClock.now().to_string()),
         resume: (!state.is_final()).then(resume),

@@ -8,7 +8,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use ks_reports::score::{State, Trial};
 use ks_server::clock::{Clock, SystemClock};
 
-pub(super) use request::{Requested, TrialOptions, rate_bp};
+pub(super) use request::{BUDGET_MAX, Requested, TrialOptions, rate_bp};
 use results::{conclude, draw_page, score_of};
 
 use super::{

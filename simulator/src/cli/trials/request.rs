@@ -27,8 +27,8 @@ use crate::{
 
 /// Largest policy file that is read.
 const POLICY_BYTES_MAX: usize = 64 * 1024;
-/// Longest budget.
-const BUDGET_MAX: Duration = Duration::from_hours(7 * 24);
+/// Longest time that trials may be given.
+pub(in crate::cli) const BUDGET_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// Options of `rehearse` for trials.
 #[derive(Debug, Default, clap::Args)]

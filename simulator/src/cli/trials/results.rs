@@ -24,7 +24,7 @@ use crate::{
 /// The score of what is recorded, with how it ended or when it was drawn.
 pub(super) fn score_of(trials: &Trials<'_>, record: &Record<Trial>, state: State, folder: &Path) -> Score {
     let is_running = state == State::Running;
-    let asked = score::Asked {
+    let asked = score::ScoreSetup {
         state,
         drawn_at: is_running.then(|| SystemClock.now().to_string()),
         resume: (!state.is_final())

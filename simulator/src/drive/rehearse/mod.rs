@@ -41,7 +41,6 @@ use crate::{
 const ADMIN_TOKEN: &str = "rehearsal-operator";
 /// The address of a server that has none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-/// The server's database.
 const DATABASE: &str = "ks.sqlite";
 /// A note for readers of every rehearsal's report.
 const NOTE: &str = "A rehearsal calls the server's router in process: keep-alive, header time-outs and TCP backpressure are not part of it; load runs test those. Virtual latency is 0 where nothing delays it.";

@@ -47,7 +47,6 @@ pub(super) struct VirtualServer {
     root_seed: u64,
     network: InProcess,
     witness: Arc<Witness>,
-    /// The operator's address.
     operator: SocketAddr,
     clock: Arc<dyn Clock>,
     // What survives a crash.

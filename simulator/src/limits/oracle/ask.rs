@@ -27,7 +27,7 @@ pub(super) enum Prediction {
 
 /// What the budgets of failures have to say: steps 2 to 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum BudgetVerdict {
     /// They are not asked: step 1 has refused the request.
     Nothing,
     Passed,
@@ -97,7 +97,7 @@ impl Oracle {
     }
 
     /// Steps 2 to 4.
-    pub(super) fn ask_failures(&self, ticket: &Ticket, sent: &Sent<'_>) -> Asked {
+    pub(super) fn ask_failures(&self, ticket: &Ticket, sent: &Sent<'_>) -> BudgetVerdict {
         for name in [LimitName::AddressFailures, LimitName::SiteFailures, LimitName::ExpensiveFailures] {
             let limit = self.limit(name);
             if !limit.is_on() {
@@ -105,43 +105,45 @@ impl Oracle {
             }
             match said(&limit, self.failures_state(name, ticket)) {
                 Said::Passed => {}
-                Said::Unsure => return Asked::Unsure(name),
+                Said::Unsure => return BudgetVerdict::Unsure(name),
                 Said::Refused { least_us, most_us } => {
                     return self.ask_sign(ticket, sent, Refusal { limit: name, said: name, least_us, most_us });
                 }
             }
         }
-        Asked::Passed
+        BudgetVerdict::Passed
     }
 
     /// Steps 3 and 4: `refusal` is that of a request without a sign of the device itself.
-    fn ask_sign(&self, ticket: &Ticket, sent: &Sent<'_>, refusal: Refusal) -> Asked {
+    fn ask_sign(&self, ticket: &Ticket, sent: &Sent<'_>, refusal: Refusal) -> BudgetVerdict {
         let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device);
-        let Some(device) = device.filter(|device| !device.is_revoked) else { return Asked::Refused(refusal) };
+        let Some(device) = device.filter(|device| !device.is_revoked) else { return BudgetVerdict::Refused(refusal) };
         match device.is_next(ticket.pair) {
-            Some(false) => return Asked::Refused(refusal),
-            _ if !sent.is_well_formed() => return Asked::Refused(refusal),
+            Some(false) => return BudgetVerdict::Refused(refusal),
+            _ if !sent.is_well_formed() => return BudgetVerdict::Refused(refusal),
             Some(true) if !device.revocations.is_any_open() => {}
-            _ => return Asked::Unsure(refusal.limit),
+            _ => return BudgetVerdict::Unsure(refusal.limit),
         }
         let of_pairs = self.limit(LimitName::DevicePairFailures);
         match said(&of_pairs, device.owes.pair_failures.state(&of_pairs, ticket.now_us)) {
-            Said::Refused { .. } => return Asked::Refused(Refusal { limit: LimitName::DevicePairFailures, ..refusal }),
-            Said::Unsure => return Asked::Unsure(LimitName::DevicePairFailures),
+            Said::Refused { .. } => {
+                return BudgetVerdict::Refused(Refusal { limit: LimitName::DevicePairFailures, ..refusal });
+            }
+            Said::Unsure => return BudgetVerdict::Unsure(LimitName::DevicePairFailures),
             Said::Passed => {}
         }
         let of_new = self.limit(LimitName::NewDeviceFailures);
         if device.has_stored {
-            return Asked::PassedBySign;
+            return BudgetVerdict::PassedBySign;
         }
         match said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us)) {
             Said::Passed => {}
             Said::Refused { .. } if !device.may_have_stored => {
-                return Asked::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
+                return BudgetVerdict::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
             }
-            Said::Refused { .. } | Said::Unsure => return Asked::Unsure(LimitName::NewDeviceFailures),
+            Said::Refused { .. } | Said::Unsure => return BudgetVerdict::Unsure(LimitName::NewDeviceFailures),
         }
-        Asked::PassedBySign
+        BudgetVerdict::PassedBySign
     }
 
     /// Steps 6 and 7, of a device that has passed step 5, given what the server did.

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
-use ask::{Asked, Did, Prediction};
+use ask::{BudgetVerdict, Did, Prediction};
 use budget::{Budget, Limit, State};
 use ceiling::Ceiling;
 use device::Device;
@@ -61,7 +61,7 @@ pub struct Ticket {
     device: Option<usize>,
     pair: Sequence,
     /// By the budgets of failures: steps 2 to 4.
-    before: Asked,
+    before: BudgetVerdict,
     /// The handler has it, and what the limits of the device had to say: steps 6 and 7.
     in_handler: Option<Prediction>,
     /// Whether the ceiling had to refuse it hangs on whether a command waited for the device.
@@ -183,7 +183,7 @@ impl Oracle {
             origin,
             device,
             pair: sent.named.map_or_else(Sequence::default, |(_, pair)| pair),
-            before: Asked::Nothing,
+            before: BudgetVerdict::Nothing,
             in_handler: None,
             in_doubt: None,
             counted: State::Left,
@@ -211,9 +211,9 @@ impl Oracle {
         match answer {
             Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
                 let asked = match ticket.before {
-                    Asked::Refused(_) => None,
+                    BudgetVerdict::Refused(_) => None,
                     // One of the device's own limits has refused it, so it has passed those that can't be known.
-                    Asked::Unsure(_) if !refused.limit.is_some_and(ask::is_of_device) => None,
+                    BudgetVerdict::Unsure(_) if !refused.limit.is_some_and(ask::is_of_device) => None,
                     _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);

@@ -4,7 +4,7 @@ use ks_protocol::refusal::RefusalCode;
 
 use super::{
     Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Mode, Oracle, Refused, Sent, Stored, Ticket, Wrong,
-    ask::{Asked, Did, Prediction, Refusal, is_of_device, spend},
+    ask::{BudgetVerdict, Did, Prediction, Refusal, is_of_device, spend},
     budget::State,
     device::Charges,
     request::new_line_bytes,
@@ -35,8 +35,8 @@ impl Oracle {
     ) {
         let prediction = match (asked, ticket.before) {
             (Some(prediction), _) => prediction,
-            (None, Asked::Refused(refusal)) => Prediction::Refused(refusal),
-            (None, Asked::Unsure(limit)) => Prediction::Unsure(limit),
+            (None, BudgetVerdict::Refused(refusal)) => Prediction::Refused(refusal),
+            (None, BudgetVerdict::Unsure(limit)) => Prediction::Unsure(limit),
             (None, _) => Prediction::Admitted,
         };
         let by = refused.limit.map_or("a limit", LimitName::as_str);
@@ -83,7 +83,7 @@ impl Oracle {
     /// A request that no limit refused: compares, and charges it.
     pub(super) fn let_through(&mut self, mut ticket: Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
         use RefusalCode as C;
-        if ticket.before == Asked::Nothing {
+        if ticket.before == BudgetVerdict::Nothing {
             return self.charge_origin(&ticket, false);
         }
         let code = if let Answer::Refused(refused) = answer { Some(refused.code) } else { None };
@@ -117,11 +117,11 @@ impl Oracle {
 
     fn compare_passed(&mut self, ticket: &Ticket, sent: &Sent<'_>, prediction: Prediction) {
         let verdict = match (ticket.before, prediction) {
-            (Asked::Refused(refusal), _) | (_, Prediction::Refused(refusal)) => {
+            (BudgetVerdict::Refused(refusal), _) | (_, Prediction::Refused(refusal)) => {
                 let what = format!("was let through; {} was used up", refusal.limit.as_str());
                 return self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyAdmitted), &what);
             }
-            (Asked::Unsure(limit), _) => (Some(limit), Comparison::Undecidable),
+            (BudgetVerdict::Unsure(limit), _) => (Some(limit), Comparison::Undecidable),
             (_, Prediction::Unsure(limit)) => {
                 if limit == LimitName::AllRequests {
                     self.remember_doubt(ticket, sent, None);
@@ -164,8 +164,8 @@ impl Oracle {
         }
         let of_check = matches!(refused.code, C::BadSignature | C::StaleSequence);
         match ticket.before {
-            Asked::PassedBySign if of_check => self.charge_suspect(ticket),
-            Asked::Unsure(_) if of_check => self.perhaps_charge_suspect(ticket),
+            BudgetVerdict::PassedBySign if of_check => self.charge_suspect(ticket),
+            BudgetVerdict::Unsure(_) if of_check => self.perhaps_charge_suspect(ticket),
             _ => {}
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };

@@ -25,7 +25,6 @@ const REASON: &str = "a probe of rate limits is over";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     pub devices: Vec<DeviceId>,
-    /// Why.
     pub why: String,
 }
 

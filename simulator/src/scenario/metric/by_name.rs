@@ -1,5 +1,6 @@
 //! Metrics of a kind: one for each code of an answer, one for each version of firmware, two for each limit of the server.
 
+use ks_reports::run_folder;
 use ks_server::limit::TABLE;
 
 /// The start of the name of a metric that counts answers by code.
@@ -42,7 +43,6 @@ pub(super) const LIMITS_PREFIX: &str = "limits.";
 pub struct CountedLimit {
     /// The metric's whole name.
     pub(super) metric: String,
-    /// The limit's name.
     pub name: &'static str,
     /// Whether requests are counted that it would have refused, in shadow, and not those that it refused.
     pub in_shadow: bool,
@@ -78,7 +78,7 @@ pub struct AnswerCode {
 
 impl AnswerCode {
     /// The code of an accepted request.
-    pub const OK: &'static str = "OK";
+    pub const OK: &'static str = run_folder::OK;
     /// Codes of the simulator itself, for requests without a valid answer.
     pub const LOCAL: [&'static str; 10] = [
         "TIMEOUT",

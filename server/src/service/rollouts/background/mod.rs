@@ -22,6 +22,7 @@ pub(super) use tables::{Beginning, FileNames, beginning, tables};
 
 use crate::{
     clock::{is_ahead, ms},
+    pace::SUSPECT_INTERVALS,
     service::presence::{self, Presence},
     store::{
         Reader, StoreError, StoreReader,
@@ -67,7 +68,7 @@ pub struct Looks {
 impl Limits {
     /// A longer time without a heartbeat is a silence.
     pub fn silence(self) -> Duration {
-        3 * self.interval
+        SUSPECT_INTERVALS * self.interval
     }
 
     /// Looks with which of so many heartbeats at most [`BEATS_MAX`] are read; none if all can be, or if looks would be so rare that
@@ -149,7 +150,6 @@ impl OfModel {
     }
 }
 
-/// What was measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Background {
     /// The first and the last heartbeat that were read.
@@ -252,7 +252,6 @@ struct Window {
     /// The row before the first one, and the last row.
     after: i64,
     last: i64,
-    /// When it begins.
     from: UnixMs,
     looks: Option<Looks>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
-use super::sqlite::Schema;
+use super::Schema;
 
 /// Every migration: version, name, SQL. Never edit one that has been released; add the next.
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
@@ -48,7 +48,7 @@ pub const LATEST: i64 = 1;
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
+pub(super) enum MigrateError {
     /// The file was written by a newer program.
     #[error("its schema has version {found}, this program knows up to {LATEST}; use the newer program")]
     TooNew { found: i64 },
@@ -67,7 +67,6 @@ pub enum MigrateError {
     /// A migration that was applied differs from the one in this program.
     #[error("migration {version} was applied with different content")]
     Changed { version: i64 },
-    /// SQLite failed.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
 }
@@ -143,7 +142,6 @@ pub(super) fn migrate(connection: &mut Connection, schema: Schema, now_ms: u64) 
     Ok(applied)
 }
 
-/// The existing tables.
 fn tables(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()

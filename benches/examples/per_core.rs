@@ -191,7 +191,7 @@ fn cpu_us(count: u32, mut operation: impl FnMut()) -> f64 {
     (0..count / 10).for_each(|_| operation()); // until caches are warm
     let before = own_thread_cpu();
     (0..count).for_each(|_| operation());
-    (own_thread_cpu() - before).as_secs_f64() * 1e6 / f64::from(count)
+    own_thread_cpu().saturating_sub(before).as_secs_f64() * 1e6 / f64::from(count)
 }
 
 /// CPU of this process for each heartbeat stored in commits of `group`, in microseconds, with the log's copying back.

@@ -70,7 +70,7 @@ pub fn leave_failure(path: &Path, scenario: &str, now: UnixMs, why: &str) {
 }
 
 /// Whether the run of this folder ended without a summary and said why, as one does that could not begin. Not said of a run that is
-/// still running or was killed: they can't be told apart on a shared disk.
+/// still running or was killed: which of the two can't be seen on a shared disk.
 pub fn has_failed(path: &Path) -> bool {
     let why = fs::read_to_string(path.join(ks_reports::JUNIT));
     why.is_ok_and(|why| !why.contains(UNFINISHED)) && !path.join(SUMMARY).exists()

@@ -243,7 +243,9 @@ fn one_segment(text: &str) -> Result<Segment, String> {
     })?;
     let number = canonical::<u32>(&index).and_then(|index| index.checked_add(1));
     let number = number.ok_or_else(|| format!("{INDEX} is `{index}`, expected a whole number from 0"))?;
-    format!("{number}/{of}").parse()
+    format!("{number}/{of}")
+        .parse()
+        .map_err(|why| format!("{INDEX} is {index}, which counts from 0, so this is segment {number}/{of}: {why}"))
 }
 
 /// `all`, or a share in percent.

@@ -101,7 +101,7 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         let (run, clock) = tokio::select! {
             biased;
             prepared = prepare(plan, &server, network, (out, &log), (samples, segment), &waiting_for) => prepared?,
-            () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned")),
+            () = console.interrupted(&waiting_for) => return Err(Failure::Interrupted("the fleet was being provisioned, or waited for its start")),
         };
         let epoch = run.time.epoch;
         let played = run.play(&mut console).await;

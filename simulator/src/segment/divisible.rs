@@ -7,6 +7,7 @@
 use super::Segment;
 use crate::{
     failure::Failure,
+    number::counted,
     scenario::{Addresses, FleetAddresses, Otrt, Plan},
     timeline::Step,
 };
@@ -22,7 +23,10 @@ pub fn check(plan: &Plan, text: &str, segment: Segment) -> Result<(), Failure> {
     if segment.of() > plan.fleet.devices {
         let (of, devices) = (segment.of(), plan.fleet.devices);
         return Err(Failure::Impossible {
-            why: format!("--segment is {segment}, and the fleet has {devices} devices: {of} segments need one each"),
+            why: format!(
+                "--segment is {segment}, and the fleet has {}: {of} segments need one each",
+                counted(devices, "device")
+            ),
             help: "give more --devices, or fewer segments",
         });
     }

@@ -68,7 +68,7 @@ impl Segments {
         let starts = self.readers.iter().map(|reader| agreement::start_by_target_ms(&reader.header));
         let started_at = UnixMs(starts.min().and_then(|at| u64::try_from(at).ok()).unwrap_or(0));
         let merged = merged::collect(&self.plan, out, started_at, &mut self.readers, progress)?;
-        let events_kept = self.events(out)?;
+        let (events_kept, left_out) = self.events(out)?;
         let (ends, outcome) = (|| merged.segments.iter().map(|part| &part.end), merged.outcome);
         let resources = Resources {
             cpu_s: ends().map(|end| end.cpu_s).sum(),
@@ -87,7 +87,7 @@ impl Segments {
             events_kept,
             event_log_sha256: None,
             replay: self.replay(),
-            notes: self.notes(spread),
+            notes: self.notes(spread, left_out),
             doubts: self.doubts(spread, &merged.segments),
         };
         let segments = self.described(&merged.segments);
@@ -95,7 +95,7 @@ impl Segments {
     }
 
     /// What the reader of the report must know.
-    fn notes(&self, spread: Duration) -> Vec<String> {
+    fn notes(&self, spread: Duration, events_left_out: u64) -> Vec<String> {
         let clocks = self.readers.iter().map(|reader| reader.header.clock);
         let (first, last) =
             (clocks.clone().min_by_key(|clock| clock.ahead_ms), clocks.max_by_key(|clock| clock.ahead_ms));
@@ -111,6 +111,11 @@ impl Segments {
             spread.as_millis()
         );
         let mut notes = vec![merged];
+        if events_left_out > 0 {
+            notes.push(format!(
+                "The event log has {EVENTS_MAX} events; {events_left_out} more are in those of the segments."
+            ));
+        }
         for note in self.readers.iter().flat_map(|reader| &reader.header.notes) {
             if !notes.contains(note) {
                 notes.push(note.clone());
@@ -131,10 +136,19 @@ impl Segments {
         let is_silent = |part: &PartOfRun| part.total.of(MessageType::Heartbeat).sent == 0;
         let silent = (1..).zip(parts).filter(|(_, part): &(usize, _)| is_silent(part));
         doubts.extend(silent.map(|(number, _)| format!("segment {number} sent no heartbeat")));
+        // What two clocks may be wrong by, at most.
+        let unsure = self.readers.iter().map(|reader| reader.header.clock.within_ms).max().unwrap_or(0);
+        let unsure = Duration::from_millis(unsure.saturating_mul(2));
         if spread > START_SPREAD_MAX {
             doubts.push(format!(
                 "the segments started {:.1} s apart, so the load was not the scenario's; give all of them the same --start-at",
                 spread.as_secs_f64()
+            ));
+        } else if spread + unsure > START_SPREAD_MAX {
+            doubts.push(format!(
+                "the segments may have started {:.1} s apart: the target's time reached them so slowly that it is known to ± {:.1} s only",
+                (spread + unsure).as_secs_f64(),
+                unsure.as_secs_f64() / 2.0
             ));
         }
         doubts
@@ -172,8 +186,9 @@ impl Segments {
         )
     }
 
-    /// Writes the events of all segments in the order of their times, each with its segment; returns which events there are.
-    fn events(&self, out: &Path) -> Result<EventsKept, Failure> {
+    /// Writes the events of all segments in the order of their times, each with its segment; returns which events there are, and how
+    /// many were too many.
+    fn events(&self, out: &Path) -> Result<(EventsKept, u64), Failure> {
         let rank = |kept: EventsKept| match kept {
             EventsKept::All => 0,
             EventsKept::Decisions => 1,
@@ -182,9 +197,10 @@ impl Segments {
         let kept = self.readers.iter().map(|reader| reader.header.events_kept).max_by_key(|kept| rank(*kept));
         let kept = kept.unwrap_or_default();
         if kept == EventsKept::None {
-            return Ok(kept);
+            return Ok((kept, 0));
         }
         let mut events: Vec<(u64, u32, Map<String, Value>)> = Vec::new();
+        let mut left_out = 0;
         for reader in &self.readers {
             let mut log = EventLogReader::open(reader.folder())?;
             while let Some(lines) = log.next_lines()? {
@@ -193,6 +209,8 @@ impl Segments {
                     let at_ms = event.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
                     if events.len() < EVENTS_MAX {
                         events.push((at_ms, reader.segment.number(), event));
+                    } else {
+                        left_out += 1;
                     }
                 }
             }
@@ -209,7 +227,7 @@ impl Segments {
             log.event(Duration::from_millis(*at_ms), name, &fields);
         }
         log.finish().map_err(unwritten)?;
-        Ok(kept)
+        Ok((kept, left_out))
     }
 }
 

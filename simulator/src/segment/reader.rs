@@ -24,7 +24,7 @@ const END_COUNT_MAX: u64 = 1 << 53;
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// There is none.
-    #[error("{folder} has no {SEGMENT}: it is not the folder of a segment")]
+    #[error("{folder} has no {SEGMENT}: it is not the folder of a segment, or that has not started yet")]
     Missing { folder: PathBuf },
     /// The segment did not finish.
     #[error("{folder}: the segment did not finish: its {SEGMENT} has no end")]
@@ -44,7 +44,9 @@ impl SegmentError {
     /// How to fix it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Missing { .. } => "name the folders of `ks-fleet run --segment`",
+            Self::Missing { .. } => {
+                "name the folders of `ks-fleet run --segment`, and wait until all have finished (--wait 10m)"
+            }
             Self::Unfinished { .. } => {
                 "wait until it has finished (--wait 10m); if it was killed, run all segments again, together"
             }

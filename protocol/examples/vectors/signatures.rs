@@ -83,8 +83,13 @@ pub(crate) fn with_r(seed: &[u8; 32], public: &[u8; 32], r: [u8; 32], message: &
     let mut secret: [u8; 32] = Sha512::digest(seed)[..32].try_into().expect("32 bytes");
     secret[0] &= 0b1111_1000;
     secret[31] = (secret[31] & 0b0111_1111) | 0b0100_0000;
+    with_r_of(Scalar::from_bytes_mod_order(secret), public, r, message)
+}
+
+/// The same, of the secret scalar.
+pub(crate) fn with_r_of(secret: Scalar, public: &[u8; 32], r: [u8; 32], message: &[u8]) -> [u8; 64] {
     let hash = Sha512::new().chain_update(r).chain_update(public).chain_update(message).finalize();
-    let response = Scalar::from_bytes_mod_order_wide(&hash.into()) * Scalar::from_bytes_mod_order(secret);
+    let response = Scalar::from_bytes_mod_order_wide(&hash.into()) * secret;
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&r);
     signature[32..].copy_from_slice(response.as_bytes());

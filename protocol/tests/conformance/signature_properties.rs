@@ -1,10 +1,14 @@
 //! Goal: what was signed opens to the same message, what was changed does not open, and no bytes make the codec panic.
 //! Method: random messages through sign and open, any one bit flipped, and raw bytes into every decoder.
 
+use curve25519_dalek::{
+    EdwardsPoint, Scalar,
+    constants::{ED25519_BASEPOINT_TABLE, EIGHT_TORSION},
+};
 use ks_protocol::{
     document,
     id::{DeviceId, Seq, Sequence},
-    key::PrivateKey,
+    key::{PrivateKey, PublicKey},
     message::{
         Ack, AckState, Attendance, CommandAck, CommandOrder, Direction, Firmware, Heartbeat, Keyset, LogLevel, LogLine,
         Logs, Network, NextBeat, Punch, PunchMethod, Register, Registered, Request, RotateKey, SetConfig,
@@ -16,6 +20,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha512};
 
 use crate::vectors::made::signatures;
 
@@ -254,6 +259,77 @@ fn a_signature_with_another_form_of_s_is_refused() {
     let verifier = key.public_key().verifier().unwrap();
     assert!(verifier.verifies(b"message", &good));
     assert!(!verifier.verifies(b"message", &ks_protocol::signature::Signature(other)));
+}
+
+/// Bytes for a signature: of `a` (whose key may have a part of small order), with an R that may have one too.
+fn crafted(a: Scalar, of_key: EdwardsPoint, r: Scalar, of_r: EdwardsPoint, message: &[u8]) -> ([u8; 32], [u8; 64]) {
+    let point = |scalar: Scalar, torsion: EdwardsPoint| (&scalar * ED25519_BASEPOINT_TABLE + torsion).compress().0;
+    let (key, r_bytes) = (point(a, of_key), point(r, of_r));
+    let hashed = Sha512::new().chain_update(r_bytes).chain_update(key).chain_update(message).finalize();
+    let s = r + Scalar::from_bytes_mod_order_wide(&hashed.into()) * a;
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&r_bytes);
+    signature[32..].copy_from_slice(s.as_bytes());
+    (key, signature)
+}
+
+/// What is done to a signature once it is made.
+#[derive(Debug, Clone)]
+enum Change {
+    None,
+    /// S + L in place of S.
+    OtherForm,
+    Bit(usize),
+    /// R is a point of small order in any of its encodings, of which some are not canonical.
+    SmallR(usize, bool),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => Just(Change::None),
+        1 => Just(Change::OtherForm),
+        2 => (0..512_usize).prop_map(Change::Bit),
+        1 => (0..signatures::SMALL_ORDER.len(), any::<bool>()).prop_map(|(at, sign)| Change::SmallR(at, sign)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Goal: signatures are taken exactly where dalek's `verify_strict` takes them.
+    /// Method: honest ones, forged ones, keys and Rs with a part of small order (with which the equation holds for one in eight) or of
+    /// nothing else, other forms of S, other encodings of R.
+    #[test]
+    fn the_verifier_takes_exactly_what_verify_strict_takes(
+        (a, r) in (any::<[u8; 32]>(), any::<[u8; 32]>()),
+        is_r_zero in prop::bool::weighted(0.1),
+        (of_key, of_r) in (prop_oneof![Just(0), 0..8_usize], prop_oneof![Just(0), 0..8_usize]),
+        message in prop::collection::vec(any::<u8>(), 0..100),
+        change in any_change(),
+    ) {
+        let r = if is_r_zero { Scalar::ZERO } else { Scalar::from_bytes_mod_order(r) };
+        let a = Scalar::from_bytes_mod_order(a);
+        let (key, mut signature) = crafted(a, EIGHT_TORSION[of_key], r, EIGHT_TORSION[of_r], &message);
+        match change {
+            Change::None => {}
+            Change::OtherForm => signature = signatures::plus_order(signature),
+            Change::Bit(at) => signature[at / 8] ^= 1 << (at % 8),
+            Change::SmallR(at, sign) => {
+                let hex = signatures::SMALL_ORDER[at];
+                let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+                let mut small: [u8; 32] = std::array::from_fn(byte);
+                small[31] |= u8::from(sign) << 7;
+                signature = signatures::with_r_of(a, &key, small, &message);
+            }
+        }
+        let Ok(verifier) = PublicKey(key).verifier() else { return Ok(()) }; // a key of small order
+        let strict = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+        let taken = strict.verify_strict(&message, &ed25519_dalek::Signature::from_bytes(&signature)).is_ok();
+        prop_assert_eq!(verifier.verifies(&message, &ks_protocol::signature::Signature(signature)), taken);
+        if (of_key, of_r, is_r_zero) == (0, 0, false) && matches!(change, Change::None) {
+            prop_assert!(taken, "an honest one");
+        }
+    }
 }
 
 /// What an independent decoder of the whole of TOON reads.

@@ -58,7 +58,7 @@ const SCENARIO: &str = "benches/peers/heartbeats.toml";
 /// The core of what is measured, and that of what loads it.
 const CORES: (u32, u32) = (0, 1);
 /// Heartbeats a second, from as many devices.
-const RATES: [u32; 2] = [1_000, 3_000];
+const RATES: [u32; 3] = [1_000, 3_000, 5_000];
 /// Until the fleet has registered and beats evenly, and how long it is measured.
 const WARM_UP: Duration = Duration::from_secs(16);
 const MEASURED: Duration = Duration::from_secs(15);

@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<(), Failed> {
         let excluded = ["--exclude-path", "/api/logout", "--exclude-name", "PUT /api/limits", "--warnings", "off"];
         let arguments = [&arguments[..], &excluded].concat();
         // No `--max-time`: with it the fuzzer draws cases until the time is over, so that a slow machine tries fewer.
-        shell::run_in(&root().join("target/fuzz"), &program, &arguments)?;
+        shell::run_in_then_show(&root().join("target/fuzz"), &program, &arguments)?;
     }
     server.finish()
 }

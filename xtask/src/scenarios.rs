@@ -4,7 +4,7 @@
 use crate::{
     repeats::Elsewhere,
     shell::{self, Failed, all_of, say},
-    steps::Steps,
+    steps::{Steps, beside},
 };
 
 /// How a scenario of the suite is run.
@@ -82,22 +82,15 @@ pub(crate) fn run() -> Result<(), Failed> {
 
 /// Runs the load runs of the suite beside other work: they mostly wait, and their verdict does not depend on speed.
 pub(crate) fn beside_loads(other: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
-    let (loads, other) = std::thread::scope(|scope| {
-        let loads = scope.spawn(loads);
-        let other = other();
-        (loads.join(), other)
-    });
-    let (_steps, loads) = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
-    all_of([loads, other])
+    beside(loads, other)
 }
 
 /// The load runs, one after the other; the output of each is printed when it has ended.
-fn loads() -> (Steps, Result<(), Failed>) {
-    let mut steps = Steps::default();
+fn loads(steps: &mut Steps) -> Result<(), Failed> {
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
     let loads = SUITE.iter().filter(|(how, _)| *how == How::Load);
     let done: Vec<_> = loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect();
-    (steps, all_passed("load runs", done))
+    all_passed("load runs", done)
 }
 
 /// Says how many passed; fails if not all did.
@@ -110,21 +103,14 @@ fn all_passed(what: &str, done: Vec<Result<(), Failed>>) -> Result<(), Failed> {
 /// The rehearsals of the suite, each with its determinism check, the regression scenarios, and beside them exploration: a rehearsal
 /// has one thread, and exploration what is left of the machine.
 pub(crate) fn rehearsals() -> Result<(), Failed> {
-    std::thread::scope(|scope| {
-        let exploring = scope.spawn(exploration);
-        let suite = suite();
-        let (_steps, explored) = exploring.join().map_err(|_| Failed("exploration panicked".to_owned()))?;
-        all_of([suite, explored])
-    })
+    beside(exploration, suite)
 }
 
 /// Explores the first seeds; the output is printed when it has ended.
-fn exploration() -> (Steps, Result<(), Failed>) {
-    let mut steps = Steps::default();
+fn exploration(steps: &mut Steps) -> Result<(), Failed> {
     let [first, count] = EXPLORED;
     let arguments = ["explore", "--out", "target/explored", "--from-seed", first, "--count", count, "--minutes", "30"];
-    let explored = steps.run("exploring", || shell::run_then_show(FLEET, &arguments));
-    (steps, explored)
+    steps.run("exploring", || shell::run_then_show(FLEET, &arguments))
 }
 
 /// The suite and the regression scenarios, one after the other.

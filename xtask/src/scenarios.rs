@@ -4,7 +4,7 @@
 use crate::{
     repeats::Elsewhere,
     shell::{self, Failed, all_of, say},
-    steps::Steps,
+    steps::{Steps, beside},
 };
 
 /// How a scenario of the suite is run.
@@ -14,7 +14,7 @@ enum How {
     Load,
     /// Under the virtual clock, where only the server's decisions matter.
     Rehearsal,
-    /// The same with modelled signatures: long ones, where only what the rollout decides matters.
+    /// The same with modelled signatures only: long ones, where only what the rollout decides matters.
     Modelled,
 }
 
@@ -82,22 +82,15 @@ pub(crate) fn run() -> Result<(), Failed> {
 
 /// Runs the load runs of the suite beside other work: they mostly wait, and their verdict does not depend on speed.
 pub(crate) fn beside_loads(other: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
-    let (loads, other) = std::thread::scope(|scope| {
-        let loads = scope.spawn(loads);
-        let other = other();
-        (loads.join(), other)
-    });
-    let (_steps, loads) = loads.map_err(|_| Failed("the load runs panicked".to_owned()))?;
-    all_of([loads, other])
+    beside(loads, other)
 }
 
 /// The load runs, one after the other; the output of each is printed when it has ended.
-fn loads() -> (Steps, Result<(), Failed>) {
-    let mut steps = Steps::default();
+fn loads(steps: &mut Steps) -> Result<(), Failed> {
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
     let loads = SUITE.iter().filter(|(how, _)| *how == How::Load);
     let done: Vec<_> = loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect();
-    (steps, all_passed("load runs", done))
+    all_passed("load runs", done)
 }
 
 /// Says how many passed; fails if not all did.
@@ -107,23 +100,32 @@ fn all_passed(what: &str, done: Vec<Result<(), Failed>>) -> Result<(), Failed> {
     all_of(done)
 }
 
-/// The rehearsals of the suite, each with its determinism check, the regression scenarios, and exploration.
+/// The rehearsals of the suite, each with its determinism check, the regression scenarios, and beside them exploration: a rehearsal
+/// has one thread, and exploration what is left of the machine.
 pub(crate) fn rehearsals() -> Result<(), Failed> {
+    beside(exploration, suite)
+}
+
+/// Explores the first seeds; the output is printed when it has ended.
+fn exploration(steps: &mut Steps) -> Result<(), Failed> {
+    let [first, count] = EXPLORED;
+    let arguments = ["explore", "--out", "target/explored", "--from-seed", first, "--count", count, "--minutes", "30"];
+    steps.run("exploring", || shell::run_then_show(FLEET, &arguments))
+}
+
+/// The suite and the regression scenarios, one after the other.
+fn suite() -> Result<(), Failed> {
     let once_failed = once_failed()?;
     let elsewhere = Elsewhere::on_this_machine();
     let mut steps = Steps::default();
     let twice = |(how, scenario): &(How, &str)| {
         let signatures = if *how == How::Modelled { "modelled" } else { "real" };
-        steps.run(scenario, || elsewhere.repeats(FLEET, &["rehearse", scenario, "--signatures", signatures], OUT))
+        steps.run(scenario, || elsewhere.repeats(FLEET, scenario, signatures, OUT))
     };
     let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != How::Load).map(twice).collect();
     let again = |scenario: &str| shell::run(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
     done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
-    let rehearsed = all_passed("rehearsals", done);
-    let [first, count] = EXPLORED;
-    let bounds = ["--from-seed", first, "--count", count, "--minutes", "30"];
-    let explored = || shell::run(FLEET, &[&["explore", "--out", "target/explored"][..], &bounds].concat());
-    all_of([rehearsed, steps.run("exploring", explored)])
+    all_passed("rehearsals", done)
 }
 
 fn once_failed() -> Result<Vec<String>, Failed> {

@@ -46,8 +46,13 @@ pub(crate) fn run_with(variables: &[(&str, &str)], program: &str, arguments: &[&
 
 /// Like [`run`], but prints the output when the program has ended: for programs that run in parallel.
 pub(crate) fn run_then_show(program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    run_in_then_show(root(), program, arguments)
+}
+
+/// Like [`run_then_show`], in this folder.
+pub(crate) fn run_in_then_show(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), Failed> {
     let command = format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program).current_dir(root()).args(arguments).stdin(Stdio::null()).output();
+    let output = Command::new(program).current_dir(folder).args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| Failed(format!("`{program}` can't be run: {error}")))?;
     let [printed, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     say(&format!("$ {command}\n{printed}{said}"));

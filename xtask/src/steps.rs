@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shell::{Failed, say};
+use crate::shell::{Failed, all_of, say};
 
 /// The steps so far.
 #[derive(Default)]
@@ -17,6 +17,25 @@ impl Steps {
         self.0.push((name.to_owned(), started.elapsed()));
         done
     }
+}
+
+/// Runs a part with steps of its own in the background, beside other work that leaves something of the machine. Its output is better
+/// printed by [`crate::shell::run_then_show`]; its table comes when both have ended.
+pub(crate) fn beside(
+    background: impl FnOnce(&mut Steps) -> Result<(), Failed> + Send,
+    other: impl FnOnce() -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let (background, other) = std::thread::scope(|scope| {
+        let background = scope.spawn(|| {
+            let mut steps = Steps::default();
+            let done = background(&mut steps);
+            (steps, done)
+        });
+        let other = other();
+        (background.join(), other)
+    });
+    let (_steps, background) = background.map_err(|_| Failed("what ran beside other work panicked".to_owned()))?;
+    all_of([background, other])
 }
 
 /// The table is printed when the task ends, also on failure.

@@ -3,7 +3,7 @@
 use crate::{
     appendix, fuzz, manifests, s3, scenarios,
     shell::{self, Failed, all_of, cargo, exists},
-    steps::Steps,
+    steps::{Steps, beside},
 };
 
 /// Runs them, the cheap ones first; continues after failures and lists them all.
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let mut steps = Steps::default();
     // If it does not compile, nothing else can pass.
     steps.run("build", shell::build)?;
-    let others = || {
+    let tests = || {
         all_of([
             steps.run("unit, property and end-to-end tests", || {
                 cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
@@ -32,9 +32,10 @@ pub(crate) fn run() -> Result<(), Failed> {
             steps.run("the Python of the protocol's appendix", appendix::run),
             steps.run("manifests", manifests::run),
             steps.run("images in S3", s3::run),
-            steps.run("fuzz the admin API", fuzz::run),
             steps.run("rehearsals", scenarios::rehearsals),
         ])
     };
-    scenarios::beside_loads(others)
+    // The fuzzer has one thread, and many tests wait for sockets and processes.
+    let fuzzed = |steps: &mut Steps| steps.run("fuzz the admin API", fuzz::run);
+    scenarios::beside_loads(|| beside(fuzzed, tests))
 }

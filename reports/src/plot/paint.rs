@@ -74,21 +74,24 @@ fn fine(length: f64) -> i32 {
 /// Averages squares of four pixels. `width` is that of the fine canvas.
 fn halved(fine: &[u8], width: usize) -> Vec<u8> {
     let row = width * 3;
-    let mut pixels = Vec::with_capacity(fine.len() / 4);
+    let mut pixels = vec![0; fine.len() / 4];
+    let mut next = pixels.as_chunks_mut::<3>().0.iter_mut();
     for (upper, lower) in fine.chunks_exact(row * 2).map(|rows| rows.split_at(row)) {
-        for (above, below) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
-            if let ([r0, g0, b0, r1, g1, b1], [r2, g2, b2, r3, g3, b3]) = (above, below) {
-                pixels.extend([[r0, r1, r2, r3], [g0, g1, g2, g3], [b0, b1, b2, b3]].map(average));
-            }
+        let squares = upper.as_chunks::<6>().0.iter().zip(lower.as_chunks::<6>().0);
+        // Hundreds of millions of bytes in a run of the tests: one plain loop, so that it is fast in every profile.
+        for (([r0, g0, b0, r1, g1, b1], [r2, g2, b2, r3, g3, b3]), pixel) in squares.zip(next.by_ref()) {
+            *pixel = [mean(*r0, *r1, *r2, *r3), mean(*g0, *g1, *g2, *g3), mean(*b0, *b1, *b2, *b3)];
         }
     }
     pixels
 }
 
-/// The mean of four bytes.
-fn average(of: [&u8; 4]) -> u8 {
-    let sum: u16 = of.into_iter().map(|byte| u16::from(*byte)).sum();
-    u8::try_from((sum + 2) / 4).unwrap_or(u8::MAX)
+/// The mean of four bytes, rounded.
+#[inline]
+fn mean(a: u8, b: u8, c: u8, d: u8) -> u8 {
+    // A mean of bytes is one.
+    let [mean, _] = ((u16::from(a) + u16::from(b) + u16::from(c) + u16::from(d) + 2) / 4).to_le_bytes();
+    mean
 }
 
 /// Paints all shapes on white.
@@ -177,5 +180,11 @@ mod tests {
     fn halving_averages_squares() {
         let fine = [0, 0, 0, 100, 0, 0, 0, 0, 0, 100, 0, 40];
         assert_eq!(halved(&fine, 2), [50, 0, 10]);
+        // Two squares a row, three rows: each square of one value, and the last one rounded.
+        let row = |left: u8, right: u8| [[left; 6], [right; 6]].concat();
+        let mut fine = [row(1, 2), row(1, 2), row(3, 4), row(3, 4), row(255, 255), row(255, 253)].concat();
+        assert_eq!(halved(&fine, 4), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 255, 255, 255, 254, 254, 254]);
+        fine.truncate(24);
+        assert_eq!(halved(&fine, 4), [1, 1, 1, 2, 2, 2]);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{fleet_in, stderr_of, summary_in, write_scenario};
 
-/// Kiosks close at night; half of the devices are there. The release bricks some at the office at any time, and some
+/// Kiosks close at night; half of the devices are there. The rollout begins half an hour after `start`. The release bricks some at the office at any time, and some
 /// anywhere between these hours.
 fn scenario(start: &str, closed: &str, faulty: &str, threshold_bp: u16, pace: u16) -> String {
     format!(
@@ -16,7 +16,8 @@ fn scenario(start: &str, closed: &str, faulty: &str, threshold_bp: u16, pace: u1
 name = "closed-at-night"
 goal = "Spared devices without power get the release once they have power."
 mode = "rehearse"
-duration = "40h"
+duration = "33h"
+starts_at = 2026-01-01T{start}:00Z
 [fleet]
 devices = 200
 heartbeat_interval = "15m"
@@ -49,7 +50,7 @@ stages = [
 ]
 gates = [{{ threshold_bp = {threshold_bp}, min_executed = 20, test = {{ kind = "raw" }}, action = "abort" }}]
 [[timeline]]
-at = "{start}"
+at = "30m"
 do = "start_rollout"
 firmware = "1.1.0"
 policy = "p"
@@ -76,10 +77,10 @@ fn without_a_gate_it_breaks_what_the_review_says_whenever_sites_have_power() {
     let folder = tempfile::tempdir().unwrap();
     let mut waited = 0;
     for (start, closed, faulty, pace, seeds) in [
-        ("21h30m", "22-06", "06-08", 1, &["5", "6"][..]), // offered before they close, and to the rest when they open
-        ("21h30m", "22-23", "06-08", 1, &["6"]),          // an hour without power does not bring it into the morning
-        ("21h30m", "22-06", "06-08", 20, &["6"]),         // most of them are offered it in the evening
-        ("7h50m", "12-20", "20-24", 1, &["5"]),           // one that is offered it just before they close
+        ("21:00", "22-06", "06-08", 1, &["5", "6"][..]), // offered before they close, and to the rest when they open
+        ("21:00", "22-23", "06-08", 1, &["6"]),          // an hour without power does not bring it into the morning
+        ("21:00", "22-06", "06-08", 20, &["6"]),         // most of them are offered it in the evening
+        ("07:20", "12-20", "20-24", 1, &["5"]),          // one that is offered it just before they close
     ] {
         for seed in seeds {
             let case = format!("start {start}, closed {closed}, pace {pace}, seed {seed}");
@@ -109,11 +110,11 @@ const JUST_BEFORE_CLOSING: &str = r#"
 name = "just-before-closing"
 goal = "Kiosks close at night."
 mode = "rehearse"
-duration = "4d"
-starts_at = 2026-01-05T00:00:00Z
+duration = "3d4h"
+starts_at = 2026-01-05T21:00:00Z
 [fleet]
 devices = 300
-heartbeat_interval = "15m"
+heartbeat_interval = "20m"
 [[fleet.site]]
 name = "kiosk"
 share = 1
@@ -133,7 +134,7 @@ name = "p"
 stages = [{ share_bp = 3000, min_executed = 60, bake_s = 3600 }, { share_bp = 10000, min_executed = 100, bake_s = 3600 }]
 gates = [{ threshold_bp = 100, min_executed = 60, test = { kind = "raw" }, action = "abort" }]
 [[timeline]]
-at = "21h48m"
+at = "48m"
 do = "start_rollout"
 firmware = "1.1.0"
 policy = "p"

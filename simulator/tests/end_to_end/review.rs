@@ -21,7 +21,7 @@ duration = "14h"
 starts_at = 2027-03-28T00:30:00Z
 [fleet]
 devices = 400
-heartbeat_interval = "2m"
+heartbeat_interval = "5m"
 id_prefix = "R"
 model = [{{ name = "KS-100", share = 3 }}, {{ name = "KS-200", share = 1 }}]
 sites = {{ count = 3, prefix = "store", sizes = "zipf" }}

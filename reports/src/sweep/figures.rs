@@ -31,6 +31,9 @@ pub struct Figures {
     pub trials: usize,
     /// Trials in which the scenario's own expectations were met.
     pub passed: usize,
+    /// Trials in which they were not met; the others showed too little.
+    #[serde(default)]
+    pub failed: usize,
     /// Reasons why trials did not pass, such as expectations that were not met, in all trials.
     #[serde(default)]
     pub missed: usize,
@@ -86,6 +89,7 @@ impl Figures {
         Self {
             trials: trials.len(),
             passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),
+            failed: trials.iter().filter(|trial| trial.verdict == Verdict::Fail).count(),
             missed: trials.iter().filter(|trial| trial.verdict != Verdict::Pass).map(|trial| trial.reasons.len()).sum(),
             refused_share: each(&SweepTrial::refused_share),
             late_devices: some(&|of| of.late_devices.map(|late| late as f64)),

@@ -258,6 +258,12 @@ impl Sweep {
 }
 
 impl Sweep {
+    /// Whether none is recommended though no trial missed the scenario's expectations: trials that were made showed too little.
+    pub fn is_inconclusive(&self) -> bool {
+        let mut figures = self.tried.iter().filter_map(|of| of.figures.as_ref());
+        self.recommended.is_none() && self.trials_made > 0 && figures.all(|of| of.failed == 0)
+    }
+
     /// The lines to paste, each setting of the server, with a comment on how devices have to react; none where no setting is recommended.
     pub fn lines_to_paste(&self) -> Vec<String> {
         if self.environment.is_empty() {

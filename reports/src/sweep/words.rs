@@ -194,8 +194,14 @@ pub(super) fn none_recommended(
     let Some(own) = &nearest.figures else { return String::new() };
     let name = nearest.configuration.name.as_str();
     let why = reaction::why_not(trials.get(name).map(Vec::as_slice).unwrap_or_default());
+    let has_failed = tried.iter().any(|of| of.figures.as_ref().is_some_and(|own| own.failed > 0));
+    let nothing = if has_failed {
+        "Nothing is recommended: no configuration met the scenario's expectations in each trial."
+    } else {
+        "Nothing is recommended: the trials of each configuration showed too little."
+    };
     let mut sentences = vec![
-        "Nothing is recommended: no configuration met the scenario's expectations in each trial.".to_owned(),
+        nothing.to_owned(),
         format!("{name} comes nearest, and met them in {} of {}{why}.", own.passed, own.trials),
         format!("Under it {}.", figures(asked, own)),
     ];

@@ -43,6 +43,9 @@ pub struct Figures {
     pub late_devices: Option<Spread>,
     /// That deadline, in seconds.
     pub deadline_s: Option<f64>,
+    /// Heartbeats that honest devices sent for each that was due by schedule; none if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_per_wanted: Option<Spread>,
     /// Requests that honest devices sent for each one that was served; none if none was.
     pub sent_per_served: Option<Spread>,
     /// Requests that attackers sent, in a trial.
@@ -94,6 +97,7 @@ impl Figures {
             refused_share: each(&SweepTrial::refused_share),
             late_devices: some(&|of| of.late_devices.map(|late| late as f64)),
             deadline_s: trials.iter().find_map(|trial| trial.deadline_s),
+            sent_per_wanted: some(&|of| of.sent_per_wanted),
             sent_per_served: some(&amplified),
             attacks: each(&|of| of.attacks as f64),
             attacks_let_through: each(&|of| of.attacks_let_through as f64),

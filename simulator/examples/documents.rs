@@ -79,9 +79,9 @@ pub(crate) const COSTS: &[(&str, &str)] = &[
     ("token_calls", "nothing to devices; a script that calls 20 times a second waits"),
     (
         "address_wrong_tokens",
-        "a valid token that was not used lately is refused beside whoever guesses from its address",
+        "a valid token that was not used lately is refused beside anyone who guesses from its address",
     ),
-    ("address_logins", "a user at a new address is refused beside whoever guesses from there"),
+    ("address_logins", "a user at a new address is refused beside anyone who guesses from there"),
     ("user_logins", "a user at a new address is refused while somebody guesses the password; at a known one not"),
     ("login_attempts", "a person's 13th login within a minute waits for 5 s"),
 ];

@@ -120,7 +120,7 @@ mod tests {
         for class in Class::ALL {
             let ceiling = Ceiling::default();
             assert_eq!(ceiling.try_spend(class, rate.meter(0)), None);
-            // Whoever has not registered has only the share, in which one request counts as ten.
+            // A device that has not registered has only the share, in which one request counts as ten.
             let wait_us = if class == Class::Unproven { 10_000_000 } else { 1_000_000 };
             assert_eq!(ceiling.try_spend(class, rate.meter(0)), Some(wait_us));
         }

@@ -8,7 +8,7 @@ use crate::facts;
 use crate::moments::Moments;
 use crate::number::{grouped, millis, share, span, whole};
 use crate::review::{Review, RolloutReview};
-use crate::run_folder::{LimitVerdicts, Summary, Verdict, VerdictCounts};
+use crate::run_folder::{LimitCount, LimitVerdicts, Summary, Verdict, VerdictCounts};
 
 /// Limits of rollouts, of each one's models, and of its devices by name.
 const ROLLOUTS_MAX: usize = 3;
@@ -146,9 +146,27 @@ fn numbers(summary: &Summary) -> String {
             grouped(attacks.successes)
         ));
     }
+    lines.extend(fired(summary));
     let mut out: String = lines.iter().map(|line| format!("- {line}\n")).collect();
     out.push('\n');
     out
+}
+
+/// The limits that refused something, or in shadow would have, and the names of those that never did; none if all were silent.
+fn fired(summary: &Summary) -> Option<String> {
+    let in_words = |of: &LimitCount| match (of.refused, of.would_refuse) {
+        (0, 0) => None,
+        (0, would) => Some(format!("{} would have refused {}", text(&of.name), grouped(would))),
+        (refused, 0) => Some(format!("{} refused {}", text(&of.name), grouped(refused))),
+        (refused, would) => {
+            Some(format!("{} refused {}, and would have refused {}", text(&of.name), grouped(refused), grouped(would)))
+        }
+    };
+    let fired: Vec<String> = summary.limits.iter().filter_map(in_words).collect();
+    let is_silent = |of: &&LimitCount| of.refused + of.would_refuse == 0 && of.mode != "off";
+    let silent: Vec<String> = summary.limits.iter().filter(is_silent).map(|of| text(&of.name)).collect();
+    let never = if silent.is_empty() { String::new() } else { format!("; never fired: {}", silent.join(", ")) };
+    (!fired.is_empty()).then(|| format!("**Limits of the server:** {}{never}", fired.join("; ")))
 }
 
 /// What limits did against what they had to do; nothing if none refused anything, or should have.
@@ -197,7 +215,7 @@ fn replay(summary: &Summary) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::sample;
+    use crate::{run_folder::LimitCount, sample};
 
     #[test]
     fn the_summary_fits_a_job_page() {
@@ -208,6 +226,27 @@ mod tests {
         assert!(text.contains("| device\\_requests | – | 4 000 | 1 | 0 | 0 |\n"), "{text}");
         assert!(text.contains("| all limits | 30 000 | 4 000 | 1 | 0 | 0 |\n"), "{text}");
         assert!(text.lines().count() < 30, "{text}");
+    }
+
+    #[test]
+    fn it_says_which_limits_fired_and_which_never_did() {
+        let limit = |name: &str, mode: &str, refused, would_refuse| LimitCount {
+            name: name.to_owned(),
+            mode: mode.to_owned(),
+            checked: 9_000,
+            refused,
+            would_refuse,
+        };
+        let mut summary = sample::summary();
+        summary.limits = vec![
+            limit("device_requests", "enforce", 4_000, 0),
+            limit("site_failures", "shadow", 0, 12),
+            limit("registrations", "shadow", 0, 0),
+            limit("token_calls", "off", 0, 0),
+        ];
+        let page = super::summary(&summary, None).replace('\u{a0}', " ");
+        let said = "- **Limits of the server:** device\\_requests refused 4 000; site\\_failures would have refused 12; never fired: registrations\n";
+        assert!(page.contains(said), "{page}");
     }
 
     #[test]

@@ -71,3 +71,12 @@ pub struct Reactions {
     #[serde(default)]
     pub named: Option<Beside>,
 }
+
+impl Reactions {
+    /// Heartbeats that the whole fleet sent for each that was due; none if none was.
+    pub fn amplification(&self) -> Option<f64> {
+        let sum = |of: fn(&Cohort) -> u64| self.cohorts.iter().map(of).sum::<u64>();
+        let (sent, wanted) = (sum(|of| of.sent), sum(|of| of.wanted));
+        (wanted > 0).then(|| sent as f64 / wanted as f64)
+    }
+}

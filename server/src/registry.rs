@@ -124,6 +124,17 @@ impl Known {
         })
     }
 
+    /// Records that it has registered, perhaps at another server, if that is all that has changed.
+    fn has_merely_registered(&self, record: &AuthRecord) -> bool {
+        let is_same = self.sender.row == record.row && self.sender.key_no == record.key_no;
+        let is_registered = record.status == DeviceStatus::Registered;
+        let has_merely = is_same && is_registered && self.with_state(|now| now.status != DeviceStatus::Revoked);
+        if has_merely {
+            self.stored(record.sequence);
+        }
+        has_merely
+    }
+
     /// Records a pair that the store has accepted, which means that the device is registered.
     pub fn stored(&self, sequence: Sequence) {
         self.with_state(|state| {
@@ -261,8 +272,12 @@ impl Registry {
                 continue; // another call has applied these meanwhile, and perhaps later ones
             }
             for change in &changes {
+                let known = devices.get(&change.auth.device_id);
+                if known.is_some_and(|known| known.has_merely_registered(&change.auth)) {
+                    continue;
+                }
                 // A new entry, so that a verification under the old key no longer counts. Spent budgets stay spent.
-                let spent = devices.get(&change.auth.device_id).map(|known| known.with_state(|now| now.spent));
+                let spent = known.map(|known| known.with_state(|now| now.spent));
                 let known = Known::new(&change.auth, spent.unwrap_or_default());
                 devices.insert(change.auth.device_id.clone(), Arc::new(known));
             }
@@ -276,97 +291,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        future::{Future, poll_fn},
-        pin::Pin,
-        task::Poll,
-    };
-
-    use ks_protocol::key::PrivateKey;
-    use tokio::sync::mpsc::Receiver;
-
-    use super::*;
-    use crate::{
-        config::{Locking, SqliteUse, Synchronous},
-        rules,
-        store::{
-            Damage, SqliteReader, SqliteStore, StoreReader,
-            devices::DeviceReads as _,
-            testing::{AT, by, commit, two_devices},
-            writer::{self, Query},
-        },
-    };
-
-    /// Answers the queries that wait.
-    fn answer(queries: &mut Receiver<Query>, store: &mut SqliteReader) {
-        while let Ok(question) = queries.try_recv() {
-            store.begin();
-            question(store);
-        }
-    }
-
-    /// Polls a call once, which must not end it.
-    async fn poll(call: &mut Pin<Box<impl Future>>) {
-        let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
-        assert!(is_pending, "it waits for a query");
-    }
-
-    async fn end<T>(
-        mut call: Pin<Box<impl Future<Output = T>>>,
-        queries: &mut Receiver<Query>,
-        store: &mut SqliteReader,
-    ) -> T {
-        poll_fn(|cx| {
-            let polled = call.as_mut().poll(cx);
-            answer(queries, store); // wakes it
-            polled
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn a_change_that_was_read_early_does_not_replace_a_later_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ks.sqlite");
-        let mut store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), AT).unwrap();
-        let mut stored = SqliteReader::open(&path, Locking::Shared).unwrap();
-        let (reader, mut queries) = writer::reader(8, &Damage::default());
-        let device_id = "KS-1".parse().unwrap();
-        let key = |seed| PrivateKey::from_seed(&[seed; 32]).public_key();
-        let reprovision = |store: &mut _, seed| {
-            commit(store, |store| rules::devices::reprovision(store, &device_id, &key(seed), "stolen", &by())).unwrap();
-        };
-        two_devices(&mut store);
-        let registry = end(Box::pin(Registry::load(&reader)), &mut queries, &mut stored).await.unwrap();
-
-        reprovision(&mut store, 7);
-        let mut slow = Box::pin(registry.follow(&reader));
-        for _ in ["new devices", "changes"] {
-            poll(&mut slow).await;
-            answer(&mut queries, &mut stored);
-        }
-        reprovision(&mut store, 8);
-        end(Box::pin(registry.follow(&reader)), &mut queries, &mut stored).await.unwrap();
-        assert_eq!(registry.get(&device_id).unwrap().public_key, key(8));
-        end(slow, &mut queries, &mut stored).await.unwrap();
-        assert_eq!(registry.get(&device_id).unwrap().public_key, key(8), "not the one that was read before it");
-    }
-
-    /// Goal: a command that is ordered while a heartbeat is being stored still makes the next one first.
-    #[test]
-    fn a_command_that_was_ordered_meanwhile_still_waits() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = SqliteStore::open(&folder.path().join("ks"), SqliteUse::shared(Synchronous::Off), AT).unwrap();
-        two_devices(&mut store);
-        let mut stored = SqliteReader::open(&folder.path().join("ks"), Locking::Shared).unwrap();
-        stored.begin();
-        let known = Known::new(&stored.auth_record(&"KS-1".parse().unwrap()).unwrap().unwrap(), Spent::default());
-        let before = known.orders();
-        known.ordered();
-        known.brought(false, before);
-        assert!(known.is_awaited(), "it came too late for that answer");
-        known.brought(false, known.orders());
-        assert!(!known.is_awaited(), "nothing was ordered since");
-    }
-}
+mod tests;

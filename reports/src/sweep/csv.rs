@@ -3,7 +3,7 @@
 use super::{Spread, Sweep};
 
 /// Columns after the name and the settings.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "trials",
     "passed",
     "refused_share_mean",
@@ -15,6 +15,7 @@ const COLUMNS: [&str; 16] = [
     "let_through_per_s_max_mean",
     "refused_again_mean",
     "second_peak_per_s_mean",
+    "sent_per_wanted_mean",
     "sent_per_served_mean",
     "recovery_p99_s_mean",
     "writes_in_progress_max_mean",
@@ -46,6 +47,7 @@ pub(super) fn csv(of: &Sweep) -> String {
             mean(Some(figures.let_through_per_s_max)),
             mean(figures.refused_again),
             mean(figures.second_peak_per_s),
+            mean(figures.sent_per_wanted),
             mean(figures.sent_per_served),
             mean(figures.recovery_p99_s),
             mean(figures.writes_in_progress_max),

@@ -31,6 +31,9 @@ pub struct Figures {
     pub trials: usize,
     /// Trials in which the scenario's own expectations were met.
     pub passed: usize,
+    /// Trials in which they were not met; the others showed too little.
+    #[serde(default)]
+    pub failed: usize,
     /// Reasons why trials did not pass, such as expectations that were not met, in all trials.
     #[serde(default)]
     pub missed: usize,
@@ -40,6 +43,9 @@ pub struct Figures {
     pub late_devices: Option<Spread>,
     /// That deadline, in seconds.
     pub deadline_s: Option<f64>,
+    /// Heartbeats that honest devices sent for each that was due by schedule; none if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_per_wanted: Option<Spread>,
     /// Requests that honest devices sent for each one that was served; none if none was.
     pub sent_per_served: Option<Spread>,
     /// Requests that attackers sent, in a trial.
@@ -86,10 +92,12 @@ impl Figures {
         Self {
             trials: trials.len(),
             passed: trials.iter().filter(|trial| trial.verdict == Verdict::Pass).count(),
+            failed: trials.iter().filter(|trial| trial.verdict == Verdict::Fail).count(),
             missed: trials.iter().filter(|trial| trial.verdict != Verdict::Pass).map(|trial| trial.reasons.len()).sum(),
             refused_share: each(&SweepTrial::refused_share),
             late_devices: some(&|of| of.late_devices.map(|late| late as f64)),
             deadline_s: trials.iter().find_map(|trial| trial.deadline_s),
+            sent_per_wanted: some(&|of| of.sent_per_wanted),
             sent_per_served: some(&amplified),
             attacks: each(&|of| of.attacks as f64),
             attacks_let_through: each(&|of| of.attacks_let_through as f64),

@@ -71,6 +71,9 @@ pub struct SweepTrial {
     /// Requests in the busiest second that honest devices sent again after a refusal.
     #[serde(default)]
     pub second_peak_per_s: u64,
+    /// Heartbeats sent, repeated ones included, for each that was due by schedule; none if none was.
+    #[serde(default)]
+    pub sent_per_wanted: Option<f64>,
     /// Seconds from the end of an outage until 99 % of the devices were served again; none without an outage.
     #[serde(default)]
     pub recovery_p99_s: Option<f64>,
@@ -99,12 +102,12 @@ impl SweepTrial {
 
     /// Whether a rehearsal can have given these numbers.
     pub fn is_possible(&self) -> bool {
-        let times = [Some(self.let_through_per_s_max), self.recovery_p99_s, self.deadline_s];
+        let measured = [Some(self.let_through_per_s_max), self.sent_per_wanted, self.recovery_p99_s, self.deadline_s];
         self.refused.saturating_add(self.served) <= self.requests
             && self.refused_again <= self.refused
             && self.attacks_let_through <= self.attacks
             && self.late_devices.is_none_or(|late| late <= self.devices)
-            && times.into_iter().flatten().all(|time| time.is_finite() && time >= 0.0)
+            && measured.into_iter().flatten().all(|number| number.is_finite() && number >= 0.0)
     }
 }
 
@@ -258,6 +261,12 @@ impl Sweep {
 }
 
 impl Sweep {
+    /// Whether none is recommended though no trial missed the scenario's expectations: trials that were made showed too little.
+    pub fn is_inconclusive(&self) -> bool {
+        let mut figures = self.tried.iter().filter_map(|of| of.figures.as_ref());
+        self.recommended.is_none() && self.trials_made > 0 && figures.all(|of| of.failed == 0)
+    }
+
     /// The lines to paste, each setting of the server, with a comment on how devices have to react; none where no setting is recommended.
     pub fn lines_to_paste(&self) -> Vec<String> {
         if self.environment.is_empty() {

@@ -12,6 +12,7 @@ use crate::{
 pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
     let class = match (of.asked.state.is_final(), &of.recommended) {
         (false, _) => "verdict inconclusive",
+        (true, None) if of.is_inconclusive() => "verdict inconclusive",
         (true, None) => "verdict fail",
         (true, Some(_)) => "verdict",
     };

@@ -21,6 +21,7 @@ pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u
         let_through_per_s_max: 12.0,
         refused_again: refused / 2,
         second_peak_per_s: refused / 10,
+        sent_per_wanted: None,
         recovery_p99_s: None,
         never_served: 0,
         fired: [("a".to_owned(), refused)].into(),

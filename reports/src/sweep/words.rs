@@ -11,7 +11,7 @@ use crate::{
 /// Most names in a list.
 const NAMED_MAX: usize = 8;
 /// Columns of the table, the first for the name.
-pub(super) const COLUMNS: [&str; 13] = [
+pub(super) const COLUMNS: [&str; 14] = [
     "Configuration",
     "Trials met",
     "Honest refused",
@@ -20,6 +20,7 @@ pub(super) const COLUMNS: [&str; 13] = [
     "Peak, requests/s",
     "Refused again",
     "Second peak, requests/s",
+    "Sent per wanted",
     "Sent per served",
     "99 % back after",
     "Writes at a time",
@@ -80,6 +81,7 @@ pub(super) fn row(of: &Tried) -> [String; CELLS] {
         mean(figures.let_through_per_s_max),
         figures.refused_again.map_or_else(none, mean),
         figures.second_peak_per_s.map_or_else(none, mean),
+        figures.sent_per_wanted.map_or_else(none, |of| format!("{:.2}", of.mean)),
         figures.sent_per_served.map_or_else(none, |of| format!("{:.2}", of.mean)),
         match (figures.never_served, figures.recovery_p99_s) {
             (0, recovered) => recovered.map_or_else(none, |of| span(of.mean)),
@@ -194,8 +196,14 @@ pub(super) fn none_recommended(
     let Some(own) = &nearest.figures else { return String::new() };
     let name = nearest.configuration.name.as_str();
     let why = reaction::why_not(trials.get(name).map(Vec::as_slice).unwrap_or_default());
+    let has_failed = tried.iter().any(|of| of.figures.as_ref().is_some_and(|own| own.failed > 0));
+    let nothing = if has_failed {
+        "Nothing is recommended: no configuration met the scenario's expectations in each trial."
+    } else {
+        "Nothing is recommended: the trials of each configuration showed too little."
+    };
     let mut sentences = vec![
-        "Nothing is recommended: no configuration met the scenario's expectations in each trial.".to_owned(),
+        nothing.to_owned(),
         format!("{name} comes nearest, and met them in {} of {}{why}.", own.passed, own.trials),
         format!("Under it {}.", figures(asked, own)),
     ];
@@ -292,6 +300,7 @@ pub(super) fn how(of: &Sweep) -> String {
          Let through: attackers' requests that no limit refused, so that the server had to judge them. Peak: the same of all requests, \
          a second, in the busiest tick. Refused again: honest requests that a limit refused although it had refused the last request of the same kind by the same device. \
          Second peak: requests in the busiest second that honest devices sent after such a refusal. \
+         Sent per wanted: heartbeats that honest devices sent, repeated ones included, for each that was due by schedule. \
          Sent per served: requests that honest devices sent for each one that was answered OK. Back: the time from the end of \
          an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
          over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \

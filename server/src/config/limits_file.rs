@@ -57,7 +57,8 @@ impl Display for LimitsFault {
 }
 
 impl LimitsDocument {
-    /// Reads a limits file, for a server with these settings.
+    /// Reads a limits file, for a server with these settings. One that ends within a number is refused, wherever it comes from: it was
+    /// perhaps cut off.
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the lines.
@@ -70,23 +71,11 @@ impl LimitsDocument {
         if reading.faults.is_empty() {
             reading.contradictions(&document.over(settings), heartbeat_interval);
         }
+        if reading.faults.is_empty() {
+            reading.faults.extend(ends_within_a_number(text));
+        }
         reading.faults.sort_by_key(|fault| fault.line);
         if reading.faults.is_empty() { Ok(document) } else { Err(reading.faults) }
-    }
-
-    /// The same of a file, which may have been cut off: one that ends within a number is refused.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, in the order of the lines.
-    pub fn check_file(
-        text: &str,
-        settings: &LimitValues,
-        heartbeat_interval: Duration,
-    ) -> Result<Self, Vec<LimitsFault>> {
-        Self::check(text, settings, heartbeat_interval).and_then(|document| match ends_within_a_number(text) {
-            Some(fault) => Err(vec![fault]),
-            None => Ok(document),
-        })
     }
 
     /// Reads a limits file, for whatever server: that it contradicts settings is not looked for.

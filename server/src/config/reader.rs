@@ -120,7 +120,7 @@ impl<V: Fn(&str) -> Option<String>> SettingReader<V> {
                 return None;
             }
         };
-        match LimitsDocument::check_file(&text, settings, heartbeat_interval) {
+        match LimitsDocument::check(&text, settings, heartbeat_interval) {
             Ok(document) => Some((path, document)),
             Err(faults) => {
                 self.wrong.extend(faults.into_iter().map(|fault| {

@@ -36,9 +36,8 @@ impl Ceiling {
         let wait_us = owed.wait_us(class, meter);
         if wait_us.is_none() {
             // All come before the share: it is for the time when they leave nothing.
-            match owed.all.spend(of_class(class, meter)) {
-                Ok(()) => {}
-                Err(_) => owed.unproven.charge(meter, SHARE),
+            if of_class(class, meter).is_none_or(|meter| owed.all.spend(meter).is_err()) {
+                owed.unproven.charge(meter, SHARE);
             }
         }
         wait_us
@@ -51,24 +50,26 @@ impl Ceiling {
 
 impl Owed {
     fn wait_us(&self, class: Class, meter: Meter) -> Option<u64> {
-        let wait_us = self.all.wait_us(of_class(class, meter))?;
+        let from_all_us = of_class(class, meter).map_or(Some(u64::MAX), |meter| self.all.wait_us(meter))?;
         match class {
-            Class::Unproven => self.unproven.wait_us(meter).map(|own_us| own_us.min(wait_us)),
-            _ => Some(wait_us),
+            Class::Unproven => self.unproven.wait_us(meter).map(|own_us| own_us.min(from_all_us)),
+            _ => Some(from_all_us),
         }
     }
 }
 
-/// The limit as a class sees it: with the part of the burst that it may use, at least one.
-fn of_class(class: Class, meter: Meter) -> Meter {
+/// The limit as a class sees it: with the part of the burst that it may use, at least one. None for devices that have not registered, if
+/// a quarter of the burst is not even one: they would compete with all others for it.
+fn of_class(class: Class, meter: Meter) -> Option<Meter> {
     let burst = meter.rate.burst;
-    let kept = match class {
-        Class::Unproven => burst - burst / 4,
-        Class::Logs => burst / 2,
-        Class::Heartbeats => burst / 5,
-        Class::First => 0,
+    let usable = match class {
+        Class::Unproven if burst < 4 => return None,
+        Class::Unproven => burst / 4,
+        Class::Logs => burst - burst / 2,
+        Class::Heartbeats => burst - burst / 5,
+        Class::First => burst,
     };
-    Meter { rate: Rate { burst: (burst - kept).max(1), ..meter.rate }, ..meter }
+    Some(Meter { rate: Rate { burst: usable, ..meter.rate }, ..meter })
 }
 
 #[cfg(test)]
@@ -118,14 +119,28 @@ mod tests {
         let rate = Rate { per_min: 60, burst: 1 };
         for class in Class::ALL {
             let ceiling = Ceiling::default();
-            let is_unproven = class == Class::Unproven;
             assert_eq!(ceiling.try_spend(class, rate.meter(0)), None);
-            assert_eq!(
-                is_unproven.then(|| ceiling.try_spend(class, rate.meter(0))),
-                is_unproven.then_some(None),
-                "its share"
-            );
-            assert_eq!(ceiling.try_spend(class, rate.meter(0)), Some(1_000_000));
+            // A device that has not registered has only the share, in which one request counts as ten.
+            let wait_us = if class == Class::Unproven { 10_000_000 } else { 1_000_000 };
+            assert_eq!(ceiling.try_spend(class, rate.meter(0)), Some(wait_us));
+        }
+    }
+
+    /// Goal: with a burst whose quarter is not one request, those that are denied again and again have their share, and nothing of what others use.
+    #[test]
+    fn of_a_burst_below_four_devices_that_have_not_registered_use_nothing() {
+        for burst in 1..=4 {
+            let (rate, ceiling) = (Rate { per_min: 600, burst }, Ceiling::default());
+            // Ten requests a second are allowed. A thousand of devices that have not registered come in each, and one ACK each 100 ms.
+            let mut admitted = 0;
+            for ms in 0..60_000 {
+                admitted += u32::from(ceiling.try_spend(Class::Unproven, rate.meter(ms * 1_000)).is_none());
+                let refused = ms % 100 == 99 && ceiling.try_spend(Class::First, rate.meter(ms * 1_000)).is_some();
+                assert!(!refused, "a burst of {burst}: an ACK at {ms} ms");
+            }
+            if burst < 4 {
+                assert!((60..=61).contains(&admitted), "a burst of {burst}: a tenth of the rate, not {admitted}");
+            }
         }
     }
 

@@ -230,6 +230,7 @@ pub fn register(
         return Ok(advance(store, (device.state.sender(), device_id), *sequence, by.at)?.map(|_| first));
     }
     store.register_device(row, *sequence, by.at, &noted)?;
+    store.insert_changes(&[row], by.at)?; // every server must know that it has registered
     Ok(Ok(by.at))
 }
 

@@ -181,7 +181,7 @@ pub fn check_file(
         let (what, help) = (format!("cannot read {}: {error}", path.display()), "give a TOML file".to_owned());
         LimitsError::Faults(vec![LimitsFault { line: 1, field: String::new(), what, help }])
     })?;
-    LimitsDocument::check_file(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
+    LimitsDocument::check(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
 }
 
 /// At the start: applies the file that RATE_LIMITS_FILE names, unless an operator has applied other limits since; then these stay, so
@@ -335,7 +335,7 @@ pub struct OverloadStatus {
     target_ms: u64,
     /// The least that a write waited lately beyond two commits.
     delay_ms: u64,
-    /// Heartbeats are refused while as many writes are in progress; log lines, and devices that have not registered, at half of it,
+    /// Heartbeats, and devices that have not registered, are refused while as many writes are in progress; log lines at half of it,
     /// everything at four times as many.
     limit: usize,
     in_progress: usize,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use ks_reports::{
+    reactions::Reactions,
     run_folder::Summary,
     score::State,
     sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, Varied},
@@ -158,6 +159,7 @@ fn trial(configuration: String, summary: &Summary, replay: String) -> SweepTrial
         let_through_per_s_max: summary.let_through_per_s_max.unwrap_or_default(),
         refused_again: summary.reactions.as_ref().map_or(0, |of| of.refused_again),
         second_peak_per_s: summary.reactions.as_ref().map_or(0, |of| of.second_peak_per_s),
+        sent_per_wanted: summary.reactions.as_ref().and_then(Reactions::amplification),
         recovery_p99_s: summary.recovery.as_ref().and_then(|of| of.all.p99_s),
         never_served: summary.recovery.as_ref().map_or(0, |of| of.all.never_served),
         fired,

@@ -11,3 +11,9 @@ fn what_is_made_of_documents_is_made_by_this_code() {
         assert_eq!(part.made_again(&document), Some(document), "{}: run `cargo xtask documents`", part.path);
     }
 }
+
+#[test]
+fn of_every_limit_the_page_says_what_it_costs() {
+    let described = made::COSTS.iter().map(|(name, _)| *name);
+    assert!(described.eq(ks_server::limit::TABLE.iter().map(|spec| spec.name)), "in the order of the table");
+}

@@ -137,6 +137,10 @@ fn the_figures_are_those_of_the_event_log() {
         let late = late_devices(&events, 20_000, 1_200_000);
         let expected = [all, honest("RATE_LIMITED"), honest("OK"), attacks.len(), attacks.len() - refused, late];
         assert_eq!(found, expected, "requests, refused, served, attacks, let through, late");
+        let cohorts = summary_in(&folder.path().join("r"))["reactions"]["cohorts"].clone();
+        let sum = |name: &str| cohorts.as_array().unwrap().iter().map(|of| of[name].as_f64().unwrap()).sum::<f64>();
+        near(&trial["sent_per_wanted"], sum("sent") / sum("wanted"), 1e-9);
+        near(&trial["sent_per_wanted"], 1.0, 0.02); // whatever they are refused, they send at their own times, and only then
         assert!(found[1] > 500 && refused > 1_000, "the limits must refuse some: {found:?}");
     }
 }

@@ -99,6 +99,26 @@ fn a_run_that_is_mostly_undecidable_is_inconclusive_unless_that_is_meant() {
     }
 }
 
+/// Goal: a sweep whose trials all showed too little says so, and not that expectations were missed.
+#[test]
+fn a_sweep_whose_trials_are_all_inconclusive_is_inconclusive() {
+    let folder = tempfile::tempdir().unwrap();
+    let stalled = "[[timeline]]\nat = \"4m50s\"\ndo = \"disk_slow\"\ncommit = \"10m\"\nfor = \"24m\"\n";
+    write_scenario(folder.path(), "s", &impatient(stalled));
+    let args =
+        ["limits", "sweep", "s.toml", "--vary", "RATE_LIMIT_DEVICE_BURST=29,30", "--trials", "1", "--out", "swept"];
+    let output = fleet_in(folder.path(), &args);
+    let said = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("INCONCLUSIVE: no expectation was missed, but trials of each configuration showed"),
+        "{said}"
+    );
+    assert!(said.contains("Nothing is recommended: the trials of each configuration showed too little."), "{said}");
+    let page = std::fs::read_to_string(folder.path().join("swept/sweep.html")).unwrap();
+    assert!(page.contains("verdict inconclusive"));
+}
+
 /// Goal: devices that an order failed to revoke are decided again once they were heard.
 /// Method: everybody is behind one address that is flooded, so that each request of a device hangs on its sign; twenty of thirty are to be
 /// revoked while the server is down.

@@ -299,8 +299,8 @@ fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, c
     Ok(code)
 }
 
-/// The exit code, and what is wrong: 99 if an invariant was violated or an attack accepted, 4 if trials are missing, 99 if no configuration
-/// met the scenario's expectations, else that of the confirmation.
+/// The exit code, and what is wrong: 99 if an invariant was violated or an attack accepted, 4 if trials are missing, or if none is
+/// recommended because trials were inconclusive, 99 if no configuration met the scenario's expectations, else that of the confirmation.
 fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     let mut lines: Vec<String> = result
         .tried
@@ -314,6 +314,12 @@ fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     }
     if let Some(resume) = &result.asked.resume {
         lines.push(format!("{}; to continue: {resume}", made(result)));
+        return (4, lines);
+    }
+    if result.is_inconclusive() {
+        lines.push(
+            "INCONCLUSIVE: no expectation was missed, but trials of each configuration showed too little".to_owned(),
+        );
         return (4, lines);
     }
     if result.recommended.is_none() {

@@ -74,6 +74,19 @@ impl Ceiling {
         self.unproven = unknown.perhaps(SHARE, limit, now_us);
     }
 
+    /// What is left of it for a class. With a burst of less than four, nothing for devices that have not registered: they wait for ever.
+    fn state_of(&self, class: Class, limit: &Limit, now_us: u64) -> State {
+        match as_seen_by(class, limit) {
+            Some(limit) => self.owes.state(&limit, now_us),
+            None => State::UsedUp { least_us: u64::MAX, most_us: u64::MAX },
+        }
+    }
+
+    /// The same, with the shortest wait of a refusal.
+    fn verdict_on(&self, class: Class, limit: &Limit, now_us: u64) -> State {
+        at_least(self.state_of(class, limit, now_us), again_us(class, self.heartbeat_interval))
+    }
+
     /// One of all requests was charged, or one of those of devices that have not registered, or neither.
     fn perhaps_charge_either(&mut self, limit: &Limit, now_us: u64) {
         self.owes.perhaps_charge(1, limit, now_us);
@@ -134,20 +147,19 @@ impl Oracle {
     /// request itself is undecidable then, and what is owed after it is known.
     pub(super) fn spend_of_all(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, limit: &Limit, seen: Seen) -> State {
         let now_us = ticket.now_us;
-        let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
-        let at_once = |class: Class| self.ceiling.owes.state(&of(class), now_us) == State::Left;
         // The lowest class is asked first: what it may do, the others may too, and nobody has to look into the document.
-        if at_once(Class::Unproven) {
+        if self.ceiling.state_of(Class::Unproven, limit, now_us) == State::Left {
+            if ticket.is_unsure && !self.has_surely_stored(ticket) {
+                self.ceiling.perhaps_charge_either(limit, now_us); // by other values it may have been charged to the share
+                return State::Left;
+            }
             return spend(&mut self.ceiling.owes, ticket, limit);
         }
         if let Some(state) = self.spend_unproven(ticket, sent, limit, seen) {
             return state;
         }
         let classes = self.classes(ticket, sent);
-        let interval = self.ceiling.heartbeat_interval;
-        let states = classes
-            .iter()
-            .map(|class| at_least(self.ceiling.owes.state(&of(*class), now_us), again_us(*class, interval)));
+        let states = classes.iter().map(|class| self.ceiling.verdict_on(*class, limit, now_us));
         let states: Vec<State> = states.collect();
         let state = states.iter().copied().reduce(either).unwrap_or(State::Left);
         // A limit in shadow lets everything through, whatever it decides.
@@ -169,10 +181,10 @@ impl Oracle {
         let possible: Vec<Class> = possible.collect();
         match (seen, possible.first(), possible.last()) {
             (Seen::Passed, _, Some(highest)) => {
-                self.ceiling.owes.was_left(&of(*highest), now_us);
+                self.ceiling.owes.was_left(&part_of(*highest, limit), now_us);
                 self.ceiling.owes.charge(1, limit, now_us);
             }
-            (_, Some(lowest), _) => self.ceiling.owes.was_used_up(&of(*lowest), now_us),
+            (_, Some(lowest), _) => self.ceiling.owes.was_used_up(&part_of(*lowest, limit), now_us),
             _ => {}
         }
         if let [class] = *possible {
@@ -193,32 +205,43 @@ impl Oracle {
         if device.has_stored {
             return None;
         }
-        let (is_unsure, now_us) = (device.may_have_stored || ticket.is_unsure, ticket.now_us);
-        let of = |class: Class| limit.with(Value { burst: burst_of(class, limit.value.burst), ..limit.value });
-        let as_class = |ceiling: &Ceiling, class: Class| {
-            at_least(ceiling.owes.state(&of(class), now_us), again_us(class, ceiling.heartbeat_interval))
-        };
-        let own = at_least(self.ceiling.unproven.state(limit, now_us), again_us(Class::Unproven, Duration::ZERO));
-        let state = one_of(as_class(&self.ceiling, Class::Unproven), own);
+        let now_us = ticket.now_us;
+        let from_all = self.ceiling.state_of(Class::Unproven, limit, now_us);
+        let own = self.ceiling.unproven.state(limit, now_us);
+        let state = at_least(one_of(from_all, own), again_us(Class::Unproven, Duration::ZERO));
         if device.may_have_stored {
-            let others = self.classes(ticket, sent).iter().map(|class| as_class(&self.ceiling, *class)).reduce(either);
-            let state = others.map_or(state, |others| either(state, others));
-            self.ceiling.perhaps_charge_either(limit, now_us);
+            let others = self.classes(ticket, sent).iter().map(|class| self.ceiling.verdict_on(*class, limit, now_us));
+            let state = others.reduce(either).map_or(state, |others| either(state, others));
+            // Where it is refused whatever it is, nothing is charged.
+            if ticket.is_unsure || !matches!(state, State::UsedUp { .. }) {
+                self.ceiling.perhaps_charge_either(limit, now_us);
+            }
             return Some(state);
         }
         let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
-        let from_all = self.ceiling.owes.state(&of(Class::Unproven), now_us);
         match (from_all, state) {
-            _ if is_unsure => self.ceiling.perhaps_charge_either(limit, now_us),
+            _ if ticket.is_unsure => self.ceiling.perhaps_charge_either(limit, now_us),
             (_, State::UsedUp { .. }) => {}
             (State::UsedUp { .. }, State::Left) => self.ceiling.unproven.charge(SHARE, limit, now_us),
             (_, State::Unsure { .. }) if is_seen && seen == Seen::Refused => {
-                self.ceiling.owes.was_used_up(&of(Class::Unproven), now_us);
+                if let Some(part) = as_seen_by(Class::Unproven, limit) {
+                    self.ceiling.owes.was_used_up(&part, now_us);
+                }
                 self.ceiling.unproven.was_used_up(limit, now_us);
             }
+            (State::UsedUp { .. }, State::Unsure { .. }) if is_seen => {
+                self.ceiling.unproven.was_left(limit, now_us);
+                self.ceiling.unproven.charge(SHARE, limit, now_us);
+            }
+            (State::UsedUp { .. }, State::Unsure { .. }) => self.ceiling.unproven.perhaps_charge(SHARE, limit, now_us),
             _ => self.ceiling.perhaps_charge_either(limit, now_us),
         }
         Some(state)
+    }
+
+    /// Whether the device of a request has registered, and the oracle knows it.
+    fn has_surely_stored(&self, ticket: &Ticket) -> bool {
+        ticket.device.and_then(|place| self.devices.get(place)).is_some_and(|(_, device)| device.has_stored)
     }
 
     /// The server's verdict has shown the class of a request that may be of two: so it knows, or does not, that commands wait for its device.
@@ -247,15 +270,21 @@ impl Oracle {
     }
 }
 
-/// The part of the burst that a class may use.
-fn burst_of(class: Class, burst: u64) -> u64 {
+/// The limit with the part of the burst that a class may use; none if that is none.
+fn as_seen_by(class: Class, limit: &Limit) -> Option<Limit> {
+    (class != Class::Unproven || limit.value.burst >= 4).then(|| part_of(class, limit))
+}
+
+/// The same of a class that may use some of each burst.
+fn part_of(class: Class, limit: &Limit) -> Limit {
+    let whole = limit.value.burst;
     let left = match class {
-        Class::Unproven => burst - burst / 4,
-        Class::Logs => burst / 2,
-        Class::Heartbeats => burst / 5,
+        Class::Unproven => whole - whole / 4,
+        Class::Logs => whole / 2,
+        Class::Heartbeats => whole / 5,
         Class::First => 0,
     };
-    (burst - left).max(1)
+    limit.with(Value { burst: (whole - left).max(1), ..limit.value })
 }
 
 /// The shortest wait of a refusal, in microseconds.

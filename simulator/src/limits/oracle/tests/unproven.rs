@@ -95,3 +95,75 @@ fn a_registration_that_may_be_stored_is_undecidable_only_where_it_matters() {
     oracle.answered(ticket, 0, &beat, OK);
     assert_eq!(counts(&oracle), [1, 0, 0, 0, 2], "it has registered");
 }
+
+/// Goal: with a burst of less than four who has not registered has only the share, and the oracle finds a server that lets it use the rest.
+#[test]
+fn of_a_burst_below_four_who_has_not_registered_has_only_the_share() {
+    for is_faulty in [false, true] {
+        let mut oracle = self::oracle(&[(LimitName::AllRequests, 60, 3)]);
+        oracle.imported("KS-2");
+        let sent = |seq| Sent {
+            endpoint: Endpoint::Register,
+            wire: None,
+            named: Some(("KS-2", Sequence::new(1, seq))),
+            beat: None,
+        };
+        let mut register = |seq, at_us, answer| {
+            let mut ticket = oracle.arrived(at_us, origin(1), &sent(seq), None);
+            if !matches!(answer, Answer::Refused(Refused { code: C::RateLimited, .. })) {
+                oracle.waits(&mut ticket, &sent(seq));
+            }
+            oracle.answered(ticket, at_us, &sent(seq), answer);
+        };
+        // One counts as ten, of which two may be borrowed: the next one after eight seconds, and it is asked to wait for sixty.
+        register(1, 0, refused(C::OtrtUsed));
+        let again = if is_faulty { refused(C::OtrtUsed) } else { limited(LimitName::AllRequests, 60) };
+        register(2, 7_999_999, again);
+        register(3, 8_000_000, refused(C::OtrtUsed));
+        let expected = if is_faulty { [2, 0, 0, 1, 0] } else { [2, 1, 0, 0, 0] };
+        assert_eq!(counts(&oracle), expected, "{:?}", oracle.wrong());
+        // Of the three of all others nothing was used.
+        let limit = oracle.limit(LimitName::AllRequests);
+        assert!(oracle.ceiling.owes.is_whole(&limit, 8_000_000));
+    }
+}
+
+/// Goal: a device that may have registered, and is refused whatever it is, makes no later verdict undecidable.
+#[test]
+fn what_is_refused_whatever_it_is_charges_nothing() {
+    let mut oracle = self::oracle(&[(LimitName::AllRequests, 60, 20)]);
+    oracle.imported("KS-2");
+    let sent = |seq| Sent {
+        endpoint: Endpoint::Register,
+        wire: None,
+        named: Some(("KS-2", Sequence::new(1, seq))),
+        beat: None,
+    };
+    let mut ticket = oracle.arrived(0, origin(1), &sent(1), None);
+    oracle.waits(&mut ticket, &sent(1));
+    oracle.lost(&ticket, &sent(1));
+    let limit = oracle.limit(LimitName::AllRequests);
+    oracle.ceiling.owes.charge(20, &limit, 0);
+    oracle.ceiling.unproven.charge(20, &limit, 0);
+    let before = (oracle.ceiling.owes, oracle.ceiling.unproven);
+    for seq in 2..20 {
+        let ticket = oracle.arrived(0, origin(1), &sent(seq), None);
+        oracle.answered(ticket, 0, &sent(seq), limited(LimitName::AllRequests, 60));
+    }
+    assert_eq!((oracle.ceiling.owes, oracle.ceiling.unproven), before);
+    assert_eq!(counts(&oracle), [0, 18, 0, 0, 0], "it has to be refused, for 2 s or for 60 s");
+}
+
+/// Goal: while a tighter ceiling is being applied, a request that passes may have been charged to the share, and is not forgotten there.
+#[test]
+fn what_passes_during_a_change_may_be_owed_to_the_share() {
+    let mut oracle = self::oracle(&[(LimitName::AllRequests, 600, 200)]);
+    oracle.imported("KS-2");
+    let sent =
+        Sent { endpoint: Endpoint::Register, wire: None, named: Some(("KS-2", Sequence::new(1, 1))), beat: None };
+    let mut ticket = oracle.arrived(0, origin(1), &sent, None);
+    ticket.is_unsure = true;
+    let limit = oracle.limit(LimitName::AllRequests);
+    assert_eq!(oracle.spend_of_all(&mut ticket, &sent, &limit, super::super::ask::Seen::Passed), State::Left);
+    assert!(!oracle.ceiling.unproven.is_whole(&limit, 0), "it may be owed");
+}

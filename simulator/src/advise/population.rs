@@ -221,7 +221,7 @@ impl<'a> Population<'a> {
                 planned.adds += adds;
                 *planned.by_model.entry(model.clone()).or_default() += adds;
                 *planned.by_site.entry(site.clone()).or_default() += adds;
-                *planned.by_stratum.entry(format!("{model} at {site}")).or_default() += adds;
+                *planned.by_stratum.entry((model.clone(), site.clone())).or_default() += adds;
             }
         }
         planned

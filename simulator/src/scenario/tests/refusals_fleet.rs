@@ -28,22 +28,21 @@ const IN_THE_FLEET: &str = r#"
 
 - devices = 100
 + group = [{ model = "A", site = "x", count = 84 }, { model = "A", site = "x", count = 16 }]
-7:52: a second [[fleet.group]] of `A` at `x`; expected one for each model at each site (the first is at line 7, column 10)
+7:51: a second [[fleet.group]] of `A` at `x`; expected one for each model at each site
 
 - devices = 100
 + group = [{ model = "A", site = "x", count = 100 }]
 + models = { count = 2, prefix = "KS" }
-8:10: the fleet has both [[fleet.group]] and `models`; expected groups, or shares of models and of sites (the first is at line 7, column 10)
+8:10: the fleet has both [[fleet.group]] and `models`; expected groups, or shares of models and of sites
 
 - devices = 100
 + group = [{ model = "A", count = 0 }]
-7:10: [[fleet.group]] has no `site`; expected a line such as `site = "HQ"`
+7:10: [[fleet.group]] has no `site`; expected `site = "HQ"`
 7:33: `count` is too small: 0; expected 1 to 1,000,000
 
 - devices = 100
-+ group = [{ model = "A", site = "x", share = 1 }]
-7:37: unknown key `share` in [[fleet.group]]
-7:10: [[fleet.group]] has no `count`; expected a line such as `count = 100`
++ group = [{ model = "A", site = "x", cuont = 1 }]
+7:37: unknown key `cuont` in [[fleet.group]]; did you mean `count`?
 
 - devices = 100
 + group = [{ model = "A", site = "x", count = 600000 }, { model = "B", site = "x", count = 600000 }]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::JudgedCase;
 use crate::escape::xml;
 use crate::facts;
 use crate::run_folder::{Expectation, Ledger, Summary, Verdict};
@@ -63,24 +64,25 @@ pub(crate) fn of_failure(scenario: &str, at: &str, why: &str) -> String {
 }
 
 /// The file of a search for the load limit: its verdict, why it is not a pass, and how long it took.
-pub(crate) fn of_search(scenario: &str, at: &str, time_s: f64, search: &(String, Verdict, String)) -> String {
-    let case = Case { group: "search", time_s, ..trial(search) };
-    Suite { name: scenario, time_s, at, properties: Vec::new() }.of(&[case])
+pub(crate) fn of_search(scenario: &str, at: &str, search: &JudgedCase) -> String {
+    let case = Case { group: "search", ..trial(search) };
+    Suite { name: scenario, time_s: search.time_s, at, properties: Vec::new() }.of(&[case])
 }
 
-/// The file of many trials: the name of each, its verdict, and why it did not pass, if it did not.
-pub(crate) fn of_trials(scenario: &str, at: &str, trials: &[(String, Verdict, String)]) -> String {
+/// The file of many trials.
+pub(crate) fn of_trials(scenario: &str, at: &str, trials: &[JudgedCase]) -> String {
     let cases: Vec<Case> = trials.iter().map(trial).collect();
-    Suite { name: scenario, time_s: 0.0, at, properties: Vec::new() }.of(&cases)
+    let time_s = trials.iter().map(|trial| trial.time_s).sum();
+    Suite { name: scenario, time_s, at, properties: Vec::new() }.of(&cases)
 }
 
-fn trial((name, verdict, why): &(String, Verdict, String)) -> Case {
+fn trial(JudgedCase { name, verdict, why, time_s }: &JudgedCase) -> Case {
     let outcome = match verdict {
         Verdict::Pass => Outcome::Passed,
         Verdict::Fail => Outcome::Failed(why.clone()),
         Verdict::Inconclusive => Outcome::Errored(why.clone()),
     };
-    Case { group: "trials", name: name.clone(), outcome, time_s: 0.0 }
+    Case { group: "trials", name: name.clone(), outcome, time_s: *time_s }
 }
 
 impl Suite<'_> {
@@ -289,11 +291,15 @@ mod tests {
             assert_fits_the_schemas(&suite(&summary));
         }
         assert_fits_the_schemas(&of_failure("a<b", "2026-11-28T10:00:00.123Z", "no \"server\""));
-        let trial = |verdict| ("seed 1".to_owned(), verdict, "why".to_owned());
-        let trials = [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive].map(trial);
+        let trial = |(verdict, time_s)| JudgedCase {
+            time_s,
+            ..JudgedCase::timeless("seed 1".to_owned(), verdict, "why".to_owned())
+        };
+        let trials = [(Verdict::Pass, 1.5), (Verdict::Fail, 2.25), (Verdict::Inconclusive, 0.0)].map(trial);
         let xml = of_trials("s", "2026-11-28T10:00:00.123Z", &trials);
         assert_fits_the_schemas(&xml);
-        assert!(xml.contains("<testsuites tests=\"3\" failures=\"1\" errors=\"1\""), "{xml}");
+        assert!(xml.contains("<testsuites tests=\"3\" failures=\"1\" errors=\"1\" time=\"3.750\""), "{xml}");
+        assert!(xml.contains("name=\"seed 1\" time=\"1.500\"") && xml.contains("time=\"2.250\""), "{xml}");
     }
 
     #[test]

@@ -99,15 +99,28 @@ pub fn write_failure(dir: &Path, scenario: &str, at: &str, why: &str) -> Result<
     files::replace(dir, JUNIT, junit::of_failure(scenario, at, why).as_bytes())
 }
 
-/// Writes `junit.xml` of many trials: the name of each, its verdict, and why it did not pass, if it did not.
+/// A test case of `junit.xml`, if one run is not all that is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgedCase {
+    pub name: String,
+    pub verdict: run_folder::Verdict,
+    /// Why it did not pass, if it did not.
+    pub why: String,
+    /// How long it took in real time, in seconds; 0 if it took none of its own.
+    pub time_s: f64,
+}
+
+impl JudgedCase {
+    /// A case that took no time of its own.
+    pub fn timeless(name: String, verdict: run_folder::Verdict, why: String) -> Self {
+        Self { name, verdict, why, time_s: 0.0 }
+    }
+}
+
+/// Writes `junit.xml` of many trials. They may have been made side by side: the time of all is the sum of theirs.
 ///
 /// Errors: the folder cannot be written.
-pub fn write_trials(
-    dir: &Path,
-    scenario: &str,
-    at: &str,
-    trials: &[(String, run_folder::Verdict, String)],
-) -> Result<PathBuf, ReportError> {
+pub fn write_trials(dir: &Path, scenario: &str, at: &str, trials: &[JudgedCase]) -> Result<PathBuf, ReportError> {
     files::replace(dir, JUNIT, junit::of_trials(scenario, at, trials).as_bytes())
 }
 

@@ -127,6 +127,9 @@ fn a_rehearsal_of_three_days_says_hours_and_why_it_failed() {
     assert!(html.contains("✗ FAIL") && html.contains("9f86d081884c"));
     assert!(junit.contains("failures=\"2\"") && junit.contains("measured no sample"), "{junit}");
     assert!(html.len() < 600_000, "{} bytes", html.len());
+    let says = |html: &str| ["Send lag", "Open sockets", "CPU time of the simulator"].map(|what| html.contains(what));
+    assert_eq!(says(&html), [false, false, true], "virtual time has no lag, and no sockets");
+    assert_eq!(says(&drawn(&normal()).0), [true; 3]);
 }
 
 #[test]

@@ -193,7 +193,7 @@ pub fn verdict(summary: &Summary, is_terminal: bool) -> String {
         counted(beats.acked, "heartbeat"),
         grouped(whole(beats.per_min))
     );
-    if let Some(latency) = summary.latency_ms.get("heartbeat") {
+    if let Some(latency) = summary.latency_ms.get("heartbeat").filter(|_| summary.has_latency) {
         text += &format!("  latency p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n", latency.p50, latency.p99, latency.max);
     }
     text += &limits(summary);

@@ -21,7 +21,7 @@ use crate::{
     link::{Link, Network},
     measure::Measurements,
     operator::{Operator, OperatorError},
-    resources,
+    places, resources,
     scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, FleetAddresses, Otrt, Plan, Share},
     seed,
     segment::Segment,
@@ -56,13 +56,11 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidI
     let mut devices = (0..count)
         .map(|number| {
             let device_id: DeviceId = format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()?;
-            let mut rng = seed::stream(plan.seed, device_id.as_str(), "place");
-            let model = draw(&mut rng, &plan.fleet.models);
-            let site = draw(&mut rng, &plan.fleet.sites);
             let starts_after = plan.ramp * number / count;
-            Ok(DeviceSpec { number, device_id, model, site, cohort: no_cohort, starts_after })
+            Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort: no_cohort, starts_after })
         })
         .collect::<Result<Vec<_>, _>>()?;
+    places::assign(plan, &mut devices);
     cohort_members::assign(plan, &mut devices);
     Ok(devices)
 }
@@ -150,18 +148,6 @@ pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::I
 /// What a faulty device is called.
 fn faulty_device_id(id_prefix: &str, number: u32) -> Result<DeviceId, ks_protocol::id::InvalidId> {
     format!("{id_prefix}-FAULTY-{:06}", number + 1).parse()
-}
-
-fn draw(rng: &mut rand_chacha::ChaCha8Rng, shares: &[Share]) -> usize {
-    let total = shares.iter().map(|share| u64::from(share.share)).sum();
-    let mut drawn = seed::below(rng, total);
-    for (index, share) in shares.iter().enumerate() {
-        if drawn < u64::from(share.share) {
-            return index;
-        }
-        drawn -= u64::from(share.share);
-    }
-    0
 }
 
 /// Keys and tokens that the factory gave the fleet.

@@ -41,6 +41,7 @@ pub mod outages;
 pub mod pages;
 pub mod pairs;
 pub mod parallel;
+mod places;
 pub mod record;
 pub mod resources;
 pub mod review;

@@ -30,6 +30,9 @@ pub struct Advice<P = Stages> {
     pub smallest: u32,
     /// How the scenario's firmware fails.
     pub fails: String,
+    /// Pace and limits of the policies, which are those of the scenario's policy.
+    #[serde(default)]
+    pub limits: String,
     /// Whether good devices fail by themselves as in the scenario.
     pub is_background_known: bool,
     /// The share of a canary's devices that has an outcome at the least, in basis points.

@@ -117,6 +117,7 @@ fn how(of: &Advice) -> String {
              stops fewer good releases."
         ),
         format!("The bake times follow from the scenario: {}.", of.fails),
+        format!("Pace and limits are those of the scenario's policy, but for a slow start's: {}.", of.limits),
         format!(
             "At most {} of good releases may be stopped by mistake. {}",
             words::percent(of.question.false_alarms_bp),
@@ -129,8 +130,10 @@ fn how(of: &Advice) -> String {
             grouped(of.targets.into())
         ),
     ];
-    let items = lines.map(|line| format!("<li>{}</li>\n", text(&line)));
-    format!("<ul>\n{}</ul>\n{}", items.concat(), canaries(of))
+    // Advice that was written before it had them says nothing of limits.
+    let lines = lines.iter().filter(|line| !of.limits.is_empty() || !line.starts_with("Pace"));
+    let items: String = lines.map(|line| format!("<li>{}</li>\n", text(line))).collect();
+    format!("<ul>\n{items}</ul>\n{}", canaries(of))
 }
 
 /// The smallest canary for each number of failures.

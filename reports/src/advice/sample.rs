@@ -62,6 +62,8 @@ pub(crate) fn advice() -> Advice {
         targets: 12_000,
         smallest: 199,
         fails: "with firmware 2.0.0 of the scenario, devices die about 6h after the update".into(),
+        limits: "at most 5 updates in flight, 1 start a minute, 3 devices of a site out of service at a time, CONFIRMED after 15m"
+            .into(),
         is_background_known: true,
         executed_bp: 9_000,
         canaries: policies.iter().map(|of| of.canary).collect(),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{KIND, LOAD_LIMIT_FORMAT, LoadLimit, markdown, page};
 use crate::{
-    Drawn, JUNIT, MARKDOWN, REPORT,
+    Drawn, JUNIT, JudgedCase, MARKDOWN, REPORT,
     error::ReportError,
     files, junit,
     page::draw_page,
@@ -22,9 +22,8 @@ use crate::{
 pub fn write_load_limit(dir: &Path, found: &LoadLimit) -> Result<(), ReportError> {
     files::replace_json(dir, SUMMARY, found)?;
     let why = found.reasons.join("; ");
-    let case = ("load limit".to_owned(), found.verdict, why);
-    files::replace(dir, JUNIT, junit::of_search(&found.scenario, &found.started_at, found.wall_s, &case).as_bytes())
-        .map(drop)
+    let case = JudgedCase { time_s: found.wall_s, ..JudgedCase::timeless("load limit".to_owned(), found.verdict, why) };
+    files::replace(dir, JUNIT, junit::of_search(&found.scenario, &found.started_at, &case).as_bytes()).map(drop)
 }
 
 /// Whether a folder holds the result of a search rather than a run.

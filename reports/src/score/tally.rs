@@ -166,6 +166,7 @@ pub(super) mod sample {
                 completed_at_s: (!is_found).then_some(10_800.0),
             }),
             invariant_violations: 0,
+            wall_s: 0.5,
             replay: "again".to_owned(),
         }
     }

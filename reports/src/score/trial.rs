@@ -38,6 +38,9 @@ pub struct Trial {
     pub rollout: Option<TrialRollout>,
     /// Violations of the server's invariants.
     pub invariant_violations: u64,
+    /// How long it took in real time, in seconds: the only number that differs if it is made again.
+    #[serde(default)]
+    pub wall_s: f64,
     /// A command that repeats the trial.
     pub replay: String,
 }
@@ -66,6 +69,9 @@ const SECONDS_MAX: f64 = 91.0 * 86_400.0;
 impl Trial {
     /// Whether its times are those that a rehearsal can have.
     pub fn has_possible_times(&self) -> bool {
+        if !(self.wall_s.is_finite() && self.wall_s >= 0.0) {
+            return false;
+        }
         let Some(rollout) = &self.rollout else { return true };
         let times =
             [rollout.first_broken_at_s, rollout.detected_at_s, rollout.completed_at_s, Some(rollout.started_at_s)];

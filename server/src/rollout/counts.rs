@@ -1,17 +1,19 @@
-//! Shares of devices in a policy, as counts: fixed when the rollout is planned, from the devices that each stage adds.
+//! Shares of devices in a policy, as counts: fixed when the rollout is planned, from the devices that each stage adds. Only the limit
+//! of sites stays a share if it is one, because each site has its own count.
 //!
 //! A share scales with the fleet, a count does not: one policy serves a school of 40 terminals and a company of 12,000. What is
 //! stored is the count, so that an evaluation never depends on a rounding.
 
 use super::{
-    policy::{Gate, Policy, Scope, WHOLE_BP},
+    policy::{Gate, Policy, Scope, count_of},
     power,
     stage::PlannedStage,
 };
 
 /// The policy with a count in place of each share, and what it left to the defaults.
 pub(super) fn resolved(policy: &Policy, stages: &[PlannedStage]) -> Policy {
-    let mut resolved = policy.clone();
+    let targets = stages.last().map_or(0, |stage| stage.devices);
+    let mut resolved = policy.clone().paced(targets);
     for (stage, planned) in resolved.stages.iter_mut().zip(stages) {
         if let Some(share_bp) = stage.min_executed_bp.take() {
             stage.min_executed = count_of(share_bp, planned.adds);
@@ -24,12 +26,6 @@ pub(super) fn resolved(policy: &Policy, stages: &[PlannedStage]) -> Policy {
     }
     resolved.watch_s = Some(policy.watch_s());
     resolved
-}
-
-/// A share of these devices, rounded up, and at least one.
-fn count_of(share_bp: u16, devices: u32) -> u32 {
-    let count = (u64::from(devices) * u64::from(share_bp)).div_ceil(u64::from(WHOLE_BP));
-    u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }
 
 /// The fewest devices that a gate has to pass with: those that it judges in the first stage. A gate by stage judges each on its own,
@@ -47,7 +43,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::rollout::policy::tests::playbook;
+    use crate::rollout::policy::{WHOLE_BP, tests::playbook};
 
     /// 101, 299 and 600 devices of two models: three quarters of each stage are KS-100, rounded.
     fn stages() -> Vec<PlannedStage> {
@@ -86,6 +82,24 @@ mod tests {
         let counts = resolved(&policy, &stages());
         // 90 % of 101 devices; of 101, the smallest stage; of 76, the larger model in the first stage: 68.4.
         assert_eq!(counts.gates.iter().map(|gate| gate.min_executed).collect::<Vec<_>>(), [91, 91, 69]);
+    }
+
+    /// Of 1,000 targets 2.5 % are 25 at a time, 0.11 % are 1.1 a minute; of a site with 41 targets 5 % are 2.05, of one with 2 are 0.1.
+    #[test]
+    fn pace_and_the_limit_of_sites_can_be_shares() {
+        let mut policy = playbook();
+        policy.stages = vec![policy.stages[0]; 3];
+        (policy.in_flight_max_bp, policy.starts_per_min_bp) = (Some(250), Some(11));
+        policy.site_unavailable_max_bp = Some(500);
+        assert_eq!(policy.validate_for_fleet(&[101, 299, 600], 60), Vec::<String>::new());
+        let counts = resolved(&policy, &stages());
+        assert_eq!((counts.in_flight_max, counts.starts_per_min), (25, 2));
+        assert_eq!((counts.in_flight_max_bp, counts.starts_per_min_bp), (None, None));
+        assert_eq!([41, 2, 0].map(|targets| counts.site_max(targets)), [Some(3), Some(1), Some(1)]);
+        assert_eq!(resolved(&counts, &stages()), counts, "it is what is stored");
+        let counted = Policy { site_unavailable_max: Some(4), site_unavailable_max_bp: None, ..policy };
+        assert_eq!([41, 2].map(|targets| counted.site_max(targets)), [Some(4), Some(4)]);
+        assert_eq!(playbook().site_max(41), None);
     }
 
     #[test]

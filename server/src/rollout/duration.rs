@@ -86,8 +86,9 @@ struct Run<'a> {
     waiting: Vec<VecDeque<(usize, usize)>>,
     /// The sites below their limit, by the position of their next device.
     next: BTreeSet<(usize, usize)>,
-    /// Devices of each site that are updating.
+    /// Devices of each site that are updating, and how many may.
     at_site: Vec<u32>,
+    site_max: Vec<Option<u32>>,
     /// Updates in the order of their ends: when, site and stage.
     in_flight: VecDeque<(u64, usize, usize)>,
     /// Starts within the last minute: when, and how many.
@@ -105,6 +106,8 @@ impl<'a> Run<'a> {
                 waiting.push_back((position, *stage));
             }
         }
+        let targets = |waiting: &VecDeque<_>| u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        let site_max = waiting.iter().map(|waiting| policy.site_max(targets(waiting))).collect();
         let heads = waiting.iter().enumerate().filter_map(|(site, waiting)| Some((waiting.front()?.0, site)));
         let next = heads.collect();
         let (at_site, executed) = (vec![0; sites], vec![0; policy.stages.len()]);
@@ -115,6 +118,7 @@ impl<'a> Run<'a> {
             waiting,
             next,
             at_site,
+            site_max,
             in_flight: VecDeque::new(),
             starts: VecDeque::new(),
             executed,
@@ -142,7 +146,8 @@ impl<'a> Run<'a> {
     /// Lets the site's next device wait for its turn, unless the site is at its limit.
     fn queue(&mut self, site: usize) {
         let at_site = self.at_site.get(site).copied().unwrap_or(0);
-        if self.policy.site_unavailable_max.is_none_or(|most| at_site < most)
+        let most = self.site_max.get(site).copied().flatten();
+        if most.is_none_or(|most| at_site < most)
             && let Some((position, _)) = self.waiting.get(site).and_then(VecDeque::front)
         {
             self.next.insert((*position, site));
@@ -244,6 +249,7 @@ mod tests {
     /// The same, second by second, over a plain list of devices.
     fn by_the_second(policy: &Policy, turns: &[(usize, usize)], update_s: u64) -> Vec<u64> {
         let mut ends: Vec<Option<u64>> = vec![None; turns.len()];
+        let at_site = |site| u32::try_from(turns.iter().filter(|(_, at)| *at == site).count()).unwrap();
         let (mut starts, mut stages) = (Vec::new(), Vec::new());
         let (mut stage, mut began_s, mut evidence_s) = (0, 0, None);
         for now_s in 0.. {
@@ -274,7 +280,7 @@ mod tests {
                 };
                 let fits = busy(None) < policy.in_flight_max as usize
                     && starts.len() < policy.starts_per_min as usize
-                    && policy.site_unavailable_max.is_none_or(|most| busy(Some(*site)) < most as usize);
+                    && policy.site_max(at_site(*site)).is_none_or(|most| busy(Some(*site)) < most as usize);
                 if ends[number].is_none() && *of_stage <= stage && fits {
                     ends[number] = Some(now_s + update_s);
                     starts.push(now_s);
@@ -291,7 +297,7 @@ mod tests {
         fn the_expected_time_is_that_of_counting_every_second(
             mut sites in prop::collection::vec(0_usize..3, 4..16), split in 1_u32..4, needed in 1_u32..4,
             bake_s in 0_u64..200, starts_per_min in 1_u32..6, in_flight_max in 1_u32..6, most in prop::option::of(1_u32..4),
-            update_s in 1_u64..90,
+            update_s in 1_u64..90, is_share in any::<bool>(),
         ) {
             sites.push(0);
             let policy = policy(|policy| {
@@ -300,7 +306,12 @@ mod tests {
                 for (stage, needed) in policy.stages.iter_mut().zip([needed.min(split), needed.min(2)]) {
                     (stage.min_executed, stage.bake_s) = (needed, bake_s);
                 }
-                (policy.starts_per_min, policy.in_flight_max, policy.site_unavailable_max) = (starts_per_min, in_flight_max, most);
+                (policy.starts_per_min, policy.in_flight_max) = (starts_per_min, in_flight_max);
+                if is_share {
+                    policy.site_unavailable_max_bp = most.map(|most| u16::try_from(most).unwrap() * 1_500);
+                } else {
+                    policy.site_unavailable_max = most;
+                }
             });
             let turns: Vec<_> = sites.iter().enumerate().map(|(number, site)| (usize::from(number >= split as usize), *site)).collect();
             let each = UpdateTime { install_s: update_s, confirm_s: 0, measured: 0 };

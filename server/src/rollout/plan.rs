@@ -202,15 +202,9 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         let added: Vec<&Target> = targets.iter().filter(|target| target.stage == number).collect();
         let adds = count(added.len());
         devices += adds;
-        let count_by = |name: fn(&Target) -> String| {
-            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-            for target in &added {
-                *counts.entry(name(target)).or_default() += 1;
-            }
-            counts
-        };
-        let (by_model, by_site) = (count_by(|target| target.model.clone()), count_by(|target| target.site.clone()));
-        let by_stratum = count_by(|target| format!("{} at {}", target.model, target.site));
+        let (by_model, by_site) =
+            (count_by(&added, |target| target.model.clone()), count_by(&added, |target| target.site.clone()));
+        let by_stratum = count_by(&added, |target| (target.model.clone(), target.site.clone()));
         PlannedStage {
             share_bp: stage.share_bp,
             adds,
@@ -224,6 +218,14 @@ fn stages(policy: &Policy, targets: &[Target]) -> Vec<PlannedStage> {
         }
     });
     planned.collect()
+}
+
+fn count_by<K: Ord>(targets: &[&Target], key: impl Fn(&Target) -> K) -> BTreeMap<K, u32> {
+    let mut counts = BTreeMap::new();
+    for target in targets {
+        *counts.entry(key(target)).or_default() += 1;
+    }
+    counts
 }
 
 /// Adds what a policy, with counts in place of shares, requires of each stage, and how long that takes at best: both follow from

@@ -32,12 +32,21 @@ pub struct Policy {
     /// The most updates in flight at a time.
     #[serde(default = "default_in_flight_max")]
     pub in_flight_max: u32,
+    /// The same as a share of all targets, in basis points: a count once the rollout is planned, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight_max_bp: Option<u16>,
     /// The most updates started within a minute.
     #[serde(default = "default_starts_per_min")]
     pub starts_per_min: u32,
+    /// The same as a share of all targets, in basis points: a count once the rollout is planned, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_per_min_bp: Option<u16>,
     /// The most devices of one site that may be out of service at a time because of the rollout: in flight, or lost.
     #[serde(default)]
     pub site_unavailable_max: Option<u32>,
+    /// The same as a share of the targets at each site, in basis points, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_unavailable_max_bp: Option<u16>,
     /// How long heartbeats must report the new firmware until the update counts as CONFIRMED, in seconds.
     #[serde(default = "default_confirm_window_s")]
     pub confirm_window_s: u64,
@@ -140,6 +149,17 @@ pub struct Gate {
     pub action: Action,
 }
 
+/// A share of these devices, rounded up, and at least one.
+pub(super) fn count_of(share_bp: u16, devices: u32) -> u32 {
+    let count = (u64::from(devices) * u64::from(share_bp)).div_ceil(u64::from(WHOLE_BP));
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
+
+/// A site's limit, given as a count or as a share of its targets; none if there is neither.
+pub fn site_max((count, share_bp): (Option<u32>, Option<u16>), targets: u32) -> Option<u32> {
+    count.or_else(|| share_bp.map(|share_bp| count_of(share_bp, targets)))
+}
+
 /// Every outcome but CONFIRMED.
 pub fn every_failure() -> Vec<Outcome> {
     Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).collect()
@@ -196,8 +216,11 @@ impl Policy {
             stages,
             gates,
             in_flight_max: default_in_flight_max(),
+            in_flight_max_bp: None,
             starts_per_min: default_starts_per_min(),
+            starts_per_min_bp: None,
             site_unavailable_max: None,
+            site_unavailable_max_bp: None,
             confirm_window_s: default_confirm_window_s(),
             progress_timeout_s: default_progress_timeout_s(),
             lost_after_s: default_lost_after_s(),
@@ -272,6 +295,19 @@ impl Policy {
         for (name, value) in [("in_flight_max", self.in_flight_max), ("starts_per_min", self.starts_per_min)] {
             expect((1..=1_000_000).contains(&value), &|| format!("{name}: expected 1 to 1000000, got {value}"));
         }
+        let in_flight = (self.in_flight_max != default_in_flight_max(), self.in_flight_max_bp);
+        let starts = (self.starts_per_min != default_starts_per_min(), self.starts_per_min_bp);
+        let at_site = (self.site_unavailable_max.is_some(), self.site_unavailable_max_bp);
+        for (name, (is_counted, share_bp)) in
+            [("in_flight_max", in_flight), ("starts_per_min", starts), ("site_unavailable_max", at_site)]
+        {
+            expect(share_bp.is_none_or(|share_bp| (1..=WHOLE_BP).contains(&share_bp)), &|| {
+                format!("{name}_bp: expected 1 to {WHOLE_BP} basis points, got {}", share_bp.unwrap_or(0))
+            });
+            expect(!is_counted || share_bp.is_none(), &|| {
+                format!("{name}: expected either this or {name}_bp, got both")
+            });
+        }
         expect(self.site_unavailable_max != Some(0), &|| {
             "site_unavailable_max: expected at least 1, or nothing; with 0 no site could ever update".to_owned()
         });
@@ -289,6 +325,23 @@ impl Policy {
             format!("watch_s: expected 0 to {SECONDS_MAX}, got {}", self.watch_s())
         });
         wrong
+    }
+
+    /// The policy with a pace in counts for so many targets.
+    #[must_use]
+    pub fn paced(mut self, targets: u32) -> Self {
+        if let Some(share_bp) = self.in_flight_max_bp.take() {
+            self.in_flight_max = count_of(share_bp, targets);
+        }
+        if let Some(share_bp) = self.starts_per_min_bp.take() {
+            self.starts_per_min = count_of(share_bp, targets);
+        }
+        self
+    }
+
+    /// The most devices that may be out of service at a time at a site with so many targets; none if there is no limit.
+    pub fn site_max(&self, targets: u32) -> Option<u32> {
+        site_max((self.site_unavailable_max, self.site_unavailable_max_bp), targets)
     }
 
     /// How long devices are watched once the rollout is COMPLETED, in seconds.
@@ -348,8 +401,11 @@ pub(super) mod tests {
                 action: Action::Abort,
             }],
             in_flight_max: 500,
+            in_flight_max_bp: None,
             starts_per_min: 200,
+            starts_per_min_bp: None,
             site_unavailable_max: None,
+            site_unavailable_max_bp: None,
             confirm_window_s: 900,
             progress_timeout_s: 3_600,
             lost_after_s: 3_600,
@@ -395,6 +451,13 @@ pub(super) mod tests {
             ("not CONFIRMED", &|p| p.gates[0].outcomes = vec![Outcome::Confirmed]),
             ("no site could ever update", &|p| p.site_unavailable_max = Some(0)),
             ("in_flight_max", &|p| p.in_flight_max = 0),
+            ("in_flight_max_bp: expected 1 to 10000 basis points, got 0", &|p| p.in_flight_max_bp = Some(0)),
+            ("starts_per_min: expected either this or starts_per_min_bp, got both", &|p| {
+                (p.starts_per_min, p.starts_per_min_bp) = (7, Some(100));
+            }),
+            ("site_unavailable_max: expected either this or site_unavailable_max_bp, got both", &|p| {
+                (p.site_unavailable_max, p.site_unavailable_max_bp) = (Some(3), Some(100));
+            }),
             ("watch_s: expected 0 to 7776000, got 7776001", &|p| p.watch_s = Some(7_776_001)),
             ("gates[0].test", &|p| {
                 p.gates[0].test = Test::Sprt { p0_bp: 100, p1_bp: 50, alpha_bp: 500, beta_bp: 500 };

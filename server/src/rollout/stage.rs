@@ -20,7 +20,7 @@ pub struct PlannedStage {
     pub by_site: BTreeMap<String, u32>,
     /// Devices that it adds, by model and site.
     #[serde(skip)]
-    pub by_stratum: BTreeMap<String, u32>,
+    pub by_stratum: BTreeMap<(String, String), u32>,
     /// Devices of the stage that must have an outcome before it can be promoted.
     pub min_executed: u32,
     /// How long the stage takes at best, in seconds.

@@ -109,13 +109,22 @@ fn counted_failures(gate: &Gate) -> String {
 }
 
 fn of_pace(policy: &Policy) -> String {
-    let at_a_site = policy.site_unavailable_max.map_or_else(String::new, |most| {
-        format!("; at most {} of one site are updating or lost at a time", counted(most, "device"))
-    });
+    let most = match (policy.site_unavailable_max, policy.site_unavailable_max_bp) {
+        (Some(most), _) => Some(format!("{} of one site", counted(most, "device"))),
+        (None, Some(share_bp)) => {
+            Some(format!("{} of the targets at each site, and one in any case,", percent(share_bp)))
+        }
+        (None, None) => None,
+    };
+    let at_a_site = most.map_or_else(String::new, |most| format!("; at most {most} are updating or lost at a time"));
+    let of = |count: u32, share_bp: Option<u16>, one: &str, many: &str| match share_bp {
+        Some(share_bp) => format!("{} of the targets {many}", percent(share_bp)),
+        None => counted_verb(count, one, many),
+    };
     format!(
         "At most {} at a time, and at most {} a minute{at_a_site}.",
-        counted_verb(policy.in_flight_max, "is updating", "are updating"),
-        counted_verb(policy.starts_per_min, "starts", "start")
+        of(policy.in_flight_max, policy.in_flight_max_bp, "is updating", "are updating"),
+        of(policy.starts_per_min, policy.starts_per_min_bp, "starts", "start")
     )
 }
 
@@ -201,6 +210,14 @@ mod tests {
         let mut policy = playbook();
         policy.stages[0].approval = Approval::Manual;
         policy.stages[0].bake_s = 0;
+        let shares = Policy {
+            in_flight_max_bp: Some(150),
+            starts_per_min_bp: Some(100),
+            site_unavailable_max_bp: Some(1_000),
+            ..policy.clone()
+        };
+        let said = "At most 1.50 % of the targets are updating at a time, and at most 1 % of the targets start a minute; at most 10 % of the targets at each site, and one in any case, are updating or lost at a time.";
+        assert!(sentences(&shares).iter().any(|sentence| sentence == said), "{:?}", sentences(&shares));
         (policy.site_unavailable_max, policy.in_flight_max) = (Some(3), 1);
         (policy.watch_s, policy.roll_back_to) = (None, Some("fw-old".parse().unwrap()));
         let watched = sentences(&policy).join("\n");

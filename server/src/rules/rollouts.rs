@@ -278,6 +278,7 @@ fn carry_out(
                     count,
                     stage: state.stage,
                     site_unavailable_max: rollout.policy.site_unavailable_max,
+                    site_unavailable_max_bp: rollout.policy.site_unavailable_max_bp,
                     heard_since: pace::suspect_before(with.at, with.heartbeat_interval_ms),
                     at: with.at,
                 };

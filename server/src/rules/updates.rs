@@ -144,14 +144,19 @@ pub fn offer(store: &mut dyn Transaction, rollout: i64, offering: &Offering) -> 
     let most = usize::try_from(offering.count).unwrap_or(usize::MAX);
     let is_unavailable = UpdateState::all_that(|state| state.is_in_flight() || state == UpdateState::Lost);
     let mut unavailable = store.updates_by_site(rollout, &is_unavailable)?;
+    let targets = match offering.site_unavailable_max_bp {
+        Some(_) => store.updates_by_site(rollout, &UpdateState::ALL)?,
+        None => BTreeMap::new(),
+    };
     let (mut offered, mut after) = (Vec::new(), None);
     while offered.len() < most {
         let waiting = store.waiting_updates(rollout, offering, after, WAITING_AT_ONCE)?;
         let is_last = waiting.len() < WAITING_AT_ONCE;
         for pending in waiting {
             after = Some(pending.turn);
+            let site_max = offering.site_max(targets.get(&pending.site).copied().unwrap_or(0));
             let at_site = unavailable.entry(pending.site).or_default();
-            if offered.len() < most && offering.site_unavailable_max.is_none_or(|most| *at_site < most) {
+            if offered.len() < most && site_max.is_none_or(|most| *at_site < most) {
                 *at_site += 1;
                 let event = UpdateEvent::Offered { boot_epoch: pending.boot_epoch };
                 // An offer does not depend on timeouts.

@@ -10,7 +10,7 @@ use ks_protocol::{
 
 use super::{StoreError, audit::chain::Audited, releases::ReleaseState, rollouts::Target};
 use crate::rollout::{
-    policy::Policy,
+    policy::{self, Policy},
     status::Status,
     tally::Tally,
     update::{Update, UpdateState},
@@ -42,9 +42,18 @@ pub struct Offering {
     pub stage: usize,
     /// Most devices of one site that may be under way or lost.
     pub site_unavailable_max: Option<u32>,
+    /// The same as a share of the rollout's devices at each site, in basis points, rounded up.
+    pub site_unavailable_max_bp: Option<u16>,
     /// Only devices seen since then: absent ones can't accept an offer.
     pub heard_since: UnixMs,
     pub at: UnixMs,
+}
+
+impl Offering {
+    /// Most devices that may be under way or lost at a site with so many devices of the rollout; none if there is no limit.
+    pub fn site_max(&self, targets: u32) -> Option<u32> {
+        policy::site_max((self.site_unavailable_max, self.site_unavailable_max_bp), targets)
+    }
 }
 
 /// Devices that were seen recently, and how many of them are silent now.

@@ -6,7 +6,7 @@ use ks_protocol::duration;
 use ks_reports::advice::RehearsedPolicy;
 use ks_server::rollout::{plan::percent, policy::WHOLE_BP};
 
-use super::{Advice, Advised, Question};
+use super::{Advice, Advised, Question, SLOW_START};
 use crate::number::{counted, grouped};
 
 /// Per cent with so many decimals.
@@ -38,6 +38,7 @@ pub fn text(of: &Advice) -> String {
             percent(*with_bp)
         ),
         format!("- The bake times follow from the scenario: {}.", of.fails),
+        limits_line(of),
         background_line(of),
         false_alarms_line(of),
     ];
@@ -48,6 +49,13 @@ pub fn text(of: &Advice) -> String {
     lines.extend(of.rehearsed.as_ref().map(|tried| format!("Rehearsed: {}.\n", tried.state)));
     lines.extend(of.policies.iter().map(|own| format!("{}: {}", own.name, sentence(own))));
     lines.join("\n")
+}
+
+/// The pace and the limits of the policies.
+fn limits_line(of: &Advice) -> String {
+    let slow = of.policies.iter().find(|own| own.name == SLOW_START);
+    let slow = slow.map(|own| format!("; {SLOW_START}: {}", counted(own.policy.starts_per_min, "start") + " a minute"));
+    format!("- Pace and limits are those of the scenario's policy: {}{}.", of.limits, slow.unwrap_or_default())
 }
 
 /// Whether a policy has as few false alarms as wanted.

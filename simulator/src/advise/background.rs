@@ -39,19 +39,16 @@ impl<'a> Background<'a> {
         };
         let (lost_after, rollout) = (Duration::from_secs(lost_after_s), Duration::from_secs(rollout_s));
         let (mut spared, mut total) = (0.0, 0.0);
-        for model in &plan.fleet.models {
-            for site in &plan.fleet.sites {
-                let is_judged = match scope {
-                    Scope::Model => model.name == name,
-                    Scope::Site => site.name == name,
-                    Scope::Stratum => format!("{} at {}", model.name, site.name) == name,
-                    Scope::Cumulative | Scope::Stage => true,
-                };
-                if is_judged {
-                    let weight = f64::from(model.share) * f64::from(site.share);
-                    total += weight;
-                    spared += weight * spared_of(plan, (model, site), lost_after, rollout);
-                }
+        for (model, site, weight) in plan.fleet.strata() {
+            let is_judged = match scope {
+                Scope::Model => model.name == name,
+                Scope::Site => site.name == name,
+                Scope::Stratum => format!("{} at {}", model.name, site.name) == name,
+                Scope::Cumulative | Scope::Stage => true,
+            };
+            if is_judged {
+                total += weight;
+                spared += weight * spared_of(plan, (model, site), lost_after, rollout);
             }
         }
         if total > 0.0 { 1.0 - spared / total } else { 0.0 }
@@ -104,7 +101,7 @@ pub(super) fn opening(plan: &Plan, (model, site): (&str, &str)) -> Opening {
 /// The longest time for which any site is closed at a stretch.
 pub(super) fn longest_closing(plan: &Plan) -> Duration {
     let week = Duration::from_hours(7 * 24);
-    let strata = plan.fleet.models.iter().flat_map(|model| plan.fleet.sites.iter().map(move |site| (model, site)));
+    let strata = plan.fleet.strata().into_iter().map(|(model, site, _)| (model, site));
     let closed = strata.flat_map(|stratum| closings(plan, stratum, Duration::ZERO, week));
     closed.map(|(from, to)| to.saturating_sub(from)).max().unwrap_or_default()
 }

@@ -36,10 +36,14 @@ fn timed(
     lengths: &Lengths,
 ) -> Option<(Vec<(Steps, Duration)>, Duration)> {
     let mut above_bp = 0;
-    let stages = steps.iter().zip(started).map(|((share_bp, adds, _), started)| {
+    let stages = steps.iter().zip(started).enumerate().map(|(number, ((share_bp, adds, _), started))| {
         let all_run = Duration::from_secs(started.at_best_s);
-        let stage = population.steps((above_bp, *share_bp), executed(*adds).max(1), all_run);
+        let mut stage = population.steps((above_bp, *share_bp), executed(*adds).max(1), all_run);
         above_bp = *share_bp;
+        if number > canary_stage {
+            // By then the bug is found: no bake time has to wait for the last device of each site.
+            stage.site_rounds = 0;
+        }
         let bake = ceil(lengths.bake(&stage)?, BAKE_STEP);
         Some((stage, bake))
     });
@@ -47,6 +51,36 @@ fn timed(
     let until_canary: Vec<_> = stages.iter().take(canary_stage + 1).map(|(of, bake)| (of, *bake)).collect();
     let found_after = lengths.found_after(&until_canary)?;
     Some((stages, found_after))
+}
+
+/// Of `of_group` devices among `all` that are offered the release at this pace, those that are within so long, at the most.
+fn offered_within(time: Duration, starts_per_min: u32, of_group: u32, all: u32) -> u32 {
+    let starts = u64::from(starts_per_min) * (time.as_secs().div_ceil(60) + 1);
+    let own = (starts * u64::from(of_group)).div_ceil(u64::from(all.max(1)));
+    u32::try_from(own).unwrap_or(u32::MAX).min(of_group)
+}
+
+/// Of devices that get a release one after the other, and fail with a chance of `rate`: how many fail, if it is offered to `meanwhile`
+/// more after the `failures`-th that fails, and to none after that. Expected, and in 95 % of all cases at most.
+///
+/// By Wald's identity `rate` times the expected number of offers, which are more than n if fewer than `failures` of the first
+/// n - `meanwhile` fail.
+fn hit_until_stopped(devices: u32, meanwhile: u32, failures: u32, rate: f64) -> (f64, u32) {
+    let meanwhile = meanwhile.min(devices);
+    // The chances of 0, 1 and so on failures so far, as long as they are too few to stop.
+    let mut too_few: Vec<f64> = (0..failures).map(|failed| if failed == 0 { 1.0 } else { 0.0 }).collect();
+    let mut beyond = 0.0;
+    for _ in meanwhile..devices {
+        beyond += too_few.iter().sum::<f64>();
+        let mut one_less = 0.0;
+        for chance in &mut too_few {
+            let before = std::mem::replace(chance, *chance * (1.0 - rate) + one_less * rate);
+            one_less = before;
+        }
+    }
+    let of_all = Binomial::new(devices, rate).quantile(MOST);
+    let after_the_last = failures.saturating_add(Binomial::new(meanwhile, rate).quantile(MOST));
+    ((f64::from(meanwhile) + beyond) * rate, of_all.min(after_the_last))
 }
 
 pub(super) struct Candidate<'a> {
@@ -57,6 +91,8 @@ pub(super) struct Candidate<'a> {
     planned: Vec<PlannedStage>,
     /// The devices of the group in the first step, in the canary, and all.
     devices: [u32; 3],
+    /// Devices of the group that are offered the release while a failure is not known yet, at the most.
+    offered_meanwhile: u32,
     /// The number of the canary's stage.
     canary_stage: usize,
     /// How long after the start the canary has shown the bug.
@@ -70,6 +106,17 @@ impl<'a> Candidate<'a> {
         question: &'a Question,
         canary: &Canary,
         steps: &[u16],
+    ) -> Result<Self, NoAdvice> {
+        Self::at_pace(population, question, canary, steps, population.usual().starts_per_min)
+    }
+
+    /// The same at another pace, in starts a minute.
+    pub(super) fn at_pace(
+        population: &Population<'_>,
+        question: &'a Question,
+        canary: &Canary,
+        steps: &[u16],
+        starts_per_min: u32,
     ) -> Result<Self, NoAdvice> {
         let mut shares = steps.to_vec();
         if shares.last() != Some(&WHOLE_BP) {
@@ -87,7 +134,7 @@ impl<'a> Candidate<'a> {
         for lost_after_s in population.lost_after_s() {
             let whole: Vec<_> =
                 shares.iter().zip(&adds).map(|(share_bp, adds)| (*share_bp, (*adds).max(1), 0)).collect();
-            let unbaked = population.draft(&whole, None, lost_after_s);
+            let unbaked = population.draft(&whole, None, lost_after_s, starts_per_min);
             let started = population.planned(&unbaked)?;
             let canary_stage = shares.iter().position(|share_bp| *share_bp == canary.share_bp).unwrap_or(0);
             let lengths = population.lengths(&unbaked);
@@ -100,14 +147,28 @@ impl<'a> Candidate<'a> {
                 .zip(&stages)
                 .map(|((share_bp, ..), (stage, bake))| (*share_bp, stage.needed, bake.as_secs()))
                 .collect();
-            let policy = population.draft(&steps, gate, lost_after_s);
+            let policy = population.draft(&steps, gate, lost_after_s, starts_per_min);
             let planned = population.planned(&policy)?;
             if found_after > Duration::from_secs(question.within_s) {
                 too_late_by = Some(found_after);
                 continue;
             }
             let devices = [first, of_group, population.devices()];
-            return Ok(Self { question, canary: *canary, policy, planned, devices, canary_stage, found_after });
+            let all: u32 = adds.iter().take(canary_stage + 1).sum();
+            let shown_after = stages.get(canary_stage).and_then(|(stage, _)| lengths.shown_after_offer(stage));
+            let offered_meanwhile =
+                shown_after.map_or(of_group, |after| offered_within(after, starts_per_min, of_group, all));
+            let canary = *canary;
+            return Ok(Self {
+                question,
+                canary,
+                policy,
+                planned,
+                devices,
+                offered_meanwhile,
+                canary_stage,
+                found_after,
+            });
         }
         match too_late_by {
             None if is_never => Err(never_lost()),
@@ -170,13 +231,25 @@ impl<'a> Candidate<'a> {
         self.planned.iter().map(|stage| stage.at_best_s).sum()
     }
 
+    /// Devices that the bug hits until the canary ends, or the rollout is stopped before: expected, and in 95 % of all cases at most.
+    pub(super) fn hit(&self) -> (f64, u32) {
+        let rate = share(self.question.detect_bp);
+        let [first_step, of_group, _] = self.devices;
+        let of_canary = Binomial::new(of_group, rate);
+        if self.canary_stage == 0 {
+            return hit_until_stopped(of_group, self.offered_meanwhile, self.canary.failures, rate);
+        }
+        let goes_on = 1.0 - self.found_by_stage().get(self.canary_stage - 1).copied().unwrap_or(0.0);
+        let later = goes_on * f64::from(of_group - first_step.min(of_group));
+        ((f64::from(first_step) + later) * rate, of_canary.quantile(MOST))
+    }
+
     pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> Advised {
         let [first_step, of_group, all] = self.devices;
         let rate = share(self.question.detect_bp);
-        let hit = Binomial::new(of_group, rate);
+        let (hit, hit_at_most) = self.hit();
         let found = self.found_by_stage();
         let found_by = |stage: Option<usize>| stage.and_then(|stage| found.get(stage)).copied().unwrap_or(0.0);
-        let goes_on = 1.0 - found_by(self.canary_stage.checked_sub(1));
         let stages = self.planned.iter();
         let canary_devices = stages.take(self.canary_stage + 1).map(|stage| stage.adds).sum();
         Advised {
@@ -187,8 +260,8 @@ impl<'a> Candidate<'a> {
             found: Binomial::new(executed(of_group), rate).at_least(self.canary.failures),
             found_if_all_run: found_by(Some(self.canary_stage)),
             found_after_s: self.found_after.as_secs(),
-            hit: (f64::from(first_step) + goes_on * f64::from(of_group - first_step.min(of_group))) * rate,
-            hit_at_most: hit.quantile(MOST),
+            hit,
+            hit_at_most,
             hit_if_missed: f64::from(all) * rate,
             first_step,
             first_step_stops_at: self.first_step_stops_at(),
@@ -198,5 +271,47 @@ impl<'a> Candidate<'a> {
             tolerates: self.tolerates(),
             policy: self.policy.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the devices that are hit before a rollout stops. Method: every outcome of 14 devices one after the other, counted.
+    #[test]
+    fn hits_until_stopped_are_those_of_all_outcomes() {
+        const DEVICES: u32 = 14;
+        for (meanwhile, failures, rate) in
+            [(0, 1, 0.1), (3, 1, 0.2), (2, 3, 0.4), (5, 2, 0.15), (14, 2, 0.3), (20, 1, 0.3)]
+        {
+            let mut by_hits = vec![0.0; 15];
+            for outcome in 0_u32..1 << DEVICES {
+                let fails = |nth: u32| outcome >> nth & 1 == 1;
+                let chance: f64 = (0..DEVICES).map(|nth| if fails(nth) { rate } else { 1.0 - rate }).product();
+                let last = (0..DEVICES).filter(|nth| fails(*nth)).nth(usize::try_from(failures).unwrap() - 1);
+                let offered = last.map_or(DEVICES, |last| (last + 1 + meanwhile).min(DEVICES));
+                by_hits[(0..offered).filter(|nth| fails(*nth)).count()] += chance;
+            }
+            let expected: f64 = (0_u32..).zip(&by_hits).map(|(hits, chance)| f64::from(hits) * chance).sum();
+            let (hit, at_most) = hit_until_stopped(DEVICES, meanwhile, failures, rate);
+            assert!((hit - expected).abs() < 1e-9, "{hit} is not {expected}: {meanwhile}, {failures}, {rate}");
+            let covered: f64 = by_hits.iter().take(usize::try_from(at_most).unwrap() + 1).sum();
+            assert!(covered >= MOST, "{covered}: {meanwhile}, {failures}, {rate}");
+        }
+    }
+
+    /// The k-th failure comes after k / rate devices on average.
+    #[test]
+    fn in_a_large_fleet_it_stops_after_the_failures_and_those_that_are_offered_meanwhile() {
+        let (hit, at_most) = hit_until_stopped(1_000_000, 200, 4, 0.015);
+        assert!((hit - (4.0 + 200.0 * 0.015)).abs() < 1e-6 && at_most == 4 + 6, "{hit}, {at_most}");
+    }
+
+    #[test]
+    fn what_is_offered_meanwhile_is_the_groups_part_of_the_pace() {
+        let within = |time, pace| offered_within(time, pace, 300, 1_000);
+        assert_eq!(within(Duration::from_mins(59), 2), 36, "120 starts in an hour, three of ten of the group");
+        assert_eq!(within(Duration::from_hours(9), 2), 300, "no more than there are");
     }
 }

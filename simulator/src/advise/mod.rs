@@ -44,8 +44,10 @@ pub const ADVICE_TEXT: &str = "advice.txt";
 const SMALLEST_CANARY: &str = "smallest-canary";
 const FEW_FALSE_ALARMS: &str = "few-false-alarms";
 const IN_STEPS: &str = "in-steps";
+const SLOW_START: &str = "slow-start";
 /// Names of all files that advice may have in a folder, apart from those of its trials and of its page.
-pub const FILES: [&str; 4] = [ADVICE_TEXT, "smallest-canary.toml", "few-false-alarms.toml", "in-steps.toml"];
+pub const FILES: [&str; 5] =
+    [ADVICE_TEXT, "smallest-canary.toml", "few-false-alarms.toml", "in-steps.toml", "slow-start.toml"];
 /// The share of a canary's devices that have an outcome at the least, in basis points.
 const EXECUTED_BP: u32 = 9_000;
 /// The most failures that a gate waits for.
@@ -54,6 +56,12 @@ const FAILURES_MAX: u32 = 50;
 const BACKGROUND_PART: f64 = 0.1;
 /// The first step of a policy in steps, as a part of its canary.
 const FIRST_STEP_PART: u16 = 5;
+/// A slower pace is advised if it saves this part of the devices that the bug would hit.
+const SAVED_PART: f64 = 0.2;
+/// It is the fastest one that saves this part of what the slowest would.
+const SAVED_ENOUGH_PART: f64 = 0.9;
+/// At a pace that is advised all devices are offered the release within so many minutes: a week, half of what a stage may take.
+const OFFERED_WITHIN_MIN: u32 = 7 * 24 * 60;
 
 /// A group's name in readings of the gate that judges it on its own.
 fn judged_as(group: &Group) -> &str {
@@ -83,7 +91,7 @@ pub enum NoAdvice {
     NoPolicy { why: String, help: String },
 }
 
-/// Two or three policies that find the bug.
+/// Two to four policies that find the bug.
 ///
 /// # Errors
 /// The scenario rolls nothing out or has no such devices, or no policy finds the bug.
@@ -129,6 +137,8 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         policies.push(base.advised(FEW_FALSE_ALARMS, &background));
     }
     policies.extend(stepped.map(|stepped| stepped.advised(IN_STEPS, &background)));
+    let slow = slow_start(base, &population, question, canary);
+    policies.extend(slow.map(|slow| slow.advised(SLOW_START, &background)));
     Ok(Advice {
         scenario: plan.name.clone(),
         question: question.clone(),
@@ -136,6 +146,7 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         targets: population.targets(),
         smallest,
         fails: population.fails_how(),
+        limits: population.limits(),
         is_background_known: matches!(background, Background::OfScenario(_)),
         executed_bp: EXECUTED_BP,
         chances: chances::of(rate, devices, &policies),
@@ -144,6 +155,38 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
         rehearsed: None,
         commands: Commands::default(),
     })
+}
+
+/// The same canary at a slower pace, if failures show while many of its devices wait for their turn: so fewer are hit.
+fn slow_start<'q>(
+    usual: &Candidate<'q>,
+    population: &Population<'_>,
+    question: &'q Question,
+    canary: &Canary,
+) -> Option<Candidate<'q>> {
+    let of = |pace| Candidate::at_pace(population, question, canary, &[canary.share_bp], pace).ok();
+    let hit = usual.hit().0;
+    let saved = |of: &Candidate<'_>| hit - of.hit().0;
+    let usual_pace = population.usual().starts_per_min;
+    let least = population.targets().div_ceil(OFFERED_WITHIN_MIN).max(1);
+    let slowest = first_pace((least, usual_pace), |pace| of(pace).is_some())?;
+    let most = saved(&of(slowest)?);
+    if most < SAVED_PART * hit {
+        return None;
+    }
+    let is_too_fast = |pace| of(pace).is_none_or(|of| saved(&of) < SAVED_ENOUGH_PART * most);
+    let pace = first_pace((slowest + 1, usual_pace), is_too_fast).unwrap_or(usual_pace) - 1;
+    of(pace)
+}
+
+/// The first of these paces, the last not included, for which something holds that then holds for all faster ones.
+fn first_pace((mut low, end): (u32, u32), holds: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut high = end;
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(middle) { high = middle } else { low = middle + 1 }
+    }
+    (low < end).then_some(low)
 }
 
 /// The threshold of a raw gate that stops a canary at this number of failures, and at none less, in basis points; none if it would

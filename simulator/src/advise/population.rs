@@ -7,7 +7,7 @@ use ks_server::{
     pace::SUSPECT_INTERVALS,
     rollout::{
         gate::Test,
-        plan::{RolloutRequest, add_least_times, unsuitable},
+        plan::{RolloutRequest, add_least_times, percent, unsuitable},
         policy::{Action, Approval, Gate, Policy, Scope, Stage, WHOLE_BP, every_failure},
         stage::PlannedStage,
     },
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     fleet,
+    number::counted,
     scenario::{Fault, Firmware, Plan, planned_rollout, server_interval_s},
     timeline::StartRollout,
     trials::first_rollout,
@@ -62,6 +63,8 @@ type Stratum = (String, String);
 pub(super) struct Population<'a> {
     plan: &'a Plan,
     firmware: &'a Firmware,
+    /// The policy that the scenario's rollout has: pace and limits are taken from it.
+    usual: Policy,
     /// How long devices may be silent, in seconds: see [`lost_after_s`].
     lost_after_s: [u64; 3],
     /// How often the server expects heartbeats, in seconds.
@@ -72,6 +75,7 @@ pub(super) struct Population<'a> {
     /// The same of those that can have the bug.
     enters_bp: Vec<u16>,
     targets: u32,
+    targets_by_site: BTreeMap<String, u32>,
     /// The share at which the last device of all enters.
     last_enters_bp: u16,
 }
@@ -83,6 +87,8 @@ impl<'a> Population<'a> {
             .ok_or_else(|| refused("the scenario rolls nothing out: add a `start_rollout` step to its timeline"))?;
         let firmware = plan.firmware.iter().find(|of| of.version == start.firmware);
         let firmware = firmware.ok_or_else(|| refused("the scenario's rollout has no firmware"))?;
+        let usual = plan.policies.get(&start.policy).cloned();
+        let usual = usual.ok_or_else(|| refused("the scenario's rollout has no policy"))?;
         let targets = targets(plan, firmware, start, starts_at)?;
         let mut strata: BTreeMap<Stratum, Vec<u16>> = BTreeMap::new();
         for Target { place, model, site, .. } in targets {
@@ -91,6 +97,11 @@ impl<'a> Population<'a> {
         for enters_bp in strata.values_mut() {
             enters_bp.sort_unstable();
         }
+        let mut targets_by_site: BTreeMap<String, u32> = BTreeMap::new();
+        for ((_, site), enters_bp) in &strata {
+            *targets_by_site.entry(site.clone()).or_default() += count(enters_bp.len());
+        }
+        let targets = targets_by_site.values().sum();
         let own = strata.iter().filter(|(stratum, _)| is_of(group, stratum));
         let mut enters_bp: Vec<u16> = own.flat_map(|(_, enters_bp)| enters_bp).copied().collect();
         if enters_bp.is_empty() {
@@ -100,10 +111,12 @@ impl<'a> Population<'a> {
         Ok(Self {
             plan,
             firmware,
+            usual: usual.paced(targets),
             lost_after_s: lost_after_s(plan),
             heartbeat_interval_s: server_interval_s(plan),
             enters_bp,
-            targets: count(strata.values().map(Vec::len).sum()),
+            targets,
+            targets_by_site,
             last_enters_bp: strata.values().filter_map(|enters_bp| enters_bp.last()).max().copied().unwrap_or(WHOLE_BP),
             strata,
             group: group.clone(),
@@ -161,15 +174,22 @@ impl<'a> Population<'a> {
     /// The stage of those that enter above one share and up to another, as far as its times depend on it.
     pub(super) fn steps(&self, (above_bp, share_bp): (u16, u16), needed: u32, all_run: Duration) -> Steps {
         let mut parts: BTreeMap<(Opening, bool), u32> = BTreeMap::new();
+        let mut sites: BTreeMap<&str, u32> = BTreeMap::new();
         for (stratum, enters_bp) in &self.strata {
             let devices = entered(enters_bp, share_bp).saturating_sub(entered(enters_bp, above_bp));
             if devices > 0 {
                 let kind = (opening(self.plan, (&stratum.0, &stratum.1)), is_of(&self.group, stratum));
                 *parts.entry(kind).or_default() += devices;
+                *sites.entry(&stratum.1).or_default() += devices;
             }
         }
         let part = |((opening, can_fail), devices)| Part { opening, devices, can_fail };
-        Steps { parts: parts.into_iter().map(part).collect(), needed, all_run }
+        let rounds = |(site, devices): (&str, u32)| {
+            let most = self.usual.site_max(self.targets_by_site.get(site).copied().unwrap_or(0));
+            most.map_or(0, |most| devices.saturating_sub(1) / most.max(1))
+        };
+        let site_rounds = sites.into_iter().map(rounds).max().unwrap_or(0);
+        Steps { parts: parts.into_iter().map(part).collect(), site_rounds, needed, all_run }
     }
 
     /// How the bug shows, as the start of a sentence.
@@ -182,15 +202,44 @@ impl<'a> Population<'a> {
         format!("with firmware {} of the scenario, {how}", self.firmware.version)
     }
 
+    /// The policy of the scenario's rollout.
+    pub(super) fn usual(&self) -> &Policy {
+        &self.usual
+    }
+
+    /// Pace and limits of all policies that are advised, in words.
+    pub(super) fn limits(&self) -> String {
+        let Policy { in_flight_max, starts_per_min, confirm_window_s, .. } = &self.usual;
+        let site = match (self.usual.site_unavailable_max, self.usual.site_unavailable_max_bp) {
+            (Some(most), _) => format!("{} of a site out of service at a time", counted(most, "device")),
+            (None, Some(share_bp)) => format!("{} of each site out of service at a time", percent(share_bp)),
+            (None, None) => "no limit by site".to_owned(),
+        };
+        format!(
+            "at most {} in flight, {} a minute, {site}, CONFIRMED after {}",
+            counted(*in_flight_max, "update"),
+            counted(*starts_per_min, "start"),
+            duration::format(Duration::from_secs(*confirm_window_s))
+        )
+    }
+
     /// A policy of these steps (share, least number of outcomes, bake time in seconds), with a gate that fails above a share in
-    /// basis points of at least so many devices.
+    /// basis points of at least so many devices. Pace, limits and the watch after completion are those of the
+    /// scenario's policy.
     pub(super) fn draft(
         &self,
         steps: &[(u16, u32, u64)],
         gate: Option<(Scope, u16, u32)>,
         lost_after_s: u64,
+        starts_per_min: u32,
     ) -> Policy {
-        draft(steps, gate, lost_after_s.max(self.lost_after_s[2]))
+        let Policy { in_flight_max, site_unavailable_max, site_unavailable_max_bp, .. } = self.usual;
+        let Policy { confirm_window_s, watch_s, .. } = self.usual;
+        let draft = draft(steps, gate, lost_after_s.max(self.lost_after_s[2]));
+        // Rehearsed policies are not watched unless they say so; those that are advised are for fleets too.
+        let watch_s = watch_s.filter(|watch_s| *watch_s > 0);
+        let draft = Policy { in_flight_max, starts_per_min, confirm_window_s, watch_s, ..draft };
+        Policy { site_unavailable_max, site_unavailable_max_bp, ..draft }
     }
 
     /// The stages that the server would plan for a policy, from the places of the devices: how many each adds, and how long it takes
@@ -220,7 +269,7 @@ impl<'a> Population<'a> {
                 planned.adds += adds;
                 *planned.by_model.entry(model.clone()).or_default() += adds;
                 *planned.by_site.entry(site.clone()).or_default() += adds;
-                *planned.by_stratum.entry(format!("{model} at {site}")).or_default() += adds;
+                *planned.by_stratum.entry((model.clone(), site.clone())).or_default() += adds;
             }
         }
         planned

@@ -47,7 +47,7 @@ fn stages_from_places_are_those_of_the_servers_plan() {
         let population = Population::of(&plan, &Group::Fleet).unwrap();
         let steps = shares.into_iter().chain([10_000]).filter(|share_bp| population.targets_at(*share_bp) > 0);
         let steps: Vec<(u16, u32, u64)> = steps.map(|share_bp| (share_bp, 1, 900)).collect();
-        let policy = population.draft(&steps, None, 0);
+        let policy = population.draft(&steps, None, 0, 200);
         let (starts_at, start) = crate::trials::first_rollout(&plan).unwrap();
         let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy: policy.clone() };
         let fleet = fleet::devices(&plan).unwrap();
@@ -126,6 +126,59 @@ fn policies_find_the_bug_by_the_servers_own_gates_with_the_chance_that_is_wanted
         // At the chance that it tolerates, a policy has the wanted false alarms; a bit above it, more.
         assert!(calm.tolerates >= share(detect_bp) * BACKGROUND_PART);
     }
+}
+
+/// Goal: what is advised keeps the fleet's limits, and its times allow for them. Method: by hand for the limit of each site. A canary
+/// of `few-false-alarms` at the largest site waits for one round of updates after the other; what is promised is later by that.
+#[test]
+fn pace_and_limits_are_those_of_the_scenarios_policy() {
+    let mut plan = plan(12_000);
+    let free = advise(&plan, &question(|_| {})).unwrap();
+    assert!(
+        free.limits.contains("at most 500 updates in flight, 200 starts a minute, no limit by site"),
+        "{}",
+        free.limits
+    );
+    let policy = plan.policies.values_mut().next().unwrap();
+    (policy.in_flight_max, policy.starts_per_min, policy.site_unavailable_max) = (100, 20, Some(5));
+    (policy.confirm_window_s, policy.watch_s) = (1_800, Some(7_200));
+    let limited = advise(&plan, &question(|_| {})).unwrap();
+    let said = "at most 100 updates in flight, 20 starts a minute, 5 devices of a site out of service at a time, CONFIRMED after 30m";
+    assert!(limited.limits.contains(said) && text(&limited).contains(said), "{}", text(&limited));
+    let population = Population::of(&plan, &Group::Fleet).unwrap();
+    for (own, other) in limited.policies.iter().zip(&free.policies).take(2) {
+        let policy = &own.policy;
+        assert_eq!((policy.in_flight_max, policy.starts_per_min, policy.site_unavailable_max), (100, 20, Some(5)));
+        assert_eq!((policy.confirm_window_s, policy.watch_s), (1_800, Some(7_200)));
+        let stages = population.planned(policy).unwrap();
+        let rounds = u64::from((stages[0].by_site.values().max().unwrap() - 1) / 5);
+        assert!(rounds > 10, "{rounds}");
+        assert!(own.found_after_s >= other.found_after_s + rounds * 1_800, "{own:?}");
+        assert!(policy.stages[0].bake_s > other.policy.stages[0].bake_s);
+    }
+}
+
+/// Goal: a slow start is advised where failures show while most of the canary waits, with fewer devices hit; and not where devices die
+/// hours later, when all of the canary have the release at any pace that ends within a week.
+#[test]
+fn a_slow_start_is_advised_where_pace_helps() {
+    let mut plan = plan(12_000);
+    let late = advise(&plan, &question(|_| {})).unwrap();
+    assert!(late.policies.iter().all(|of| of.name != SLOW_START));
+    for fault in &mut plan.firmware[0].faults {
+        (fault.install_fails_bp, fault.dies_bp) = (fault.dies_bp, 0);
+    }
+    let asked = question(|_| {});
+    let soon = advise(&plan, &asked).unwrap();
+    let of = |name: &str| soon.policies.iter().find(|of| of.name == name).unwrap();
+    let (slow, calm) = (of(SLOW_START), of(FEW_FALSE_ALARMS));
+    assert_eq!((slow.canary, slow.false_alarms, calm.policy.starts_per_min), (calm.canary, calm.false_alarms, 200));
+    assert!(slow.policy.starts_per_min < 100 && slow.found_after_s <= asked.within_s, "{slow:?}");
+    assert!(slow.hit < calm.hit * (1.0 - SAVED_PART) && slow.hit_at_most <= calm.hit_at_most, "{slow:?}");
+    assert!(slow.hit > f64::from(slow.canary.failures), "not less than those that stop it: {slow:?}");
+    assert!(slow.found >= calm.found && slow.found_after_s > calm.found_after_s);
+    let line = format!("; slow-start: {} starts a minute", slow.policy.starts_per_min);
+    assert!(text(&soon).contains(&line), "{}", text(&soon));
 }
 
 /// Devices die after 6.6 hours at the latest, are lost an hour later, and are not judged before; the bake time covers it.

@@ -32,6 +32,8 @@ pub(super) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) parts: Vec<Part>,
+    /// How often as many of a site's devices as may be out of service at a time must end, before its last one begins.
+    pub(super) site_rounds: u32,
     /// Devices that must have an outcome.
     pub(super) needed: u32,
     /// The time in which all can have theirs at best, by the server's plan.
@@ -71,15 +73,28 @@ impl Lengths {
         self.interval * 2 + self.confirm_window.max(Duration::from_secs(INSTALL_S))
     }
 
-    /// Between the first offer of a stage and its last one, by the server's plan.
+    /// Between the first offer of a stage and its last one, by the server's plan; longer if a site takes longer, because
+    /// few of its devices may be out of service at a time.
     fn offers_at_best(&self, stage: &Steps) -> Duration {
+        self.offers_by_pace(stage).max(self.site_takes(stage))
+    }
+
+    /// The same if no site had a limit.
+    fn offers_by_pace(&self, stage: &Steps) -> Duration {
         stage.all_run.saturating_sub(self.confirm_window)
     }
 
-    /// The same at the latest: the plan counts nothing but the window for those that must be confirmed before.
+    /// How long the devices of a site wait for each other.
+    fn site_takes(&self, stage: &Steps) -> Duration {
+        let each = self.interval * 3 + Duration::from_secs(INSTALL_S) + self.confirm_window + EVALUATED_WITHIN;
+        each * stage.site_rounds
+    }
+
+    /// The same at the latest: the plan counts nothing but the window for those that must be confirmed before, and a site's devices may
+    /// have to wait for those of others too.
     fn offers_at_most(&self, stage: &Steps) -> Duration {
         let longer = self.interval * 2 + Duration::from_secs(INSTALL_S);
-        self.offers_at_best(stage) + longer * self.rounds(stage)
+        self.offers_by_pace(stage) + longer * self.rounds(stage) + self.site_takes(stage)
     }
 
     /// How often all that may be updated at a time must end, before the last device begins.
@@ -87,9 +102,17 @@ impl Lengths {
         stage.parts.iter().map(|part| part.devices).sum::<u32>().saturating_sub(1) / self.in_flight_max
     }
 
+    /// How long after its offer a device that has the bug is known to have failed, at the latest.
+    pub(super) fn shown_after_offer(&self, stage: &Steps) -> Option<Duration> {
+        let each =
+            starts([stage]).map(|begins| Some(self.shown(stage, begins, Duration::ZERO)?.saturating_sub(begins)));
+        each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
+    }
+
     /// When the devices of a part have the firmware that a stage brings which begins now, if its offers take so long.
     fn updated(&self, stage: &Steps, part: &Part, begins: Duration, offers: Duration) -> Option<Duration> {
-        let is_held_up = self.rounds(stage) > 0 && stage.parts.iter().any(|other| other.opening != part.opening);
+        let is_held_up = (self.rounds(stage) > 0 || !self.site_takes(stage).is_zero())
+            && stage.parts.iter().any(|other| other.opening != part.opening);
         let offered = if is_held_up {
             // Devices that lose their power while they are updated are in the way of others until it is back.
             let each = stage.parts.iter().map(|other| other.opening.open_for(begins, offers));

@@ -265,7 +265,7 @@ pub(super) fn complete(folder: &Path, mut advice: Advice, is_quiet: bool) -> Res
 
 /// Writes the verdict of advice without trials.
 fn conclude(folder: &RunFolder, name: &str, verdict: Verdict, why: &str) -> Result<(), Failure> {
-    let case = ("a policy finds the bug".to_owned(), verdict, why.to_owned());
+    let case = ks_reports::JudgedCase::timeless("a policy finds the bug".to_owned(), verdict, why.to_owned());
     ks_reports::write_trials(folder.path(), name, &SystemClock.now().to_string(), &[case])?;
     Ok(())
 }

@@ -156,6 +156,8 @@ struct Offers<'w> {
     /// Updates under way, by their end, in all and at each site.
     in_flight: BTreeSet<(Duration, usize)>,
     at_site: BTreeMap<&'w str, Vec<Duration>>,
+    /// The rollout's devices at each site.
+    targets: BTreeMap<&'w str, u32>,
     /// When each device would have written it.
     written: BTreeMap<usize, Duration>,
     /// When each device had an outcome, or would have had it.
@@ -167,6 +169,10 @@ impl<'w> Offers<'w> {
         let salt: [u8; 32] = Sha256::digest(format!("ks rollout\n{}", rollout.rollout_id)).into();
         let places = places(&salt, updates, |update| (&update.device_id, (&update.model, &update.site)));
         let policy = &rollout.policy;
+        let mut targets: BTreeMap<&str, u32> = BTreeMap::new();
+        for update in updates {
+            *targets.entry(&update.site).or_default() += 1;
+        }
         let outcome = |update| first_outcome(with, policy, update).map(|at| with.since_start(at));
         Self {
             updates,
@@ -179,6 +185,7 @@ impl<'w> Offers<'w> {
             later: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             at_site: BTreeMap::new(),
+            targets,
             written: BTreeMap::new(),
             outcomes: updates.iter().map(outcome).collect(),
         }
@@ -248,7 +255,8 @@ impl<'w> Offers<'w> {
         let (reach, update) = (self.reaches.get(number).copied()?, self.updates.get(number)?);
         let at_site = self.at_site.entry(&update.site).or_default();
         at_site.retain(|ends| *ends > at);
-        let most = self.policy.site_unavailable_max.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+        let most = self.policy.site_max(self.targets.get(update.site.as_str()).copied().unwrap_or(0));
+        let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
         if at_site.len() >= most.max(1) {
             self.later.extend(at_site.iter().min().map(|ends| (*ends, turn)));
             return None;

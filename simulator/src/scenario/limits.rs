@@ -103,6 +103,8 @@ pub(crate) const OFFERED_PER_S_MAX: u32 = 200_000;
 
 /// `[[fleet.model]]` or `[[fleet.site]]` tables.
 pub(crate) const SHARES_MAX: usize = 1_000;
+/// `[[fleet.group]]` tables.
+pub(crate) const GROUPS_MAX: usize = 10_000;
 /// As [`SHARES_MAX`], for the `count` of `models` or `sites`.
 pub(crate) const SERIES_COUNT: RangeInclusive<i64> = 1..=1_000;
 /// Characters of a series' `prefix`: those of a name without `-` and four digits.

@@ -39,7 +39,7 @@ pub use limits::FILE_BYTES_MAX;
 pub use metric::{AnswerCode, Metric, UnknownMetric, metrics_in_words};
 pub use overrides::Overrides;
 pub use plan::{
-    Connections, Firmware, Fleet, FleetAddresses, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing,
+    Connections, Firmware, Fleet, FleetAddresses, Group, HeartbeatInterval, Mode, Otrt, Plan, Share, TimedStep, Timing,
     release_id,
 };
 pub use rollouts::{RefusedRollout, planned as planned_rollout, refused as refused_rollouts, server_interval_s};

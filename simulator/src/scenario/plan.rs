@@ -100,6 +100,8 @@ pub struct Fleet {
     pub models: Vec<Share>,
     /// At least one, names unique, in the order of the file.
     pub sites: Vec<Share>,
+    /// How many devices of each model at each site, each pair once, with all models and sites; empty if they are drawn by shares.
+    pub groups: Vec<Group>,
     /// What happens to devices without any release.
     pub churn: Vec<Churn>,
     /// How parts of the fleet react to refusals; the devices in none do as the protocol requires.
@@ -196,6 +198,31 @@ pub struct Share {
     pub name: String,
     /// Its weight among all models or sites, at least 1.
     pub share: u32,
+}
+
+/// Devices of one model at one site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Index of the model.
+    pub model: usize,
+    /// Index of the site.
+    pub site: usize,
+    /// How many, at least 1; a fleet of another size has them in proportion.
+    pub count: u32,
+}
+
+impl Fleet {
+    /// Each model at each site where it can be, with its weight: the chance that a device is of it is this over the sum of all.
+    pub fn strata(&self) -> Vec<(&Share, &Share, f64)> {
+        if self.groups.is_empty() {
+            let at_sites = |model| self.sites.iter().map(move |site: &Share| (model, site));
+            let product = |(model, site): (&Share, &Share)| f64::from(model.share) * f64::from(site.share);
+            let weighed = |(model, site)| (model, site, product((model, site)));
+            return self.models.iter().flat_map(at_sites).map(weighed).collect();
+        }
+        let weighed = |of: &Group| Some((self.models.get(of.model)?, self.sites.get(of.site)?, f64::from(of.count)));
+        self.groups.iter().filter_map(weighed).collect()
+    }
 }
 
 /// A step of the timeline.

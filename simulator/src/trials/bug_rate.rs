@@ -5,20 +5,17 @@ use crate::scenario::{Fault, Fleet, Share};
 /// The share of the fleet that these faults hit, in basis points, rounded up: each fault is drawn for itself, and models and sites
 /// count by their weights. Conditions on version, uptime and hour are taken as met.
 pub(super) fn hit_bp_of_fleet(faults: &[Fault], fleet: &Fleet) -> u16 {
-    let weight = |of: &Share| f64::from(of.share);
-    let total = |shares: &[Share]| shares.iter().map(weight).sum::<f64>().max(1.0);
     let is_spared = |only: &Option<String>, own: &Share| only.as_deref().is_some_and(|only| only != own.name);
-    let mut hit = 0.0;
-    for model in &fleet.models {
-        for site in &fleet.sites {
-            let can_hit =
-                |fault: &&Fault| !is_spared(&fault.scope.only_model, model) && !is_spared(&fault.scope.only_site, site);
-            let spared: f64 =
-                faults.iter().filter(can_hit).map(|fault| 1.0 - f64::from(fault.hits_bp()) / 10_000.0).product();
-            hit += weight(model) * weight(site) * (1.0 - spared);
-        }
+    let (mut hit, mut total) = (0.0, 0.0);
+    for (model, site, weight) in fleet.strata() {
+        let can_hit =
+            |fault: &&Fault| !is_spared(&fault.scope.only_model, model) && !is_spared(&fault.scope.only_site, site);
+        let spared: f64 =
+            faults.iter().filter(can_hit).map(|fault| 1.0 - f64::from(fault.hits_bp()) / 10_000.0).product();
+        hit += weight * (1.0 - spared);
+        total += weight;
     }
-    let share_bp = hit / total(&fleet.models) / total(&fleet.sites) * 10_000.0;
+    let share_bp = hit / total.max(1.0) * 10_000.0;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is from 0 to 10,000")]
     let rounded = (share_bp - 1e-6).ceil().clamp(0.0, 10_000.0) as u16;
     rounded
@@ -47,5 +44,32 @@ mod tests {
         assert_eq!(hit_bp_of_fleet(faults, &plan.fleet), 1_259);
         assert_eq!(hit_bp_of_fleet(&faults[..1], &plan.fleet), 10);
         assert_eq!(hit_bp_of_fleet(&[], &plan.fleet), 0);
+    }
+
+    /// Of 100 devices in groups, the 10 of B at one site are hit: 10 % of the fleet, and not 25 % of 40 %, as if both were drawn.
+    #[test]
+    fn groups_count_as_they_are() {
+        let text = r#"
+            name = "t"
+            goal = "Groups."
+            mode = "rehearse"
+            duration = "1h"
+            [fleet]
+            group = [
+                { model = "A", site = "x", count = 15 },
+                { model = "B", site = "x", count = 10 },
+                { model = "B", site = "y", count = 30 },
+                { model = "A", site = "y", count = 45 },
+            ]
+            [[firmware]]
+            version = "2"
+            counter = 2
+            fault = [{ bricks_bp = 10000, only_model = "B", only_site = "x" }]
+            [[expect]]
+            metric = "errors"
+            max = 0
+        "#;
+        let plan = scenario::check("t.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+        assert_eq!(hit_bp_of_fleet(&plan.firmware[0].faults, &plan.fleet), 1_000);
     }
 }

@@ -336,6 +336,7 @@ fn trial(case: &Case, seed: u64, summary: Summary, replay: String) -> Trial {
         devices: summary.devices,
         rollout: summary.rollout.as_ref().map(rollout),
         invariant_violations: u64::try_from(invariant_violations).unwrap_or(u64::MAX),
+        wall_s: (summary.wall_s * 1_000.0).round() / 1_000.0,
         replay,
     }
 }

@@ -21,6 +21,7 @@ use ks_server::{
     rollout::{
         plan::{self, Plan, RolloutRequest},
         policy::Policy,
+        stage::PlannedStage,
     },
     service::rollouts::{
         background::{self, Background, ByLength, NotMeasured, OfModel, Silences},
@@ -35,12 +36,16 @@ use ks_server::{
 };
 
 fn release(version: &str, release_counter: u64) -> ReleaseRecord {
+    release_of(version, release_counter, &["KS 100/b".to_owned(), "KS-200".to_owned()])
+}
+
+fn release_of(version: &str, release_counter: u64, models: &[String]) -> ReleaseRecord {
     let release_id: ks_protocol::id::ReleaseId = format!("r-{release_counter}").parse().unwrap();
     let manifest = Manifest {
         kind: Default::default(),
         release_id: release_id.clone(),
         product: Text::truncated("ks-terminal"),
-        models: Rows::truncated(vec![Text::truncated("KS 100/b"), Text::truncated("KS-200")]),
+        models: Rows::truncated(models.iter().map(|model| Text::truncated(model)).collect()),
         version: Text::truncated(version),
         release_counter,
         sha256: Sha256([0; 32]),
@@ -73,20 +78,28 @@ fn planned(policy: &str) -> (RolloutRequest, Plan) {
 }
 
 fn planned_of(policy: &str, count: i64, site: impl Fn(i64) -> String) -> (RolloutRequest, Plan) {
-    let device = |row: i64| Candidate {
+    let model = |row: i64| if row % 4 == 0 { "KS-200" } else { "KS 100/b" }.to_owned();
+    planned_with(policy, &release("2.1 beta", 7), (0..count).map(|row| candidate(row, model(row), site(row))).collect())
+}
+
+fn candidate(row: i64, model: String, site: String) -> Candidate {
+    let device_id = format!("KS-{row}").parse().unwrap();
+    Candidate {
         row,
-        device_id: format!("KS-{row}").parse().unwrap(),
-        model: if row % 4 == 0 { "KS-200" } else { "KS 100/b" }.to_owned(),
-        site: site(row),
+        device_id,
+        model,
+        site,
         release_counter: 1,
         open_rollout: None,
         failures: 0,
         has_failed_this: false,
-    };
+    }
+}
+
+fn planned_with(policy: &str, release: &ReleaseRecord, devices: Vec<Candidate>) -> (RolloutRequest, Plan) {
     let policy: Policy = toml::from_str(policy).unwrap();
     let request = RolloutRequest { rollout_id: "Spring.2".parse().unwrap(), policy };
-    let devices = (0..count).map(device).collect();
-    let (plan, _) = plan::plan(&request, &release("2.1 beta", 7), devices, 60, Vec::new()).unwrap();
+    let (plan, _) = plan::plan(&request, release, devices, 60, Vec::new()).unwrap();
     (request, plan)
 }
 
@@ -210,8 +223,78 @@ fn the_smallest_of_too_many_sites_are_one_and_the_file_says_so() {
     let text = written(&request, &plan, &Err(NotMeasured::TooShort));
     let scenario = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings).unwrap();
     let sites = &scenario.fleet.sites;
-    assert_eq!((sites.len(), sites[999].name.as_str(), sites[999].share), (1_000, "others", 6));
-    assert!(text.contains("# The last site stands for the 3 smallest, since a scenario has 1000 at most"), "{text}");
+    let others: Vec<u32> = sites.iter().filter(|site| site.name == "others").map(|site| site.share).collect();
+    assert_eq!((sites.len(), others), (1_000, vec![6]));
+    let said = "# The site \"others\" stands for the 3 smallest, since a scenario has 1000 at most";
+    assert!(text.contains(said), "{text}");
+}
+
+/// Who a fleet has in a plan's strata: devices by model, site, and number of the stage.
+fn by_stage(stages: &[PlannedStage]) -> Vec<BTreeMap<(String, String), u32>> {
+    stages.iter().map(|stage| stage.by_stratum.clone()).collect()
+}
+
+/// Goal: gates by model, site and stratum judge the same groups in a rehearsal as in the fleet. Method: models that are each at one
+/// site, but for a few; the server's plan of the devices that the scenario makes is that of the real ones, stage by stage. By hand: of
+/// 400 devices 100 are KS-200, of which 98 are at `warehouse` and 2 at `shop`, where the other 300 are.
+#[test]
+fn each_stratum_of_a_rehearsal_has_as_many_devices_as_planned() {
+    let (request, plan) =
+        planned_of(POLICY, 400, |row| if row % 4 == 0 && row >= 8 { "warehouse" } else { "shop" }.to_owned());
+    let text = written(&request, &plan, &Err(NotMeasured::TooShort));
+    for seed in [1, 2] {
+        let text = text.replacen("seed = 1", &format!("seed = {seed}"), 1);
+        let scenario = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+        let devices = ks_fleet::fleet::devices(&scenario).unwrap();
+        let mut counts = BTreeMap::new();
+        for device in &devices {
+            let names =
+                (scenario.fleet.models[device.model].name.clone(), scenario.fleet.sites[device.site].name.clone());
+            *counts.entry(names).or_insert(0_u32) += 1;
+        }
+        let of = |model: &str, site: &str, count: u32| ((model.to_owned(), site.to_owned()), count);
+        let by_hand =
+            [of("KS-100-b", "shop", 300), of("KS-200", "shop", 2), of("KS-200", "warehouse", 98)].into_iter().collect();
+        assert_eq!(counts, by_hand, "{text}");
+        let firmware = scenario.firmware.iter().find(|of| of.version == "2.1-beta").unwrap();
+        let start = scenario.timeline[0].at;
+        let rehearsed = scenario::planned_rollout(&scenario, &devices, firmware, &request, start).unwrap().unwrap().0;
+        let renamed = by_stage(&plan.stages).into_iter().map(|strata| {
+            strata
+                .into_iter()
+                .map(|((model, site), count)| ((model.replace("KS 100/b", "KS-100-b"), site), count))
+                .collect()
+        });
+        let totals = |stages: &[BTreeMap<(String, String), u32>]| {
+            let mut totals: BTreeMap<(String, String), u32> = BTreeMap::new();
+            for (stratum, count) in stages.iter().flatten() {
+                *totals.entry(stratum.clone()).or_default() += count;
+            }
+            totals
+        };
+        let renamed: Vec<BTreeMap<(String, String), u32>> = renamed.collect();
+        assert_eq!(totals(&by_stage(&rehearsed.stages)), totals(&renamed));
+        // A stratum's offset follows from its name, which the file had to change for one model: a stage may differ by a device.
+        for (rehearsed, planned) in by_stage(&rehearsed.stages).iter().zip(&renamed) {
+            for (stratum, count) in planned {
+                assert!(rehearsed.get(stratum).is_some_and(|own| own.abs_diff(*count) <= 1), "{stratum:?}: {count}");
+                assert!(stratum.0 != "KS-200" || rehearsed[stratum] == *count, "{stratum:?}: {count}");
+            }
+        }
+    }
+}
+
+/// 32 models at 320 sites: more groups than a scenario takes.
+#[test]
+fn too_many_groups_are_written_as_shares_and_the_file_says_so() {
+    let models: Vec<String> = (0..32).map(|model| format!("KS-{model}")).collect();
+    let device = |row: i64| candidate(row, format!("KS-{}", row % 32), format!("site-{}", row / 32));
+    let release = release_of("2.1 beta", 7, &models);
+    let (request, plan) = planned_with(POLICY, &release, (0..10_240).map(device).collect());
+    let text = written(&request, &plan, &Err(NotMeasured::TooShort));
+    let scenario = scenario::check("planned.toml", text.as_bytes(), &ScenarioSettings).unwrap();
+    assert_eq!((scenario.fleet.models.len(), scenario.fleet.sites.len(), scenario.fleet.groups.len()), (32, 320, 0));
+    assert!(text.contains("since the 10240 models at sites are more than a scenario takes"), "{text}");
 }
 
 #[test]

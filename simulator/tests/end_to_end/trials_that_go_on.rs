@@ -61,10 +61,21 @@ fn whole(folder: &Path, trials: &str) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
 }
 
-/// The results of two folders are equal, byte for byte; JUnit has the time at which it was written.
+/// The trials of a folder, without how long each took, which must be a time.
+fn untimed(folder: &Path) -> Vec<Value> {
+    let timed = crate::support::lines_in(folder, "trials.ndjson");
+    let untimed = |mut line: Value| {
+        let wall_s = line.as_object_mut().unwrap().remove("wall_s").unwrap();
+        assert!(wall_s.as_f64().is_some_and(|wall_s| wall_s > 0.0), "{wall_s}");
+        line
+    };
+    timed.into_iter().map(untimed).collect()
+}
+
+/// The results of two folders are equal, byte for byte, but for how long each trial took; JUnit has the time at which it was written.
 fn assert_same_results(folder: &Path, one: &str, other: &str) {
-    let files =
-        ["trials.ndjson", "trials.json", "score.json", "score.html", "score.md", "operating_characteristic.svg"];
+    assert_eq!(untimed(&folder.join(one)), untimed(&folder.join(other)));
+    let files = ["trials.json", "score.json", "score.html", "score.md", "operating_characteristic.svg"];
     for name in files {
         assert_eq!(read(folder, &format!("{one}/{name}")), read(folder, &format!("{other}/{name}")), "{name}");
     }
@@ -189,13 +200,16 @@ fn trials_end_once_the_policies_are_distinguished() {
     let made = trials_made(score);
     // A difference on every seed is shown after eleven, if 5 % are shared among four intervals.
     assert!(made.iter().all(|of| *of == made[0]) && (11..=20).contains(&made[0]), "{made:?}");
-    let lines = crate::support::lines_in(&folder.join("d"), "trials.ndjson");
+    let lines = untimed(&folder.join("d"));
     let replay = lines[3]["replay"].as_str().unwrap();
     let flags = "--signatures modelled --trials 1 --policy blind.toml --bug-rates 50 --seed 11";
     assert_eq!(replay, format!("ks-fleet rehearse canary.toml {flags}"));
     let words: Vec<&str> = replay.split(' ').skip(1).chain(["--quiet", "--out", "r"]).collect();
     assert_eq!(fleet_in(folder, &words).status.code(), Some(0));
-    assert_eq!(crate::support::lines_in(&folder.join("r"), "trials.ndjson"), lines[3..4], "the same trial again");
+    assert_eq!(untimed(&folder.join("r")), lines[3..4], "the same trial again");
+    let junit = read(folder, "d/junit.xml");
+    let times = junit.split("<testcase ").skip(1).filter(|case| !case.contains("time=\"0.000\"")).count();
+    assert_eq!(times, 4, "each policy with each rate took a time: {junit}");
     let again = fleet_in(folder, &["rehearse", "--resume", "d", "--json", "--quiet"]);
     assert_eq!(again.stdout, output.stdout, "there is nothing left to do");
     // A goal that is out of reach is no result.

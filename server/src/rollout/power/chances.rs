@@ -130,7 +130,7 @@ pub fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, Vec<u32
         let mut add = |name: &str, devices: u32| {
             let added = groups.entry(name.to_owned()).or_insert_with(|| vec![0; stages.len()]);
             if let Some(added) = added.get_mut(number) {
-                *added = devices;
+                *added += devices;
             }
         };
         let by = match scope {
@@ -144,7 +144,12 @@ pub fn groups(scope: Scope, stages: &[PlannedStage]) -> BTreeMap<String, Vec<u32
             }
             Scope::Model => &stage.by_model,
             Scope::Site => &stage.by_site,
-            Scope::Stratum => &stage.by_stratum,
+            Scope::Stratum => {
+                for ((model, site), devices) in &stage.by_stratum {
+                    add(&format!("{model} at {site}"), *devices);
+                }
+                continue;
+            }
         };
         for (name, devices) in by {
             add(name, *devices);

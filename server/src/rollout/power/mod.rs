@@ -177,9 +177,9 @@ mod tests {
                 share_bp: 0,
                 adds: large + small,
                 devices,
+                by_stratum: by.iter().map(|(name, devices)| ((name.clone(), "HQ".to_owned()), *devices)).collect(),
                 by_model: by.clone(),
-                by_site: by.clone(),
-                by_stratum: by,
+                by_site: by,
                 ..PlannedStage::default()
             }
         };

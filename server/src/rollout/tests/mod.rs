@@ -8,6 +8,7 @@ mod offers;
 mod orders;
 mod promotion;
 mod properties;
+mod published;
 mod scenarios;
 
 use ks_protocol::time::UnixMs;

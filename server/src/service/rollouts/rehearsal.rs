@@ -1,4 +1,4 @@
-//! A plan as a scenario for `ks-fleet rehearse`: this rollout on a fleet of the same size, models and sites.
+//! A plan as a scenario for `ks-fleet rehearse`: this rollout on the same fleet, with as many devices of each model at each site.
 //!
 //! The server only writes the file. How devices fail without the release is measured from their heartbeats. How the release may fail
 //! is left to the person who runs it; the file says where.
@@ -24,6 +24,9 @@ use crate::{
 /// Longest rehearsal, and most models or sites, that the format allows.
 const HOURS_MAX: u64 = 90 * 24;
 const SHARES_MAX: usize = 1_000;
+/// Most models at sites that the format allows, and how much of a scenario's 1 MiB they may take.
+const GROUPS_MAX: usize = 10_000;
+const GROUPS_BYTES_MAX: usize = 768 * 1_024;
 /// Longest name of a model, a site or a version.
 const LABEL_CHARS_MAX: usize = 64;
 /// Site or model of the rest, if there are more than the format allows.
@@ -63,7 +66,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
     let name = scenario_name(rollout_id);
     let mut text = format!(
         "# The rollout {rollout_id} of {}, as planned for {}. `ks-fleet rehearse` runs it.\n\
-         # Models and sites have the shares of the devices that would get the release; who is of which model at which site is drawn.\n\
+         # Its devices are those that would get the release.\n\
          # Expected to take {} s from its start.\n\
          name = {}\n\
          goal = {}\n\
@@ -83,19 +86,7 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
         duration(ramp),
         duration(heartbeat_interval),
     );
-    for (table, named) in [("model", &models), ("site", &sites)] {
-        for (name, share) in &named.shares {
-            let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name)); // a String takes all
-        }
-        if named.pooled > 0 {
-            let _ = writeln!(
-                text,
-                "# The last {table} stands for the {} smallest, since a scenario has {SHARES_MAX} at most: gates and limits by {table} take \
-                 it as one.",
-                named.pooled
-            );
-        }
-    }
+    text += &places(plan, &models, &sites);
     let limits = Limits { interval: heartbeat_interval, lost_after: Duration::from_secs(policy.lost_after_s) };
     let (failures, removes) = background::tables(background, limits, &models, &sites);
     text += &failures;
@@ -113,6 +104,47 @@ pub fn scenario(of: Rehearsed<'_>) -> String {
     );
     text += &approvals.into_iter().map(|(at_s, stage)| approval(rollout_id, at_s, stage)).collect::<String>();
     text += &expectations(plan, &version, removes, beginning);
+    text
+}
+
+/// How many devices of each model are at each site; if those are too many for a scenario, the shares of models and of sites.
+fn places(plan: &Plan, models: &FileNames, sites: &FileNames) -> String {
+    let mut text = String::new();
+    for (what, named) in [("model", models), ("site", sites)] {
+        if let (1.., Some((name, _))) = (named.pooled, named.shares.last()) {
+            let _ = writeln!(
+                text,
+                "\n# The {what} {} stands for the {} smallest, since a scenario has {SHARES_MAX} at most: gates and limits by {what} \
+                 take it as one.",
+                quoted(name),
+                named.pooled
+            ); // a String takes all
+        }
+    }
+    let mut groups: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for ((model, site), devices) in plan.stages.iter().flat_map(|stage| &stage.by_stratum) {
+        if let (Some(model), Some(site)) = (models.of.get(model), sites.of.get(site)) {
+            *groups.entry((model, site)).or_default() += devices;
+        }
+    }
+    let group = |((model, site), count): (&(&str, &str), &u32)| {
+        format!("\n[[fleet.group]]\nmodel = {}\nsite = {}\ncount = {count}\n", quoted(model), quoted(site))
+    };
+    let tables: String = groups.iter().map(group).collect();
+    if groups.len() <= GROUPS_MAX && tables.len() <= GROUPS_BYTES_MAX {
+        return text + &tables;
+    }
+    let _ = writeln!(
+        text,
+        "\n# Models and sites have the shares of the devices; who is of which model at which site is drawn, since the {} models at \
+         sites are more than a scenario takes.",
+        groups.len()
+    );
+    for (table, named) in [("model", models), ("site", sites)] {
+        for (name, share) in &named.shares {
+            let _ = write!(text, "\n[[fleet.{table}]]\nname = {}\nshare = {share}\n", quoted(name));
+        }
+    }
     text
 }
 

@@ -190,7 +190,14 @@ pub(super) fn rolled_out(store: &mut impl Store, reader: &mut impl StoreReader) 
 
 /// An offering to all devices.
 pub(super) fn everybody() -> Offering {
-    Offering { count: 100, stage: 1, site_unavailable_max: None, heard_since: AT, at: AT }
+    Offering {
+        count: 100,
+        stage: 1,
+        site_unavailable_max: None,
+        site_unavailable_max_bp: None,
+        heard_since: AT,
+        at: AT,
+    }
 }
 
 pub(super) fn offer(store: &mut impl Store, rollout: i64, offering: Offering) -> u32 {

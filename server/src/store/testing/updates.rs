@@ -39,12 +39,15 @@ pub fn offers_follow_the_order_and_the_site_budget(store: &mut impl Store, reade
     assert_eq!(states(reader, rollout), [no, yes, yes, yes, no]);
     put(store, reader, rollout, &[("KS-2", S::Confirmed), ("KS-3", S::Lost)]);
     assert_eq!(offer(store, rollout, budget(1)), 0, "a lost device counts as out of service");
+    // Of the three devices in the north 33 % are 0.99, rounded up.
+    let share = |bp| Offering { site_unavailable_max_bp: Some(bp), ..first_stage };
+    assert_eq!(offer(store, rollout, share(3_300)), 0, "a share of the site's devices allows one");
     for under_way in [S::Downloading, S::Installing, S::Confirming] {
         put(store, reader, rollout, &[("KS-3", under_way)]);
         assert_eq!(offer(store, rollout, budget(1)), 0, "{under_way:?}");
     }
     put(store, reader, rollout, &[("KS-3", S::Failed)]);
-    assert_eq!(offer(store, rollout, budget(1)), 1, "a failed device runs the old firmware");
+    assert_eq!(offer(store, rollout, share(3_300)), 1, "a failed device runs the old firmware");
     assert_eq!(states(reader, rollout), [yes, S::Confirmed, S::Failed, yes, no]);
     assert_eq!(offer(store, rollout, first_stage), 0, "the stage of the last one has not begun");
     let at = minutes(5);

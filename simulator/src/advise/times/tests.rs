@@ -28,6 +28,8 @@ struct Game<'g> {
     dies_after: u64,
     lost_after: u64,
     in_flight_max: usize,
+    /// Devices of a part that may be updated at a time.
+    site_max: usize,
     /// Whether the engine excuses silence while a place is closed.
     excuses: bool,
 }
@@ -133,8 +135,17 @@ impl Game<'_> {
             }
             let in_flight = devices.iter().filter(|of| of.offered_at.is_some() && !of.is_confirmed).count();
             let is_next = |of: &&mut Played| of.stage <= stage && of.offered_at.is_none() && !silent(of.last_seen, 3);
-            let waiting = devices.iter_mut().filter(is_next).take(self.in_flight_max.saturating_sub(in_flight));
-            waiting.for_each(|of| of.offered_at = Some(minute));
+            let mut free = self.in_flight_max.saturating_sub(in_flight);
+            let mut at_site = vec![0; parts.len()];
+            for of in devices.iter().filter(|of| of.offered_at.is_some() && !of.is_confirmed) {
+                at_site[of.part] += 1;
+            }
+            for of in devices.iter_mut().filter(is_next) {
+                if free > 0 && at_site[of.part] < self.site_max {
+                    of.offered_at = Some(minute);
+                    (free, at_site[of.part]) = (free - 1, at_site[of.part] + 1);
+                }
+            }
         }
         None
     }
@@ -158,15 +169,21 @@ fn opening(closed: &[&str]) -> Opening {
 fn the_bug_is_never_found_later_than_predicted() {
     let mut tightest: f64 = 0.0;
     for closed in [&["22-06"][..], &["00-01"], &["18-08"], &["12-13", "20-07"], &["23-22"], &[]] {
-        for (interval, dies_after, lost_after, in_flight_max) in
-            [(15, 0, 60, 500), (15, 0, 540, 7), (30, 300, 600, 500), (5, 1_500, 90, 5)]
-        {
+        for (interval, dies_after, lost_after, in_flight_max, site_max) in [
+            (15, 0, 60, 500, 500),
+            (15, 0, 540, 7, 500),
+            (30, 300, 600, 500, 500),
+            (5, 1_500, 90, 5, 500),
+            (15, 0, 60, 500, 3),
+            (15, 0, 540, 7, 4),
+            (5, 1_500, 90, 500, 5),
+        ] {
             let part = |opening, devices| Part { opening, devices, can_fail: true };
             let stage = |kiosk: u32, office: u32| {
                 let parts = vec![part(opening(closed), kiosk), part(opening(&[]), office)];
                 let rounds = (kiosk + office - 1) / in_flight_max;
                 let all_run = Duration::from_mins(15) * (1 + rounds);
-                Steps { parts, needed: (kiosk + office) * 9 / 10, all_run }
+                Steps { parts, site_rounds: (office - 1) / site_max, needed: (kiosk + office) * 9 / 10, all_run }
             };
             let steps = [stage(4, 8), stage(6, 18)];
             let lengths = Lengths {
@@ -191,6 +208,7 @@ fn the_bug_is_never_found_later_than_predicted() {
                     dies_after,
                     lost_after,
                     in_flight_max: in_flight_max as usize,
+                    site_max: site_max as usize,
                     excuses,
                 };
                 let mut latest = 0;

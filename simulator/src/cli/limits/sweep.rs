@@ -283,7 +283,7 @@ fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, c
         4 => Verdict::Inconclusive,
         _ => Verdict::Fail,
     };
-    let case = ("sweep of limits".to_owned(), verdict, doubts.join("; "));
+    let case = ks_reports::JudgedCase::timeless("sweep of limits".to_owned(), verdict, doubts.join("; "));
     ks_reports::write_trials(folder.path(), name, &SystemClock.now().to_string(), &[case])?;
     shown?; // only now: a standard output that can't be written must not prevent the files
     let mut lines = vec![format!("\n{}", result.recommendation)];

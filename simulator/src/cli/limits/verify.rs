@@ -258,8 +258,10 @@ fn objectives_of(summary: &Summary) -> Vec<Objective> {
 
 /// Prints and writes the results; returns the exit code.
 fn conclude(objectives: &[Objective], options: &VerifyOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
-    let case =
-        |of: &Objective| (format!("{}, seed {}: {}", of.scenario, of.seed, of.objective), of.verdict, of.why.clone());
+    let case = |of: &Objective| {
+        let name = format!("{}, seed {}: {}", of.scenario, of.seed, of.objective);
+        ks_reports::JudgedCase::timeless(name, of.verdict, of.why.clone())
+    };
     if let Some(folder) = folder {
         let cases: Vec<_> = objectives.iter().map(case).collect();
         ks_reports::write_trials(folder.path(), "limits", &SystemClock.now().to_string(), &cases)?;

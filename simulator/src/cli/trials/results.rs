@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use ks_protocol::duration;
 use ks_reports::{
+    JudgedCase,
     run_folder::Verdict,
     score::{self, Drawing, Score, State, Trial},
 };
@@ -143,10 +144,10 @@ fn as_json(trials: &[Trial], score: &Score) -> serde_json::Value {
 }
 
 /// The test cases: each trial if they are judged, else each policy and rate, which fail only for a violated invariant; and
-/// whether all trials were made.
-fn cases(score: &Score, trials: &[Trial], doubt: Option<&str>) -> Vec<(String, Verdict, String)> {
+/// whether all trials were made. Each has the time of its trials.
+fn cases(score: &Score, trials: &[Trial], doubt: Option<&str>) -> Vec<JudgedCase> {
     let why = |trial: &Trial| format!("{}; replay: {}", trial.reasons.join("; "), trial.replay);
-    let all = (
+    let all = JudgedCase::timeless(
         "all trials".to_owned(),
         doubt.map_or(Verdict::Pass, |_| Verdict::Inconclusive),
         doubt.unwrap_or_default().to_owned(),
@@ -156,16 +157,22 @@ fn cases(score: &Score, trials: &[Trial], doubt: Option<&str>) -> Vec<(String, V
             Some(_) => format!("{}, bug rate {} bp, seed {}", trial.policy, trial.bug_rate_bp, trial.seed),
             None => format!("seed {}", trial.seed),
         };
-        let case = |trial: &Trial| (of(trial), trial.verdict, why(trial));
+        let case = |trial: &Trial| JudgedCase {
+            name: of(trial),
+            verdict: trial.verdict,
+            why: why(trial),
+            time_s: trial.wall_s,
+        };
         return trials.iter().map(case).chain(doubt.map(|_| all)).collect();
     }
     let cells = score.policies.iter().flat_map(|of| of.cells.iter().map(|cell| (of.policy.as_str(), cell.bug_rate_bp)));
     let case = |(policy, bug_rate_bp): (&str, u32)| {
-        let own = trials.iter().filter(|trial| trial.policy == policy && trial.bug_rate_bp == bug_rate_bp);
+        let own = || trials.iter().filter(|trial| trial.policy == policy && trial.bug_rate_bp == bug_rate_bp);
         let broken: Vec<String> =
-            own.filter(|trial| trial.invariant_violations > 0).map(why).take(score::FAILED_MAX).collect();
+            own().filter(|trial| trial.invariant_violations > 0).map(why).take(score::FAILED_MAX).collect();
         let verdict = if broken.is_empty() { Verdict::Pass } else { Verdict::Fail };
-        (format!("{policy}, bug rate {bug_rate_bp} bp"), verdict, broken.join("\n"))
+        let time_s = own().map(|trial| trial.wall_s).sum();
+        JudgedCase { name: format!("{policy}, bug rate {bug_rate_bp} bp"), verdict, why: broken.join("\n"), time_s }
     };
     cells.map(case).chain([all]).collect()
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::groups::{self, CheckedGroups};
 use super::shares;
 use super::value::{LABEL, duration_in, integer_in, mismatch, one_of, or_default, required, text_like};
 use crate::scenario::churn::Churn;
 use crate::scenario::cohorts::Cohort;
-use crate::scenario::plan::{Connections, Fleet, FleetAddresses, HeartbeatInterval, Otrt, Share};
+use crate::scenario::plan::{Connections, Fleet, FleetAddresses, Group, HeartbeatInterval, Otrt, Share};
 use crate::scenario::problem::{Problem, Problems, closest_value, quoted};
-use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, SITE, SITES};
+use crate::scenario::raw::{FLEET, MODEL, MODELS, RawFleet, RawGroup, RawShares, SITE, SITES};
 use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 use crate::{
@@ -30,6 +31,7 @@ pub(super) struct CheckedFleet {
     pub(super) uptime_at_start: Option<Duration>,
     models: Option<Vec<Share>>,
     sites: Option<Vec<Share>>,
+    groups: Option<Vec<Group>>,
     addresses: Option<FleetAddresses>,
 }
 
@@ -57,6 +59,7 @@ impl CheckedFleet {
             uptime_at_start: self.uptime_at_start?,
             models: self.models?,
             sites: self.sites?,
+            groups: self.groups?,
             churn,
             cohorts,
             addresses: self.addresses?,
@@ -65,8 +68,8 @@ impl CheckedFleet {
 }
 
 pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> CheckedFleet {
-    let devices = required(raw.devices, "devices", (FLEET.title, at), "devices = 1000", problems);
-    let devices = integer_in::<u32>("devices", devices, &limits::DEVICES, problems);
+    let places = check_places((raw.groups, raw.models, raw.sites), problems);
+    let devices = check_devices(raw.devices, at, &places, problems);
     let interval_at = match &raw.heartbeat_interval {
         Field::Given(interval) => interval.at,
         _ => at,
@@ -87,10 +90,57 @@ pub(super) fn check(raw: RawFleet, at: Place, problems: &mut Problems) -> Checke
         answer_timeout: duration_in("answer_timeout", timeout, &limits::ANSWER_TIMEOUT, problems).map(|t| t.value),
         firmware_version: text_like("firmware_version", firmware_version, LABEL, problems).map(|v| v.value),
         uptime_at_start: duration_in("uptime_at_start", uptime, &limits::UPTIME, problems).map(|uptime| uptime.value),
-        models: shares::check(raw.models, (MODEL, MODELS), "KS-100", problems),
-        sites: shares::check(raw.sites, (SITE, SITES), "HQ", problems),
+        models: places.models,
+        sites: places.sites,
+        groups: places.groups,
         addresses: check_addresses(raw.addresses, at, problems),
     }
+}
+
+/// Models and sites, with the groups of devices if there are any; a field of none is invalid.
+struct Places {
+    models: Option<Vec<Share>>,
+    sites: Option<Vec<Share>>,
+    groups: Option<Vec<Group>>,
+    /// Whether groups decide how many devices there are, and how many, if they are valid.
+    devices: Option<Option<At<u32>>>,
+}
+
+fn check_places(
+    (groups, models, sites): (Option<Vec<RawGroup>>, RawShares, RawShares),
+    problems: &mut Problems,
+) -> Places {
+    match groups {
+        None => Places { models: None, sites: None, groups: None, devices: Some(None) },
+        Some(groups) if groups.is_empty() => Places {
+            models: shares::check(models, (MODEL, MODELS), "KS-100", problems),
+            sites: shares::check(sites, (SITE, SITES), "HQ", problems),
+            groups: Some(Vec::new()),
+            devices: None,
+        },
+        Some(groups) => match groups::check(groups, (&models, &sites), problems) {
+            None => Places { models: None, sites: None, groups: None, devices: Some(None) },
+            Some(CheckedGroups { models, sites, groups, devices }) => {
+                Places { models: Some(models), sites: Some(sites), groups: Some(groups), devices: Some(Some(devices)) }
+            }
+        },
+    }
+}
+
+/// How many devices there are: as given, or as the groups have.
+fn check_devices(given: Field<i64>, at: Place, places: &Places, problems: &mut Problems) -> Option<At<u32>> {
+    let Some(of_groups) = &places.devices else {
+        let devices = required(given, "devices", (FLEET.title, at), "devices = 1000", problems);
+        return integer_in::<u32>("devices", devices, &limits::DEVICES, problems);
+    };
+    let given = match given {
+        Field::Given(given) => Some(integer_in::<u32>("devices", Some(given), &limits::DEVICES, problems)?),
+        Field::Absent => None,
+        Field::Wrong => return None,
+    };
+    let of_groups = of_groups.as_ref()?;
+    groups::check_devices(given.as_ref(), of_groups, problems);
+    Some(of_groups.with(of_groups.value))
 }
 
 fn check_addresses(raw: Field<String>, at: Place, problems: &mut Problems) -> Option<FleetAddresses> {

@@ -7,6 +7,7 @@ pub(super) mod expect;
 mod faults;
 pub(crate) mod firmware;
 mod fleet;
+mod groups;
 mod shares;
 pub(crate) mod timeline;
 pub(crate) mod value;

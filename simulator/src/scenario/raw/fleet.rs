@@ -24,6 +24,7 @@ pub(in crate::scenario) const FLEET: Section = Section {
         "models",
         "site",
         "sites",
+        "group",
         "churn",
         "cohort",
         "addresses",
@@ -46,6 +47,9 @@ pub(in crate::scenario) const MODEL: Section = Section { title: "[[fleet.model]]
 /// The keys of `[[fleet.site]]`.
 pub(in crate::scenario) const SITE: Section = Section { title: "[[fleet.site]]", keys: &["name", "share"] };
 
+/// The keys of `[[fleet.group]]`.
+pub(in crate::scenario) const GROUP: Section = Section { title: "[[fleet.group]]", keys: &["model", "site", "count"] };
+
 /// The keys of `models` in `[fleet]`.
 pub(in crate::scenario) const MODELS: Section = Section { title: "`models`", keys: SERIES_KEYS };
 
@@ -67,6 +71,7 @@ pub(in crate::scenario) struct RawFleet {
     pub(in crate::scenario) uptime_at_start: Field<Duration>,
     pub(in crate::scenario) models: RawShares,
     pub(in crate::scenario) sites: RawShares,
+    pub(in crate::scenario) groups: Option<Vec<RawGroup>>,
     pub(in crate::scenario) churn: Option<Vec<RawChurn>>,
     pub(in crate::scenario) cohorts: Option<Vec<RawCohort>>,
     pub(in crate::scenario) addresses: Field<String>,
@@ -114,6 +119,14 @@ pub(in crate::scenario) struct RawShare {
     pub(in crate::scenario) share: Field<i64>,
 }
 
+/// So many devices of one model at one site.
+pub(in crate::scenario) struct RawGroup {
+    pub(in crate::scenario) at: Place,
+    pub(in crate::scenario) model: Field<String>,
+    pub(in crate::scenario) site: Field<String>,
+    pub(in crate::scenario) count: Field<i64>,
+}
+
 impl RawFleet {
     pub(super) fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
         table.refuse_unknown_keys(FLEET, elsewhere, problems);
@@ -129,9 +142,22 @@ impl RawFleet {
             uptime_at_start: table.duration("uptime_at_start", problems),
             models: RawShares::read(&table, ("model", MODEL), ("models", MODELS), problems),
             sites: RawShares::read(&table, ("site", SITE), ("sites", SITES), problems),
+            groups: read_each(table.tables("group", GROUP.title, problems), problems, RawGroup::read),
             churn: read_each(table.tables("churn", CHURN.title, problems), problems, RawChurn::read),
             cohorts: read_each(table.tables("cohort", COHORT.title, problems), problems, RawCohort::read),
             addresses: table.text("addresses", problems),
+        }
+    }
+}
+
+impl RawGroup {
+    fn read(mut table: Reader<'_>, problems: &mut Problems) -> Self {
+        table.refuse_unknown_keys(GROUP, elsewhere, problems);
+        Self {
+            at: table.at,
+            model: table.text("model", problems),
+            site: table.text("site", problems),
+            count: table.integer("count", problems),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 pub(in crate::scenario) use self::firmware::{FAULT, FIRMWARE, RawFault, RawFirmware, RawPolicy};
 pub(in crate::scenario) use self::fleet::{
-    CHURN, COHORT, FLEET, MODEL, MODELS, RawChurn, RawCohort, RawFleet, RawSeries, RawShare, RawShares, SITE, SITES,
+    CHURN, COHORT, FLEET, GROUP, MODEL, MODELS, RawChurn, RawCohort, RawFleet, RawGroup, RawSeries, RawShare,
+    RawShares, SITE, SITES,
 };
 use self::timeline::in_another_step;
 pub(in crate::scenario) use self::timeline::{ADVERSARY, EXPECT, RawAdversary, RawExpectation, RawStep};
@@ -111,7 +112,7 @@ fn elsewhere(key: &str) -> Option<String> {
     if has(&TOP) {
         return Some(format!("`{key}` belongs to the top level of the file, above the first [table]"));
     }
-    let section = [FLEET, FIRMWARE, FAULT, CHURN, COHORT, ADVERSARY, EXPECT].into_iter().find(has);
+    let section = [FLEET, GROUP, FIRMWARE, FAULT, CHURN, COHORT, ADVERSARY, EXPECT].into_iter().find(has);
     let is_elsewhere = |section: Section| format!("`{key}` is a key of {}", section.title);
     section.map(is_elsewhere).or_else(|| in_another_step(key))
 }

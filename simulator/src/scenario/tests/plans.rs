@@ -43,6 +43,7 @@ fn missing_keys_have_their_defaults() {
         churn: Vec::new(),
         models: share("KS-100"),
         sites: share("HQ"),
+        groups: Vec::new(),
     };
     assert_eq!(plan.fleet, fleet);
     assert!(plan.server.is_empty() && plan.adversaries.is_empty() && plan.timeline.is_empty());

@@ -22,6 +22,33 @@ const IN_THE_FLEET: &str = r#"
 7:11: `devices` is a string; expected a whole number; did you mean `100`?
 
 - devices = 100
++ devices = 141
++ group = [{ model = "A", site = "x", count = 84 }, { model = "B", site = "y", count = 58 }]
+7:11: `devices` is 141, and the groups have 142; expected the sum of their counts, or no `devices`; did you mean `142`?
+
+- devices = 100
++ group = [{ model = "A", site = "x", count = 84 }, { model = "A", site = "x", count = 16 }]
+7:51: a second [[fleet.group]] of `A` at `x`; expected one for each model at each site
+
+- devices = 100
++ group = [{ model = "A", site = "x", count = 100 }]
++ models = { count = 2, prefix = "KS" }
+8:10: the fleet has both [[fleet.group]] and `models`; expected groups, or shares of models and of sites
+
+- devices = 100
++ group = [{ model = "A", count = 0 }]
+7:10: [[fleet.group]] has no `site`; expected `site = "HQ"`
+7:33: `count` is too small: 0; expected 1 to 1,000,000
+
+- devices = 100
++ group = [{ model = "A", site = "x", cuont = 1 }]
+7:37: unknown key `cuont` in [[fleet.group]]; did you mean `count`?
+
+- devices = 100
++ group = [{ model = "A", site = "x", count = 600000 }, { model = "B", site = "x", count = 600000 }]
+7:10: the groups have 1,200,000 devices; expected at most 1,000,000 in all
+
+- devices = 100
 + devcies = 100
 7:1: unknown key `devcies` in [fleet]; did you mean `devices`?
 

@@ -132,7 +132,7 @@ fn how(of: &Advice) -> String {
     ];
     // Advice that was written before it had them says nothing of limits.
     let lines = lines.iter().filter(|line| !of.limits.is_empty() || !line.starts_with("Pace"));
-    let items: String = lines.map(|line| format!("<li>{}</li>\n", text(line))).collect();
+    let items = lines.fold(String::new(), |items, line| items + &format!("<li>{}</li>\n", text(line)));
     format!("<ul>\n{items}</ul>\n{}", canaries(of))
 }
 

@@ -129,7 +129,7 @@ fn policies_find_the_bug_by_the_servers_own_gates_with_the_chance_that_is_wanted
 }
 
 /// Goal: what is advised keeps the fleet's limits, and its times allow for them. Method: by hand for the limit of each site. A canary
-/// of `few-false-alarms` at the largest site waits for one round of updates after the other; what is promised is later by that.
+/// of `few-false-alarms` at the largest site waits for one round of updates after the other; what is predicted is later by that.
 #[test]
 fn pace_and_limits_are_those_of_the_scenarios_policy() {
     let mut plan = plan(12_000);

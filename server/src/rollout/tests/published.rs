@@ -23,7 +23,7 @@ fn rows(header: &str) -> Vec<Vec<String>> {
 }
 
 fn gate(test: Test, threshold_bp: u16, min_executed: u32) -> Gate {
-    Gate { test, threshold_bp, min_executed, ..playbook().gates.remove(0) }
+    Gate { threshold_bp, min_executed, test, ..playbook().gates.remove(0) }
 }
 
 fn chance(gate: &Gate, devices: u32, failing: f64, order: Order) -> f64 {

@@ -102,8 +102,17 @@ struct Places {
     models: Option<Vec<Share>>,
     sites: Option<Vec<Share>>,
     groups: Option<Vec<Group>>,
-    /// Whether groups decide how many devices there are, and how many, if they are valid.
-    devices: Option<Option<At<u32>>>,
+    devices: Counted,
+}
+
+/// Who decides how many devices there are.
+enum Counted {
+    /// The field `devices`.
+    ByField,
+    /// The groups, which have as many.
+    ByGroups(At<u32>),
+    /// The groups, which are invalid.
+    Unknown,
 }
 
 fn check_places(
@@ -111,34 +120,37 @@ fn check_places(
     problems: &mut Problems,
 ) -> Places {
     match groups {
-        None => Places { models: None, sites: None, groups: None, devices: Some(None) },
+        None => Places { models: None, sites: None, groups: None, devices: Counted::Unknown },
         Some(groups) if groups.is_empty() => Places {
             models: shares::check(models, (MODEL, MODELS), "KS-100", problems),
             sites: shares::check(sites, (SITE, SITES), "HQ", problems),
             groups: Some(Vec::new()),
-            devices: None,
+            devices: Counted::ByField,
         },
         Some(groups) => match groups::check(groups, (&models, &sites), problems) {
-            None => Places { models: None, sites: None, groups: None, devices: Some(None) },
-            Some(CheckedGroups { models, sites, groups, devices }) => {
-                Places { models: Some(models), sites: Some(sites), groups: Some(groups), devices: Some(Some(devices)) }
-            }
+            None => Places { models: None, sites: None, groups: None, devices: Counted::Unknown },
+            Some(CheckedGroups { models, sites, groups, devices }) => Places {
+                models: Some(models),
+                sites: Some(sites),
+                groups: Some(groups),
+                devices: Counted::ByGroups(devices),
+            },
         },
     }
 }
 
 /// How many devices there are: as given, or as the groups have.
 fn check_devices(given: Field<i64>, at: Place, places: &Places, problems: &mut Problems) -> Option<At<u32>> {
-    let Some(of_groups) = &places.devices else {
+    if matches!(places.devices, Counted::ByField) {
         let devices = required(given, "devices", (FLEET.title, at), "devices = 1000", problems);
         return integer_in::<u32>("devices", devices, &limits::DEVICES, problems);
-    };
+    }
     let given = match given {
         Field::Given(given) => Some(integer_in::<u32>("devices", Some(given), &limits::DEVICES, problems)?),
         Field::Absent => None,
         Field::Wrong => return None,
     };
-    let of_groups = of_groups.as_ref()?;
+    let Counted::ByGroups(of_groups) = &places.devices else { return None };
     groups::check_devices(given.as_ref(), of_groups, problems);
     Some(of_groups.with(of_groups.value))
 }

@@ -8,6 +8,42 @@ fn problems_in_the_fleet_are_reported() {
     assert_refused(IN_THE_FLEET);
 }
 
+#[test]
+fn problems_in_groups_are_reported() {
+    let a = "{ model = \"A\", site = \"x\", count = 84 }";
+    for (fleet, expected) in [
+        (
+            format!("devices = 141\ngroup = [{a}, {{ model = \"B\", site = \"y\", count = 58 }}]"),
+            "5:11: `devices` is 141, and the groups have 142; expected the sum of their counts, or no `devices`; did you mean `142`?",
+        ),
+        (
+            format!("group = [{a}, {{ model = \"A\", site = \"x\", count = 16 }}]"),
+            "5:51: a second [[fleet.group]] of `A` at `x`; expected one for each model at each site",
+        ),
+        (
+            format!("group = [{a}]\nmodels = {{ count = 2, prefix = \"KS\" }}"),
+            "6:10: the fleet has both [[fleet.group]] and `models`; expected groups, or shares of models and of sites",
+        ),
+        (
+            "group = [{ model = \"A\", count = 1 }]".to_owned(),
+            "5:10: [[fleet.group]] has no `site`; expected `site = \"HQ\"`",
+        ),
+        (
+            "group = [{ model = \"A\", site = \"x\", count = 0 }]".to_owned(),
+            "5:45: `count` is too small: 0; expected 1 to 1,000,000",
+        ),
+        (
+            "group = [{ model = \"A\", site = \"x\", count = 1000000 }, { model = \"B\", site = \"x\", count = 1 }]"
+                .to_owned(),
+            "5:10: the groups have 1,000,001 devices; expected at most 1,000,000 in all",
+        ),
+    ] {
+        let rest = "[[expect]]\nmetric = \"errors\"\nmax = 0\n";
+        let text = format!("name = \"demo\"\ngoal = \"Groups.\"\nduration = \"30s\"\n[fleet]\n{fleet}\n{rest}");
+        assert_eq!(refusals(&text), [expected], "{fleet}");
+    }
+}
+
 const IN_THE_FLEET: &str = r#"
 - devices = 100
 + devices = 0
@@ -20,33 +56,6 @@ const IN_THE_FLEET: &str = r#"
 - devices = 100
 + devices = "100"
 7:11: `devices` is a string; expected a whole number; did you mean `100`?
-
-- devices = 100
-+ devices = 141
-+ group = [{ model = "A", site = "x", count = 84 }, { model = "B", site = "y", count = 58 }]
-7:11: `devices` is 141, and the groups have 142; expected the sum of their counts, or no `devices`; did you mean `142`?
-
-- devices = 100
-+ group = [{ model = "A", site = "x", count = 84 }, { model = "A", site = "x", count = 16 }]
-7:51: a second [[fleet.group]] of `A` at `x`; expected one for each model at each site
-
-- devices = 100
-+ group = [{ model = "A", site = "x", count = 100 }]
-+ models = { count = 2, prefix = "KS" }
-8:10: the fleet has both [[fleet.group]] and `models`; expected groups, or shares of models and of sites
-
-- devices = 100
-+ group = [{ model = "A", count = 0 }]
-7:10: [[fleet.group]] has no `site`; expected `site = "HQ"`
-7:33: `count` is too small: 0; expected 1 to 1,000,000
-
-- devices = 100
-+ group = [{ model = "A", site = "x", cuont = 1 }]
-7:37: unknown key `cuont` in [[fleet.group]]; did you mean `count`?
-
-- devices = 100
-+ group = [{ model = "A", site = "x", count = 600000 }, { model = "B", site = "x", count = 600000 }]
-7:10: the groups have 1,200,000 devices; expected at most 1,000,000 in all
 
 - devices = 100
 + devcies = 100

@@ -17,7 +17,7 @@ fn a_misspelled_key_is_underlined_and_the_right_one_named() {
   | ^^^^^^^^^^^^^^^^^^^ did you mean `heartbeat_interval`?
   |
   = help: the keys of [fleet] are devices, heartbeat_interval, connections, id_prefix, otrt, otrt_shared,
-          answer_timeout, firmware_version, uptime_at_start, model, models, site, sites, churn, cohort,
+          answer_timeout, firmware_version, uptime_at_start, model, models, site, sites, group, churn, cohort,
           addresses
 "#;
     assert_eq!(shown(&changed("devices = 100", "devices = 100\nheartbeat_intervall = \"1s\"")), expected);

@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(lines.len(), 6, "{text}");
         assert!(lines[0].starts_with("configuration,A,trials,passed,refused_share_mean"));
         assert!(lines[1].starts_with("A=0,0,,"), "{text}");
-        assert!(lines[3].starts_with("A=8,8,3,3,0,0,0,0,5000,402,12,,,1,"), "{text}");
+        assert!(lines[3].starts_with("A=8,8,3,3,0,0,0,0,5000,402,12,,,,1,"), "{text}");
         assert_eq!(quoted("=1+1"), "'=1+1");
         assert_eq!(quoted("a,\"b"), "\"a,\"\"b\"");
     }

@@ -18,17 +18,16 @@ use std::{
 use actix::{Actor, System};
 use ks_benches::line;
 use ks_fleet::{
-    churn::{Agenda, Schedule},
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, ServerKeys},
     },
-    ground_truth::GroundTruth,
+    fleet::churn::{Agenda, Schedule},
     link::{HttpAnswer, HttpRequest, Link, Reply, faults::NetworkFaults},
-    measure::Measurements,
+    machine::timer::RuntimeTimer,
+    run::{ground_truth::GroundTruth, measure::Measurements},
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
-    timer::RuntimeTimer,
 };
 use ks_protocol::message::Trust;
 use ks_protocol::{key::PrivateKey, message::Registered, signature::seal_response, time::UnixMs};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed benchmark")]
 
 use ks_benches::{fleet::store_with, head, measured, row};
-use ks_fleet::resources::Stopwatch;
+use ks_fleet::machine::resources::Stopwatch;
 use ks_server::{
     config::{Locking, SqliteUse, Synchronous},
     rules,

@@ -29,7 +29,7 @@ use ks_benches::{
     fleet::store_with,
     server::{Failure, Server, on_core, syncs},
 };
-use ks_fleet::resources::{own_cpu_s, own_thread_cpu};
+use ks_fleet::machine::resources::{own_cpu_s, own_thread_cpu};
 use ks_protocol::{
     document,
     key::PrivateKey,

@@ -5,7 +5,7 @@ pub mod server;
 
 use std::time::Duration;
 
-use ks_fleet::resources::Stopwatch;
+use ks_fleet::machine::resources::Stopwatch;
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 9;

@@ -6,7 +6,7 @@ use crate::{
     Drawn,
     error::ReportError,
     files,
-    plot::{self, Figure, chart::Chart},
+    plot::{self, Figure, canvas::chart::Chart},
     score::Drawing,
 };
 

@@ -15,7 +15,10 @@ use ks_reports::run_folder::{Segment, Summary, Tick, Verdict, VerdictCounts};
 
 pub(crate) use crate::number::grouped;
 use crate::{
-    conductor::Observer, live_metrics::LiveMetrics, measure::Measurements, number::counted, resources::Stopwatch,
+    conductor::Observer,
+    machine::resources::Stopwatch,
+    number::counted,
+    run::{live_metrics::LiveMetrics, measure::Measurements},
 };
 
 /// Real time between two updates on a terminal, and between two lines elsewhere.

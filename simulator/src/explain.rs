@@ -8,7 +8,7 @@ use ks_reports::{ReportError, read_decisions, run_folder::RolloutDecision};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::run_events::{EventsError, RunEvents, Wanted};
+use crate::run::run_events::{EventsError, RunEvents, Wanted};
 
 /// Most entries in one timeline: a device that beats every second has fewer in a year, since consecutive beats are merged.
 const ENTRIES_MAX: usize = 1_000_000;

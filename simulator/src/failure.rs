@@ -101,7 +101,7 @@ pub enum Failure {
     Explain(#[from] crate::explain::ExplainError),
     /// A run's events could not be read.
     #[error(transparent)]
-    Events(#[from] crate::run_events::EventsError),
+    Events(#[from] crate::run::run_events::EventsError),
 }
 
 impl From<SegmentError> for Failure {

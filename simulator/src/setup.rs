@@ -22,25 +22,18 @@ use tokio::{
 };
 
 use crate::{
-    churn::Schedule,
     conductor::{Reports, Run},
     drive::rehearse::disk::Disk,
-    event_log::EventLog,
-    fleet::{self, AdversarySpec, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport},
-    ground_truth::GroundTruth,
+    fleet::{self, AdversarySpec, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport, churn::Schedule},
     invariants::Witness,
     link::{Network, faults::NetworkFaults},
-    measure::Measurements,
-    operator::{AnswerTimeouts, Operator, OperatorError},
-    outages::Outages,
-    revocations::Revocations,
+    machine::{server_process::ServerProcess, timer::Timer},
+    operator::{AnswerTimeouts, Operator, OperatorError, revocations::Revocations},
+    run::{event_log::EventLog, ground_truth::GroundTruth, measure::Measurements, outages::Outages, ticks::Ticks},
     scenario::{Connections, Plan, Retry},
     segment::{Segment, file::SegmentWriter},
-    server_process::ServerProcess,
     shard::{RunTime, Shard},
-    ticks::Ticks,
     timeline::{Punch, RunContext, Step},
-    timer::Timer,
 };
 
 /// How to reach a run's server.

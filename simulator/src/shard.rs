@@ -17,15 +17,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    churn::Schedule,
-    event_log::EventLog,
-    ground_truth::GroundTruth,
+    fleet::churn::Schedule,
     link::faults::NetworkFaults,
-    measure::Measurements,
-    outages::Outages,
-    revocations::Revocations,
+    machine::timer::Timer,
+    operator::revocations::Revocations,
+    run::{event_log::EventLog, ground_truth::GroundTruth, measure::Measurements, outages::Outages},
     scenario::{HeartbeatInterval, Retry},
-    timer::Timer,
 };
 
 /// Most honest requests that are captured for adversaries.

@@ -7,8 +7,8 @@ use ks_protocol::refusal::RefusalCode;
 use crate::{
     device::exchange::MessageType,
     link::NO_SOCKET,
-    measure::{BAD_ANSWER, Measurements, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
     number::counted,
+    run::measure::{BAD_ANSWER, Measurements, OK, UNANSWERED, UNKNOWN_KEY, UNSENT},
 };
 
 /// Codes that are no evidence about the server: the generator's limit, or the end of the run.

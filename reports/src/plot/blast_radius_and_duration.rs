@@ -1,8 +1,8 @@
 //! The cost of a policy: devices that a bug breaks, against the time a good release takes; a panel for each rate of bugs.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel, Point, Series};
-use super::pen::pens;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel, Point, Series};
+use super::canvas::pen::pens;
 use crate::number;
 use crate::score::{PolicyScore, Score, rate};
 

@@ -1,9 +1,9 @@
 //! How large a canary must be: the chance to find the bug by its size, with the advised policies on the curves of their gates.
 
-use super::axis::Axis;
-use super::chart::{Chart, Flag, Mark, Panel, Point, Series};
-use super::pen::pens;
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Flag, Mark, Panel, Point, Series};
+use super::canvas::pen::pens;
+use super::canvas::theme;
 use crate::advice::{Advice, Advised, Share, words};
 use crate::number::grouped;
 

@@ -1,10 +1,10 @@
 //! What each advised policy costs: good releases that it stops by mistake, against devices that the bug breaks.
 
-use super::axis::Axis;
 use super::canary_size::{per_cent_axis, rehearsed};
-use super::chart::{Chart, Mark, Panel, Point, Series};
-use super::pen::pens;
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Mark, Panel, Point, Series};
+use super::canvas::pen::pens;
+use super::canvas::theme;
 use crate::advice::{Advice, Advised, words};
 
 /// Title of the vertical axis.

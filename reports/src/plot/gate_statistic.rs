@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::axis::Axis;
-use super::chart::{Chart, Mark, Panel};
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Mark, Panel};
+use super::canvas::theme;
 use super::rollouts::Rollouts;
-use super::theme;
 use crate::escape::label;
 use crate::number;
 use crate::run::Run;

@@ -1,8 +1,8 @@
 //! Heartbeats a minute over time: what was offered, and what was acknowledged.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel};
+use super::canvas::theme;
 use super::timeline::Point;
 use crate::number;
 use crate::run::Run;

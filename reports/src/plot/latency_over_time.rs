@@ -1,8 +1,8 @@
 //! Heartbeat response time over time: median, 99th percentile and greatest.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel};
+use super::canvas::theme;
 use super::timeline::Point;
 use crate::number;
 use crate::run::Run;

@@ -2,9 +2,9 @@
 
 use plotters::style::RGBColor;
 
-use super::axis::Axis;
-use super::chart::{Chart, Flag, Mark, Panel, Point};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Flag, Mark, Panel, Point};
+use super::canvas::theme;
 use crate::load_limit::{LoadLimit, Step, StepVerdict, knee};
 use crate::number::{compact, millis};
 

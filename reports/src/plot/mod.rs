@@ -1,32 +1,24 @@
-//! The pictures of a report. One file per plot defines what it shows (a [`chart::Chart`]); `layout.rs` decides where each stroke
-//! goes; `paint.rs` turns strokes into SVG and PNG. A new plot is a new file here and one line in [`ALL`].
+//! The pictures of a report. One file per plot defines what it shows (a [`Chart`]); `canvas/layout.rs` decides where each stroke
+//! goes; `canvas/paint.rs` turns strokes into SVG and PNG. A new plot is a new file here and one line in [`ALL`].
 
-mod axis;
 mod blast_radius_and_duration;
 mod canary_size;
-pub(crate) mod chart;
+pub(crate) mod canvas;
 mod codes_over_time;
 mod false_alarms_and_broken;
 mod firmware_distribution;
 mod gate_statistic;
 mod heartbeats_per_min;
 mod latency_over_time;
-mod layout;
 mod load_limit;
-mod names;
 mod operating_characteristic;
-mod paint;
 mod pareto_front;
-mod pen;
 mod percentile_curve;
 mod recovery;
 mod rollout_outcomes;
 mod rollout_stages;
 pub(crate) mod rollouts;
-mod series;
-mod stack;
 mod sweep;
-mod theme;
 pub(crate) mod timeline;
 
 use crate::advice::Advice;
@@ -34,7 +26,7 @@ use crate::load_limit::LoadLimit;
 use crate::run::Run;
 use crate::score::Score;
 use crate::sweep::Sweep;
-use chart::Chart;
+use canvas::{chart::Chart, layout, paint, theme};
 
 /// Every plot, in the order of the report.
 pub(crate) const ALL: &[Plot] = &[

@@ -1,8 +1,8 @@
 //! How often each policy finds a bug, by how many devices the bug hits: its operating characteristic.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel, Point, Series};
-use super::pen::pens;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel, Point, Series};
+use super::canvas::pen::pens;
 use crate::score::{Cell, Score, population, rate};
 
 /// Margin on both sides of all rates, as a share of the axis: policies are drawn side by side at every rate.

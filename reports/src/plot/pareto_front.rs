@@ -1,8 +1,8 @@
 //! What each configuration of a sweep costs honest devices against what it lets through, and those that no other one beats in both.
 
-use super::axis::Axis;
-use super::chart::{Chart, Mark, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Mark, Panel};
+use super::canvas::theme;
 use crate::number::compact;
 use crate::sweep::{Sweep, Tried, short, varied_names};
 

@@ -2,9 +2,9 @@
 
 use hdrhistogram::Histogram;
 
-use super::axis::Axis;
-use super::chart::{Chart, Mark, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Mark, Panel};
+use super::canvas::theme;
 use crate::number;
 use crate::run::Run;
 

@@ -1,8 +1,8 @@
 //! How the fleet came back after each outage: the share of the affected devices that was served again, over time.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel};
+use super::canvas::theme;
 use crate::number;
 use crate::recovery::OutageRecovery;
 use crate::run::Run;

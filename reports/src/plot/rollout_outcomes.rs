@@ -1,10 +1,10 @@
 //! States of the devices' updates: all above, failures below on their own scale.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel};
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel};
+use super::canvas::stack::{self, Layer};
+use super::canvas::theme;
 use super::rollouts::Rollouts;
-use super::stack::{self, Layer};
-use super::theme;
 use crate::number;
 use crate::run::Run;
 use crate::run_folder::RolloutSample;

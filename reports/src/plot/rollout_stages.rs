@@ -1,8 +1,8 @@
 //! Progress of a rollout: the share of its targets that its stage reaches, and the share confirmed.
 
-use super::axis::Axis;
-use super::chart::{Chart, Panel};
-use super::theme;
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Panel};
+use super::canvas::theme;
 use crate::number;
 use crate::run::Run;
 use crate::run_folder::RolloutSample;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::Flag;
-use super::theme;
+use super::canvas::chart::Flag;
+use super::canvas::theme;
 use super::timeline::Line;
 use crate::run_folder::{RolloutDecision, RolloutSample};
 

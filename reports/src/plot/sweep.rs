@@ -2,10 +2,10 @@
 
 use plotters::style::RGBColor;
 
-use super::axis::Axis;
-use super::chart::{Chart, Mark, Panel, Point, Series};
-use super::pen::pens;
-use super::theme::{self, INK, PAPER};
+use super::canvas::axis::Axis;
+use super::canvas::chart::{Chart, Mark, Panel, Point, Series};
+use super::canvas::pen::pens;
+use super::canvas::theme::{self, INK, PAPER};
 use crate::number::compact;
 use crate::sweep::{Figures, Spread, Sweep, Tried, Varied, number, reacting_cohort, short};
 

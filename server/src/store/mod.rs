@@ -32,10 +32,12 @@ use ks_protocol::{id::Sequence, time::UnixMs};
 pub use damage::Damage;
 pub(crate) use sqlite::BUSY_TIMEOUT;
 pub use sqlite::{
-    SCHEMA_VERSION, SqliteReader, SqliteStore, has_log,
-    place::free_bytes,
-    refuse_lost, torn_log,
-    write_access::{holder, unwritable, unwritable_folder},
+    SCHEMA_VERSION, SqliteReader, SqliteStore,
+    file::{
+        place::free_bytes,
+        write_access::{holder, unwritable, unwritable_folder},
+    },
+    has_log, refuse_lost, torn_log,
 };
 pub use writer::{Reader, Writer};
 

@@ -11,9 +11,11 @@ use crate::{
         exchange::{Incoming, MessageType, Outgoing},
         machine::{DeviceState, Machine},
     },
-    ledger::DeviceAccount,
     link::HttpAnswer,
-    measure::{BAD_ANSWER, OK, UNKNOWN_KEY},
+    run::{
+        ledger::DeviceAccount,
+        measure::{BAD_ANSWER, OK, UNKNOWN_KEY},
+    },
     shard::Shard,
 };
 

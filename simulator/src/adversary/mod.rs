@@ -36,9 +36,11 @@ use tokio::time::Instant;
 
 use crate::{
     device::{actor::Account, exchange::post},
-    ledger::DeviceAccount,
     link::{HttpAnswer, LinkError},
-    measure::{BAD_ANSWER, OK},
+    run::{
+        ledger::DeviceAccount,
+        measure::{BAD_ANSWER, OK},
+    },
     scenario::{Adversary as Part, AdversaryKind},
     shard::Shard,
 };

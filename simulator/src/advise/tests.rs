@@ -6,7 +6,7 @@ use ks_server::rollout::{plan::RolloutRequest, stage::PlannedStage};
 use super::*;
 use crate::{
     fleet::{self, DeviceSpec},
-    ground_truth::{GroundTruth, InstallOutcome, Subject},
+    run::ground_truth::{GroundTruth, InstallOutcome, Subject},
     scenario,
     scenario_settings::ScenarioSettings,
 };

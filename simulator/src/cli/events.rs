@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::output::{complain, print};
 use crate::{
     failure::Failure,
-    run_events::{RunEvents, Wanted},
+    run::run_events::{RunEvents, Wanted},
 };
 
 /// Lines are printed in pieces of about this size, in bytes.

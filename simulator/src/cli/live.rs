@@ -8,7 +8,7 @@ use super::output::complain;
 use crate::{
     console::{grouped, span},
     failure::Failure,
-    resources::Stopwatch,
+    machine::resources::Stopwatch,
     trials::{Record, Recorded},
 };
 

@@ -26,8 +26,8 @@ use crate::{
     conductor::Observer,
     failure::Failure,
     folder::{RunFolder, has_failed},
+    machine::resources::Stopwatch,
     number::counted,
-    resources::Stopwatch,
     segment::merge::Segments,
 };
 

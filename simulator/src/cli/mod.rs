@@ -50,10 +50,10 @@ use trials::TrialOptions;
 
 use crate::{
     drive::rehearse::Signatures,
-    embedded::SUBCOMMAND,
     explain,
     failure::Failure,
     folder,
+    machine::embedded::SUBCOMMAND,
     scenario::{self, Mode, render_all},
     scenario_settings::ScenarioSettings,
     segment::{self, Segment},

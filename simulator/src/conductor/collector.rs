@@ -8,16 +8,18 @@ use ks_reports::run_folder::Tick;
 use super::{EndReason, Observer, RunOutcome};
 use crate::{
     device::exchange::MessageType,
-    expect::Judge,
-    ledger::Reconciled,
-    measure::{Measurements, OK},
-    phase_recorder::PhaseRecorder,
-    record::Record,
-    rollout_monitor::RolloutMonitor,
+    machine::server_process::ServerProcess,
+    operator::rollout_monitor::RolloutMonitor,
+    run::{
+        expect::Judge,
+        ledger::Reconciled,
+        measure::{Measurements, OK},
+        phase_recorder::PhaseRecorder,
+        record::Record,
+        ticks::Ticks,
+    },
     scenario::Plan,
     segment::file::{SegmentWriter, Used},
-    server_process::ServerProcess,
-    ticks::Ticks,
 };
 
 pub(super) struct Collector {

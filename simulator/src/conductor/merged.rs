@@ -11,16 +11,18 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    ledger::Reconciled,
-    measure::Measurements,
-    outages::{Outage, Recovered},
-    resources,
+    machine::resources,
+    run::{
+        ledger::Reconciled,
+        measure::Measurements,
+        outages::{Outage, Recovered},
+        ticks::Ticks,
+    },
     scenario::Plan,
     segment::{
         file::{SavedOutage, SegmentEnd, SegmentTick, Used},
         reader::SegmentReader,
     },
-    ticks::Ticks,
     total_failure,
 };
 
@@ -253,13 +255,15 @@ mod tests {
     use super::*;
     use crate::{
         device::exchange::MessageType,
-        measure::{OK, record},
-        resources::Resources,
+        machine::resources::Resources,
+        run::{
+            measure::{OK, record},
+            summary::{About, summarise},
+        },
         scenario,
         scenario_settings::ScenarioSettings,
         seed,
         segment::file::{FORMAT, Header, PlanInShort, SavedOverrides, SegmentWriter, TargetSeen},
-        summary::{About, summarise},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Merging.\"\nduration = \"10s\"\nramp = \"1s\"\n[fleet]\ndevices = 9\n\

@@ -25,19 +25,20 @@ use tokio::sync::watch;
 
 use crate::{
     device::pending::PendingPeriod,
-    expect::Judge,
     invariants::{self, Ending, Violation},
-    ledger::{DeviceAccount, Reconciled, Reconciliation, StoredCommand, Strangers},
-    measure::Measurements,
-    operator::OperatorError,
-    outages::Outage,
-    resources,
+    machine::resources,
+    operator::{OperatorError, rollout_monitor::ObservedRollouts},
     review::{Confirmations, Notes, review},
-    rollout_monitor::ObservedRollouts,
+    run::{
+        expect::Judge,
+        ledger::{DeviceAccount, Reconciled, Reconciliation, StoredCommand, Strangers},
+        measure::Measurements,
+        outages::Outage,
+        silence::Silences,
+    },
     scenario::Plan,
     segment::file::SegmentWriter,
     shard::RunTime,
-    silence::Silences,
     timeline::{self, RunContext},
 };
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use ks_protocol::id::DeviceId;
 use tokio::sync::mpsc;
 
-use crate::{fleet::ShardReport, ledger::DeviceAccount, measure::Measurements};
+use crate::{
+    fleet::ShardReport,
+    run::{ledger::DeviceAccount, measure::Measurements},
+};
 
 /// A part of the fleet ended without its final report; only a panic can do that.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -33,12 +33,14 @@ use super::{
     pending::PendingMessages,
 };
 use crate::{
-    churn::Agenda,
-    ground_truth::InstallOutcome,
-    ledger::DeviceAccount,
+    fleet::churn::Agenda,
     link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
-    measure::{BAD_ANSWER, OK, UNKNOWN_KEY, UNSENT, record},
-    outages::Unserved,
+    run::{
+        ground_truth::InstallOutcome,
+        ledger::DeviceAccount,
+        measure::{BAD_ANSWER, OK, UNKNOWN_KEY, UNSENT, record},
+        outages::Unserved,
+    },
     scenario::{HeartbeatInterval, Retry},
     seed,
     shard::Shard,

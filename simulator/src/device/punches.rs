@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use crate::{pairs::Pairs, seed};
+use crate::{run::pairs::Pairs, seed};
 
 #[derive(Debug, Default)]
 pub struct Punches {

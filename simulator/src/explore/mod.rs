@@ -20,11 +20,9 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    parallel,
-    resources::Stopwatch,
+    machine::{parallel, resources::Stopwatch, temporary::Temporary},
     scenario,
     scenario_settings::ScenarioSettings,
-    temporary::Temporary,
 };
 
 /// The generated scenario, in the folder of a finding.

@@ -30,9 +30,8 @@ use crate::{
     },
     failure::Failure,
     folder::{RunFolder, STEPS},
-    resources::Stopwatch,
+    machine::{resources::Stopwatch, server_samples::Samples},
     scenario::{Expectation, Plan, Timing, limits},
-    server_samples::Samples,
 };
 use search::{Bounds, Next, Search, Verdict};
 use step::{Lengths, PlannedStep};

@@ -8,13 +8,18 @@ use ks_reports::{
     run_folder::{LoadFigures, PhaseFigures, Summary, Verdict},
 };
 
-use super::{bottleneck, bottleneck::Observed, search::Purpose};
+use super::{
+    bottleneck::{self, Observed},
+    search::Purpose,
+};
 use crate::{
     link::NO_SOCKET,
+    machine::{
+        resources::LATE_US,
+        server_samples::{ServerLoad, ServerSample},
+    },
     number::{counted, grouped},
-    resources::LATE_US,
     scenario::{During, Expectation, Metric, Mode, Plan, TimedStep},
-    server_samples::{ServerLoad, ServerSample},
     timeline::{Phase, Step},
 };
 

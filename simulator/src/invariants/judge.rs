@@ -17,19 +17,16 @@ use super::{
     witness::{Observations, ObservedDevice},
 };
 use crate::{
-    churn::Schedule,
     device::{
         actor::BOOT_TIME,
         exchange::MessageType,
         pending::{self, PendingPeriod},
     },
-    fleet::{self, DeviceSpec},
-    ledger::StoredCommand,
+    fleet::{self, DeviceSpec, churn::Schedule},
     limits::oracle::Oracle,
-    measure::Score,
     number::counted,
-    operator::{ObservedDecision, ObservedRollout},
-    rollout_monitor,
+    operator::{ObservedDecision, ObservedRollout, rollout_monitor},
+    run::{ledger::StoredCommand, measure::Score},
     scenario::{Otrt, Plan, release_id},
     timeline::{StartRollout, Step},
 };

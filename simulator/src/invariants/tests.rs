@@ -22,13 +22,10 @@ use sha2::Digest as _;
 
 use super::{Ending, Invariant, Violation, Witness, judge};
 use crate::{
-    device::exchange::MessageType,
-    device::pending::PendingPeriod,
-    ledger::StoredCommand,
+    device::{exchange::MessageType, pending::PendingPeriod},
     limits::oracle::SitePrefixes,
-    measure::Score,
-    operator::{ObservedDecision, ObservedRollout},
-    rollout_monitor,
+    operator::{ObservedDecision, ObservedRollout, rollout_monitor},
+    run::{ledger::StoredCommand, measure::Score},
     scenario::{self, Plan},
     scenario_settings::ScenarioSettings,
 };

@@ -17,7 +17,7 @@ use super::configurations::with_settings;
 use crate::{
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
-    measure::{LIMITED, OK, UNSENT, is_let_through},
+    run::measure::{LIMITED, OK, UNSENT, is_let_through},
     scenario::Plan,
     trials::{
         Record, Recorded,

@@ -22,7 +22,7 @@ use ks_protocol::{
 };
 use ks_server::store::heartbeats::HeartbeatRecord;
 
-use crate::measure::Handshakes;
+use crate::run::measure::Handshakes;
 
 pub type HttpRequest = Request<Full<Bytes>>;
 

@@ -27,7 +27,7 @@ use super::{
     endpoint::Endpoint,
     tls::{DeviceTls, ServerTls},
 };
-use crate::measure::Handshakes;
+use crate::run::measure::Handshakes;
 
 /// Greatest answer that may be large, in bytes: a page of an admin list, or a firmware image.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -15,7 +15,7 @@ use rustls::{
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::measure::Handshakes;
+use crate::run::measure::Handshakes;
 
 /// Why TLS to a server can't be set up.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use ks_protocol::{
 use ks_server::admin::heartbeats::HeartbeatPage;
 
 use super::{Operator, OperatorError, PAGE};
-use crate::pages::Cursors;
+use crate::operator::pages::Cursors;
 
 impl Operator {
     /// The row of the newest stored heartbeat; those of a run that starts now come after it.

@@ -3,8 +3,8 @@
 use ks_reports::review::Action;
 
 use super::{Target, With};
-use crate::{
-    operator::ObservedDecision,
+use crate::operator::{
+    ObservedDecision,
     rollout_monitor::{decided_by, is_by_a_gate},
 };
 

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_server::rollout::{outcome::Outcome, policy::Gate, reading::group_of, update::UpdateState};
 
-use crate::{
-    operator::{ObservedDecision, ObservedUpdate},
-    rollout_monitor::ObservedRollouts,
-};
+use crate::operator::{ObservedDecision, ObservedUpdate, rollout_monitor::ObservedRollouts};
 
 /// Finds when devices were confirmed that failed later, while the stored heartbeats are read.
 #[derive(Debug, Default)]

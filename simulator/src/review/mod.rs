@@ -21,12 +21,13 @@ use ks_reports::review::{Cell, Fate, Review, RolloutReview, Truth};
 use ks_server::{pace::SUSPECT_INTERVALS, rollout::words};
 
 use crate::{
-    churn::{Episode, Schedule},
     device::fate::{Fate as Did, FateEvent, FateNotes},
-    fleet,
-    ground_truth::{GroundTruth, InstallOutcome},
-    operator::{ObservedDecision, ObservedRollout, ObservedUpdate},
-    rollout_monitor::ObservedRollouts,
+    fleet::{
+        self,
+        churn::{Episode, Schedule},
+    },
+    operator::{ObservedDecision, ObservedRollout, ObservedUpdate, rollout_monitor::ObservedRollouts},
+    run::ground_truth::{GroundTruth, InstallOutcome},
     scenario::Plan,
 };
 

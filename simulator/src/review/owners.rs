@@ -7,7 +7,7 @@ use ks_protocol::{id::DeviceId, time::UnixMs};
 use super::started_at;
 use crate::{
     device::fate::{Fate, FateEvent},
-    rollout_monitor::ObservedRollouts,
+    operator::rollout_monitor::ObservedRollouts,
 };
 
 /// The rollouts of each release, with the devices that they offered it to. Rollouts are numbered as they were observed.

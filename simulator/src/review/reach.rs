@@ -10,8 +10,10 @@ use ks_server::{
 };
 
 use crate::{
-    churn::{Episode, Schedule},
-    fleet,
+    fleet::{
+        self,
+        churn::{Episode, Schedule},
+    },
     scenario::{ChurnKind, HeartbeatInterval, Plan, TimedStep},
     timeline::{OutageScope, Step},
 };

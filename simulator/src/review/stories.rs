@@ -6,7 +6,7 @@ use ks_protocol::time::UnixMs;
 use ks_reports::review::{DeviceStory, Fate, StoryEvent, Truth};
 
 use super::{Target, With, evidence::Confirmations};
-use crate::{churn::Episode, device::fate::FateEvent, scenario::ChurnKind};
+use crate::{device::fate::FateEvent, fleet::churn::Episode, scenario::ChurnKind};
 
 /// Most stories that are written; the page shows fewer.
 const STORIES_MAX: usize = 1_000;

@@ -20,10 +20,7 @@ use super::{
     evidence::{Change, EVALUATED_WITHIN_MS, Point, points},
     promotions::{Promotion, promotions},
 };
-use crate::{
-    operator::{ObservedDecision, ObservedGate, ObservedRollout},
-    rollout_monitor::is_by_a_gate,
-};
+use crate::operator::{ObservedDecision, ObservedGate, ObservedRollout, rollout_monitor::is_by_a_gate};
 
 /// What other thresholds of each gate would have done.
 pub(super) fn of_gates(

@@ -23,8 +23,7 @@ use super::{
     plan::{Firmware, Mode, Plan},
 };
 use crate::{
-    churn::Schedule,
-    fleet::{self, DeviceSpec, FACTORY_COUNTER},
+    fleet::{self, DeviceSpec, FACTORY_COUNTER, churn::Schedule},
     timeline::{StartRollout, Step},
 };
 

@@ -11,7 +11,11 @@ use ks_reports::{
 use serde::{Deserialize, Serialize};
 
 use super::saved::SavedMeasurements;
-use crate::{ledger::Reconciled, measure::Measurements, outages::Outage, scenario::Overrides, timeline::KINDS};
+use crate::{
+    run::{ledger::Reconciled, measure::Measurements, outages::Outage},
+    scenario::Overrides,
+    timeline::KINDS,
+};
 
 /// Version of this format; another is refused.
 pub const FORMAT: u32 = 1;

@@ -25,13 +25,15 @@ use crate::{
         merged::{self, PartOfRun},
     },
     device::exchange::MessageType,
-    event_log::EventLog,
     failure::Failure,
+    machine::resources::{self, Resources},
     number::counted,
-    resources::{self, Resources},
+    run::{
+        event_log::EventLog,
+        summary::{About, summarise},
+    },
     scenario::{self, Plan, Timing},
     scenario_settings::ScenarioSettings,
-    summary::{About, summarise},
 };
 
 /// Most events of all segments: theirs are about the run, not about devices.

@@ -13,7 +13,7 @@ use super::{
     Segment,
     file::{FORMAT, Header, Record, SavedTick, SegmentEnd, SegmentTick},
 };
-use crate::{ledger::Reconciled, scenario::FILE_BYTES_MAX};
+use crate::{run::ledger::Reconciled, scenario::FILE_BYTES_MAX};
 
 /// Greatest count of one tick: 3,600 ticks of 256 segments with it add up without overflow.
 const TICK_COUNT_MAX: u64 = 1 << 40;
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::{
         device::exchange::MessageType,
-        measure::{Measurements, OK},
+        run::measure::{Measurements, OK},
         segment::file::{PlanInShort, SavedOverrides, SegmentWriter, TargetSeen, Used},
     };
 

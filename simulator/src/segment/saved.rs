@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     adversary,
     device::exchange::{Done, MessageType},
-    measure::{
-        AdversaryRequests, Answered, Broken, CohortCounts, Handshakes, Measured, Measurements, OK, Score, Times,
-        histogram,
+    run::{
+        measure::{
+            AdversaryRequests, Answered, Broken, CohortCounts, Handshakes, Measured, Measurements, OK, Score, Times,
+            histogram,
+        },
+        outages::Recovered,
     },
-    outages::Recovered,
     scenario::{AdversaryKind, AnswerCode, ChurnKind},
 };
 
@@ -289,7 +291,7 @@ fn handshakes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{measure::record, seed};
+    use crate::{run::measure::record, seed};
 
     /// Through JSON and back.
     fn round_trip(measured: &Measurements) -> Measurements {

@@ -9,8 +9,8 @@ use ks_server::clock::{Clock, SystemClock};
 
 use crate::{
     failure::Failure,
+    machine::resources::Stopwatch,
     operator::{Operator, OperatorError},
-    resources::Stopwatch,
 };
 
 /// How often the target is asked for its time; the quickest answer counts.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    rollout_order::RolloutOrder,
+    operator::rollout_order::RolloutOrder,
     scenario::{
         check::value::{named, one_of},
         problem::Problems,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind, later};
-use crate::outages;
+use crate::run::outages;
 use crate::scenario::{
     problem::{Problem, Problems, any_of, closest_value, quoted},
     reader::{Field, Reader},

@@ -11,15 +11,13 @@ use ks_reports::run_folder::LimitCount;
 
 use crate::{
     drive::rehearse::disk::Disk,
-    event_log::EventLog,
     fleet,
     invariants::Witness,
     link::faults::NetworkFaults,
-    operator::{ObservedLimit, Operator, OperatorError},
-    outages::Outages,
-    revocations::Revocations,
+    machine::server_process::ServerProcess,
+    operator::{ObservedLimit, Operator, OperatorError, revocations::Revocations},
+    run::{event_log::EventLog, outages::Outages},
     segment::Segment,
-    server_process::ServerProcess,
     shard::RunTime,
 };
 

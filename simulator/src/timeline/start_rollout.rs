@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    fleet, ground_truth,
+    fleet,
     operator::NewRelease,
+    run::ground_truth,
     scenario::{
         check::value::named,
         problem::{Problem, Problems},

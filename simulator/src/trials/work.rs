@@ -21,10 +21,8 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    parallel,
-    resources::Stopwatch,
+    machine::{parallel, resources::Stopwatch, temporary::Temporary},
     scenario::Plan,
-    temporary::Temporary,
 };
 
 /// Seeds go on from 0 after this one.

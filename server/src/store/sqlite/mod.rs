@@ -4,29 +4,22 @@ mod accounts;
 mod audit;
 mod columns;
 mod commands;
-mod connection;
-mod copy_back;
 mod devices;
+pub(crate) mod file;
 mod filter;
 mod heartbeats;
-mod integrity;
 mod keysets;
 mod limits;
 mod logs;
 mod migrations;
 mod orders;
-pub(crate) mod place;
 mod presence;
 mod punches;
-mod read_in_place;
 mod reader;
-mod refusal;
 mod releases;
 mod rollouts;
 mod transaction;
 mod updates;
-mod wal;
-pub(crate) mod write_access;
 
 use std::{os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -34,19 +27,21 @@ use ks_protocol::time::UnixMs;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::time::Instant;
 
-pub(crate) use self::connection::BUSY_TIMEOUT;
-use self::{
-    connection::{WAL_BYTES_KEPT, configure, truncate_log, vfs},
-    copy_back::CopyBack,
-    integrity::check_integrity,
-    place::Place,
-    refusal::{not_there, refused, unusable},
-    transaction::Transaction,
-};
+pub(crate) use self::file::connection::BUSY_TIMEOUT;
 pub use self::{
+    file::refusal::{has_log, refuse_lost, torn_log},
     migrations::LATEST as SCHEMA_VERSION,
     reader::SqliteReader,
-    refusal::{has_log, refuse_lost, torn_log},
+};
+use self::{
+    file::{
+        connection::{WAL_BYTES_KEPT, configure, truncate_log, vfs},
+        copy_back::CopyBack,
+        integrity::check_integrity,
+        place::Place,
+        refusal::{not_there, refused, unusable},
+    },
+    transaction::Transaction,
 };
 use crate::{
     config::SqliteUse,

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::{
     columns::unsigned,
-    connection::{set_up, vfs},
-    place::Place,
-    refusal::{not_there, unusable},
+    file::{
+        connection::{set_up, vfs},
+        place::Place,
+        refusal::{not_there, unusable},
+    },
 };
 use crate::{
     config::Locking,

@@ -5,8 +5,10 @@ use tokio::time::Instant;
 use super::{Device, micros};
 use crate::{
     device::{exchange::MessageType, fate::Gone, machine::DeviceState},
-    ledger::DeviceAccount,
-    measure::{UNANSWERED, UNSENT},
+    run::{
+        ledger::DeviceAccount,
+        measure::{UNANSWERED, UNSENT},
+    },
 };
 
 impl Device {

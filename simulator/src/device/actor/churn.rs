@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{Device, update::BOOT_TIME};
 use crate::{
-    churn::Episode,
     device::machine::DeviceState,
+    fleet::churn::Episode,
     scenario::{ChurnKind, HeartbeatInterval},
 };
 

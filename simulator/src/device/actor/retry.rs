@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Device, RequestOutcome, plausible};
 use crate::{
     device::{exchange::MessageType, machine::DeviceState},
-    measure::{CohortCounts, OK},
+    run::measure::{CohortCounts, OK},
     scenario::{HeartbeatInterval, Retry},
 };
 

@@ -14,8 +14,7 @@ use crate::{
         firmware::Next,
         machine::DeviceState,
     },
-    ground_truth::InstallOutcome,
-    measure::Broken,
+    run::{ground_truth::InstallOutcome, measure::Broken},
     scenario::HeartbeatInterval,
 };
 

@@ -21,20 +21,24 @@ use server::VirtualServer;
 use crate::{
     conductor::RunOutcome,
     console::Console,
-    event_log::EventLog,
     failure::Failure,
     fleet::{self, Caller, ShardPlan},
     invariants::Witness,
     limits::oracle::{SitePrefixes, Values},
     link::{in_process::InProcess, witnessed::Witnessed},
+    machine::{
+        resources::{self, Resources, Stopwatch},
+        temporary::Temporary,
+        timer::SteppedTimer,
+    },
     number::counted,
     operator::AnswerTimeouts,
-    resources::{self, Resources, Stopwatch},
+    run::{
+        event_log::EventLog,
+        summary::{About, summarise},
+    },
     scenario::{Addresses, Adversary, FleetAddresses, Plan},
     setup::{DriverParts, ProvisionError, Setup, Way, shard},
-    summary::{About, summarise},
-    temporary::Temporary,
-    timer::SteppedTimer,
 };
 
 /// The operator's token; no outside caller can reach a router in this process.

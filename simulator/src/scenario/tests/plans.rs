@@ -9,7 +9,7 @@ use crate::scenario::{
     HeartbeatInterval, Metric, Mode, Otrt, Share,
 };
 use crate::{
-    server_process::StopPoint,
+    machine::server_process::StopPoint,
     timeline::{Outage, OutageScope, Phase, Recipients, RestartServer, Revoke, SendCommand, Step},
 };
 

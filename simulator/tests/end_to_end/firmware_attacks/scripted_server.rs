@@ -15,17 +15,16 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header;
 use ks_fleet::{
-    churn::{Agenda, Schedule},
     device::{
         actor::Device,
         machine::{DeviceInit, Machine, ServerKeys},
     },
-    ground_truth::GroundTruth,
+    fleet::churn::{Agenda, Schedule},
     link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::NetworkFaults},
-    measure::Measurements,
+    machine::timer::RuntimeTimer,
+    run::{ground_truth::GroundTruth, measure::Measurements},
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
-    timer::RuntimeTimer,
 };
 use ks_protocol::{
     document,

@@ -11,11 +11,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::time::Instant;
 
 use super::{
+    super::{
+        migrations,
+        reader::{READ_MAX, SqliteReader, open_read_only},
+    },
     connection::{set_up, vfs},
     integrity::check_integrity,
-    migrations,
     place::Place,
-    reader::{READ_MAX, SqliteReader, open_read_only},
     refusal::{not_there, refuse_lost, refused, unusable},
     wal::{index_of, log_of},
 };

@@ -20,9 +20,11 @@ use ks_reports::bounded::FILE_BYTES_MAX;
 
 use crate::{
     folder::NO_LINK,
-    resources,
-    server_process::{Restart, ServerAction, ServerProcess, Usage},
-    temporary::Temporary,
+    machine::{
+        resources,
+        server_process::{Restart, ServerAction, ServerProcess, Usage},
+        temporary::Temporary,
+    },
 };
 
 /// The hidden subcommand.

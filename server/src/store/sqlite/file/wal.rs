@@ -23,7 +23,7 @@ const MAGIC: u32 = 0x377f_0682;
 
 /// The result of checking a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Log {
+pub(in crate::store::sqlite) enum Log {
     /// It ends with a commit, or there is none.
     Sound,
     /// It has own frames after its last commit, which SQLite drops.
@@ -34,10 +34,10 @@ pub(super) enum Log {
 
 /// The data after the last commit of a log, without frames from before its last restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tail {
+pub(in crate::store::sqlite) struct Tail {
     /// Frames, the last of which may be cut short.
-    pub(super) frames: u64,
-    pub(super) bytes: u64,
+    pub(in crate::store::sqlite) frames: u64,
+    pub(in crate::store::sqlite) bytes: u64,
 }
 
 /// Checks the log of `database`. A server may be writing it: data written or restarted during the read looks torn or damaged once,
@@ -45,7 +45,7 @@ pub(super) struct Tail {
 ///
 /// # Errors
 /// The log can't be read.
-pub(super) fn log(database: &Path) -> io::Result<Log> {
+pub(in crate::store::sqlite) fn log(database: &Path) -> io::Result<Log> {
     let mut found = read_once(database)?;
     for _ in 1..LOOKS_MAX {
         if found == Log::Sound {
@@ -112,17 +112,17 @@ fn read_once(database: &Path) -> io::Result<Log> {
 }
 
 /// Whether a log of this many bytes can hold a frame with the smallest page size.
-pub(super) fn may_hold_a_page(log_bytes: u64) -> bool {
+pub(in crate::store::sqlite) fn may_hold_a_page(log_bytes: u64) -> bool {
     log_bytes >= (HEADER_BYTES + FRAME_HEADER_BYTES + 512) as u64
 }
 
 /// Where SQLite keeps the log of a database.
-pub(super) fn log_of(database: &Path) -> PathBuf {
+pub(in crate::store::sqlite) fn log_of(database: &Path) -> PathBuf {
     sibling(database, "-wal")
 }
 
 /// Where SQLite keeps the index of the log.
-pub(super) fn index_of(database: &Path) -> PathBuf {
+pub(in crate::store::sqlite) fn index_of(database: &Path) -> PathBuf {
     sibling(database, "-shm")
 }
 

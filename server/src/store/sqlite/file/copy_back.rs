@@ -34,7 +34,7 @@ const WRITER_COPIES_FROM_PAGES: u32 = 4 * COPIED_FROM_PAGES;
 const AGAIN_AFTER_PAGES: u32 = 256;
 
 /// The log of a database, as its writer knows it.
-pub(super) struct CopyBack {
+pub(in crate::store::sqlite) struct CopyBack {
     /// Pages in the log after the last commit.
     pages: Arc<AtomicU32>,
     /// From how many pages on it is copied next.
@@ -52,7 +52,11 @@ struct Thread {
 
 impl CopyBack {
     /// Takes over from SQLite what `writer` copies. A rehearsal's writer copies all itself: its commits take no virtual time.
-    pub(super) fn of(writer: &mut Connection, path: &Path, sqlite: SqliteUse) -> rusqlite::Result<Self> {
+    pub(in crate::store::sqlite) fn of(
+        writer: &mut Connection,
+        path: &Path,
+        sqlite: SqliteUse,
+    ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&pages);
         writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, in_log: i32| {
@@ -68,7 +72,7 @@ impl CopyBack {
     }
 
     /// Copies the log if it is long, or has it copied.
-    pub(super) fn after_commit(&mut self, writer: &Connection) {
+    pub(in crate::store::sqlite) fn after_commit(&mut self, writer: &Connection) {
         let pages = self.pages.load(Relaxed);
         if pages < COPIED_FROM_PAGES {
             self.next_pages = COPIED_FROM_PAGES; // it began again

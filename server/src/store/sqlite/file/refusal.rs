@@ -5,13 +5,14 @@ use std::{path::Path, time::Duration};
 use ks_protocol::text::counted;
 
 use super::{
-    in_short,
-    migrations::MigrateError,
     place,
     wal::{self, Log, Tail},
     write_access,
 };
-use crate::failure::{DatabaseFault, StartError};
+use crate::{
+    failure::{DatabaseFault, StartError},
+    store::sqlite::{in_short, migrations::MigrateError},
+};
 
 /// Pause between the two reads of the data after the last commit of a log.
 const TORN_PAUSE: Duration = Duration::from_millis(250);
@@ -108,7 +109,7 @@ pub fn torn_log(path: &Path) -> Option<String> {
 }
 
 /// The start error for a schema that is refused.
-pub(super) fn refused(path: &Path, error: MigrateError) -> StartError {
+pub(in crate::store::sqlite) fn refused(path: &Path, error: MigrateError) -> StartError {
     let path = path.to_owned();
     match error {
         MigrateError::Empty => StartError::no_database(&path),
@@ -126,7 +127,7 @@ pub(super) fn refused(path: &Path, error: MigrateError) -> StartError {
 }
 
 /// The start error for a database that SQLite can't open or read.
-pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
+pub(in crate::store::sqlite) fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
     StartError::UnusableDatabase {
         path: path.to_owned(),
         fault: DatabaseFault::of_sqlite(error).at(path),
@@ -135,6 +136,6 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StartError {
 }
 
 /// The start error for a database whose files the system can't open or find.
-pub(super) fn not_there(path: &Path, error: &std::io::Error) -> StartError {
+pub(in crate::store::sqlite) fn not_there(path: &Path, error: &std::io::Error) -> StartError {
     StartError::UnusableDatabase { path: path.to_owned(), fault: DatabaseFault::of_file(error), why: error.to_string() }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::handshakes::Handshakes;
 use crate::device::exchange::{Done, MessageType};
-use crate::outages::Recovered;
+use crate::run::outages::Recovered;
 use crate::scenario::{AnswerCode, ChurnKind};
 
 /// Longest latency that is distinguished, in microseconds: 15 minutes. Longer ones count as this.

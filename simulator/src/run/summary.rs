@@ -14,14 +14,16 @@ use ks_reports::run_folder::{
 use crate::{
     conductor::RunOutcome,
     device::exchange::MessageType,
-    expect::Final,
     fleet,
     invariants::{Invariant, Violation},
-    measure::{Answered, CohortCounts, Handshakes, Measured, Measurements, OK, Score},
+    machine::resources::{self, Resources},
     number::{counted, grouped},
-    outages::{self, Outage},
-    phase_recorder::adversary_requests,
-    resources::{self, Resources},
+    run::{
+        expect::Final,
+        measure::{Answered, CohortCounts, Handshakes, Measured, Measurements, OK, Score},
+        outages::{self, Outage},
+        phase_recorder::adversary_requests,
+    },
     scenario::{Metric, Plan, Retry, Timing},
     total_failure,
 };

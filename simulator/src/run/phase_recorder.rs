@@ -6,10 +6,12 @@ use ks_reports::run_folder::{AdversaryRequests, LoadFigures, PhaseFigures};
 
 use crate::{
     device::exchange::MessageType,
-    measure::{self, Measurements},
+    machine::server_process::ServerProcess,
+    run::{
+        measure::{self, Measurements},
+        summary::percentiles,
+    },
     scenario::Plan,
-    server_process::ServerProcess,
-    summary::percentiles,
 };
 
 /// Sums up measurements by phase.
@@ -113,9 +115,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        machine::server_process::{Restart, ServerAction, Usage},
         scenario,
         scenario_settings::ScenarioSettings,
-        server_process::{Restart, ServerAction, Usage},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\

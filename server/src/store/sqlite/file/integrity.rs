@@ -4,8 +4,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::in_short;
-use crate::failure::{DatabaseFault, StartError};
+use crate::{
+    failure::{DatabaseFault, StartError},
+    store::sqlite::in_short,
+};
 
 /// Most pages of a database that is checked completely at the start, about 80 MB.
 const CHECKED_WHOLE_PAGES: i64 = 20_000;
@@ -14,13 +16,13 @@ const CHECKED_WHOLE_PAGES: i64 = 20_000;
 const CHECKED_ROWS: u32 = 100;
 
 /// The result of a check that found a fault.
-pub(super) struct Unsound {
+pub(in crate::store::sqlite) struct Unsound {
     fault: DatabaseFault,
     why: String,
 }
 
 impl Unsound {
-    pub(super) fn refused(self, path: &Path) -> StartError {
+    pub(in crate::store::sqlite) fn refused(self, path: &Path) -> StartError {
         StartError::UnusableDatabase { path: path.to_owned(), fault: self.fault.at(path), why: self.why }
     }
 }
@@ -33,7 +35,7 @@ impl From<rusqlite::Error> for Unsound {
 
 /// Checks for damage: a small database completely; in a larger one the schema and both ends of each table, since a full check
 /// would take too long.
-pub(super) fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
+pub(in crate::store::sqlite) fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages < CHECKED_WHOLE_PAGES {
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;

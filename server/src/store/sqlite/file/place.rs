@@ -21,7 +21,7 @@ const PRIVATE_CHECKS: u64 = 256;
 type Identity = (u64, u64);
 
 /// The database, its write-ahead log and the log's index, as they were when they were opened.
-pub(super) struct Place {
+pub(in crate::store::sqlite) struct Place {
     /// At the path that was given: changing a link in it replaces the database.
     database: (PathBuf, Identity),
     /// The database's length in bytes at the last check. It never shrinks: nothing vacuums it in place.
@@ -41,7 +41,7 @@ impl Place {
     ///
     /// # Errors
     /// The database was replaced while it was opened.
-    pub(super) fn opened(path: &Path, before: Identity, locking: Locking) -> io::Result<Self> {
+    pub(in crate::store::sqlite) fn opened(path: &Path, before: Identity, locking: Locking) -> io::Result<Self> {
         let found = std::fs::metadata(path)?;
         if identity(&found) != before {
             return Err(io::Error::other("it was replaced while it was opened"));
@@ -66,7 +66,7 @@ impl Place {
     ///
     /// # Errors
     /// The log is missing.
-    pub(super) fn with_log(self) -> io::Result<Self> {
+    pub(in crate::store::sqlite) fn with_log(self) -> io::Result<Self> {
         if self.log.is_some() {
             return Ok(self);
         }
@@ -78,7 +78,7 @@ impl Place {
     ///
     /// # Errors
     /// There is no such file.
-    pub(super) fn of_database(path: &Path) -> io::Result<Identity> {
+    pub(in crate::store::sqlite) fn of_database(path: &Path) -> io::Result<Identity> {
         std::fs::metadata(path).map(|found| identity(&found))
     }
 
@@ -87,7 +87,7 @@ impl Place {
     ///
     /// # Errors
     /// [`StoreError::Misplaced`], with what happened to which file.
-    pub(super) fn check(&self) -> Result<u64, StoreError> {
+    pub(in crate::store::sqlite) fn check(&self) -> Result<u64, StoreError> {
         if self.is_private && !self.checks.fetch_add(1, Relaxed).is_multiple_of(PRIVATE_CHECKS) {
             return Ok(self.log_bytes.load(Relaxed));
         }
@@ -107,13 +107,13 @@ impl Place {
     }
 
     /// Free bytes on the database's disk; none if unknown.
-    pub(super) fn free_bytes(&self) -> Option<u64> {
+    pub(in crate::store::sqlite) fn free_bytes(&self) -> Option<u64> {
         free_bytes(&self.database.0).ok()
     }
 }
 
 /// What a path names that exists and is not a file, as text; none for a file or a missing path.
-pub(super) fn not_a_file(path: &Path) -> Option<&'static str> {
+pub(in crate::store::sqlite) fn not_a_file(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt as _;
     let kind = std::fs::metadata(path).ok()?.file_type();
     if kind.is_file() {

@@ -36,7 +36,7 @@ pub fn holder(database: &Path) -> Option<String> {
 
 /// Whether another program has a database open with SQLite's locks: in WAL mode each connection keeps its shared lock until it is closed.
 /// Must not be called by a process that has the database open, for the same reason as [`holder`].
-pub(super) fn is_open(database: &Path) -> bool {
+pub(in crate::store::sqlite) fn is_open(database: &Path) -> bool {
     locked(database, DATABASE_LOCKS, FlockType::WriteLock).is_some()
 }
 

@@ -1,5 +1,9 @@
 //! The fleet: which devices there are, how the factory provisions them, and the shard that runs a part of them.
 
+pub mod by_device;
+pub mod churn;
+pub(crate) mod cohort_members;
+pub(crate) mod places;
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, MailboxError};
@@ -11,22 +15,19 @@ use tokio::{
 
 use crate::{
     adversary::{Adversary, FaultyDevice, Knowledge, LinkPool},
-    churn::Agenda,
-    cohort_members,
     device::{
         actor::{Account, Device},
         machine::{DeviceInit, Machine, device_key},
     },
-    ledger::DeviceAccount,
+    fleet::churn::Agenda,
     link::{Link, Network},
-    measure::Measurements,
+    machine::resources,
     operator::{Operator, OperatorError},
-    places, resources,
+    run::{ledger::DeviceAccount, measure::Measurements, ticks::Ticks},
     scenario::{Addresses, Adversary as AdversaryPart, AdversaryKind, Connections, FleetAddresses, Otrt, Plan, Share},
     seed,
     segment::Segment,
     shard::Shard,
-    ticks::Ticks,
 };
 
 /// Counter of the factory firmware; releases of a scenario have greater ones.

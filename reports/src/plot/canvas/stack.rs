@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use plotters::style::RGBColor;
 
+use super::super::rollouts::Rollouts;
 use super::chart::{Mark, Panel};
-use super::rollouts::Rollouts;
 use crate::number;
 use crate::run_folder::RolloutSample;
 

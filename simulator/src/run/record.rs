@@ -14,7 +14,7 @@ use ks_reports::{
 
 use crate::{
     device::exchange::MessageType,
-    measure::{Measurements, histogram},
+    run::measure::{Measurements, histogram},
 };
 
 /// The two files of a run folder.
@@ -68,7 +68,7 @@ mod tests {
         for second in 0..3_u32 {
             let mut measured = Measurements::default();
             if second != 1 {
-                measured.of_mut(MessageType::Heartbeat).end(crate::measure::OK, 900, Some(800));
+                measured.of_mut(MessageType::Heartbeat).end(crate::run::measure::OK, 900, Some(800));
             }
             let tick = Tick { at_s: f64::from(second), width_s: 1.0, ..Tick::default() };
             record.write(&tick, &measured).unwrap();

@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
+    machine::resources::{self, MachineCpu},
     operator::Operator,
-    resources::{self, MachineCpu},
     shard::RunTime,
 };
 

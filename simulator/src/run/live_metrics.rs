@@ -22,8 +22,8 @@ use prometheus_client::{
 use crate::{
     device::exchange::MessageType,
     failure::Failure,
-    measure::{Measurements, Times},
-    resources,
+    machine::resources,
+    run::measure::{Measurements, Times},
     scenario::Plan,
 };
 
@@ -121,7 +121,7 @@ impl LiveMetrics {
         let times = |of: fn(&Times) -> &Histogram<u64>| {
             beats.accepted().map_or_else(Distribution::default, |times| Distribution::of(of(times)))
         };
-        let by_type = |(kind, measured): (&MessageType, &crate::measure::Measured)| (kind.as_str(), measured.sent);
+        let by_type = |(kind, measured): (&MessageType, &crate::run::measure::Measured)| (kind.as_str(), measured.sent);
         latest.elapsed_s = elapsed_s;
         latest.due = total.offered();
         latest.sent = total.messages.iter().map(by_type).collect();
@@ -239,7 +239,7 @@ impl Out<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{OK, record};
+    use crate::run::measure::{OK, record};
 
     /// The text of a run in which these heartbeats were answered after so many microseconds.
     fn shown(response_us: &[u64]) -> String {

@@ -6,9 +6,9 @@ use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitCount, LimitVer
 
 use crate::{
     device::exchange::MessageType,
-    measure::{Measurements, OK},
-    resources,
-    rollout_monitor::ObservedRollouts,
+    machine::resources,
+    operator::rollout_monitor::ObservedRollouts,
+    run::measure::{Measurements, OK},
     scenario::{Bound, During, Expectation, Metric, Plan},
 };
 
@@ -320,14 +320,14 @@ impl Sum {
         let measured = &self.measured;
         let beats = measured.of(MessageType::Heartbeat);
         let registrations = measured.of(MessageType::Register);
-        let quantile_ms = |of: &crate::measure::Measured, quantile| {
+        let quantile_ms = |of: &crate::run::measure::Measured, quantile| {
             of.accepted().map(|times| times.response_us.value_at_quantile(quantile) as f64 / 1_000.0)
         };
         let ended: u64 =
-            measured.messages.values().flat_map(crate::measure::Measured::codes).map(|(_, count)| count).sum();
+            measured.messages.values().flat_map(crate::run::measure::Measured::codes).map(|(_, count)| count).sum();
         let counted = |count: u64| (ended > 0).then_some(count as f64);
         match metric {
-            Metric::Errors => counted(measured.messages.values().map(crate::measure::Measured::errors).sum()),
+            Metric::Errors => counted(measured.messages.values().map(crate::run::measure::Measured::errors).sum()),
             Metric::Codes(code) => counted(measured.messages.values().map(|of| of.code(code.as_str())).sum()),
             Metric::HeartbeatP50Ms => quantile_ms(beats, 0.5),
             Metric::HeartbeatP90Ms => quantile_ms(beats, 0.9),
@@ -419,7 +419,7 @@ mod tests {
             judge.take(Duration::from_secs(6), Duration::from_secs(7), &Measurements::default(), total)
         };
         assert_eq!(take(&total), None);
-        total.attacks.insert("forger", crate::measure::Score { attempts: 9, successes: 1, unjudged: 0 });
+        total.attacks.insert("forger", crate::run::measure::Score { attempts: 9, successes: 1, unjudged: 0 });
         assert!(take(&total).is_some());
     }
 
@@ -475,7 +475,7 @@ mod tests {
     fn a_miss_with_a_lagging_generator_is_inconclusive() {
         let mut judge = Judge { watched: vec![watched("codes.REVOKED", Bound::Max(0.0))] };
         let mut measured = second_with(1, 1);
-        crate::measure::record(&mut measured.send_lag_us, 400_000);
+        crate::run::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
         let (_, doubts) = judge.finish(Final {

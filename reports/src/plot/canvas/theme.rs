@@ -98,8 +98,8 @@ pub(crate) const VERSIONS: [RGBColor; 6] = [
     RGBColor(110, 116, 124),
 ];
 
-static REGULAR: &[u8] = include_bytes!("../../fonts/dejavu-sans-regular.ttf");
-static BOLD: &[u8] = include_bytes!("../../fonts/dejavu-sans-bold.ttf");
+static REGULAR: &[u8] = include_bytes!("../../../fonts/dejavu-sans-regular.ttf");
+static BOLD: &[u8] = include_bytes!("../../../fonts/dejavu-sans-bold.ttf");
 
 /// plotters counts a font's size from its highest to its lowest point; DejaVu's is this many em.
 pub(crate) const LINE_EM: f64 = (1_901.0 + 483.0) / 2_048.0;

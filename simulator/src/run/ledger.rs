@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adversary,
-    by_device::ByDevice,
     device::{fate::FateNotes, pending::PendingPeriod, punches::badge},
-    pairs::Pairs,
+    fleet::by_device::ByDevice,
+    run::pairs::Pairs,
 };
 
 /// What one device knows of its own heartbeats and commands.

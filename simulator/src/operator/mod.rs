@@ -4,6 +4,10 @@ mod clock;
 mod heartbeats;
 mod limits;
 mod observed;
+pub mod pages;
+pub mod revocations;
+pub mod rollout_monitor;
+pub mod rollout_order;
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -21,10 +25,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    ledger::{StoredCommand, StoredPunch},
     link::{HttpRequest, Link, LinkError, Network},
-    pages::Cursors,
-    rollout_order::RolloutOrder,
+    operator::{pages::Cursors, rollout_order::RolloutOrder},
+    run::ledger::{StoredCommand, StoredPunch},
 };
 
 pub use self::{

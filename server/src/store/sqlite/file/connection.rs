@@ -4,16 +4,18 @@ use std::{ffi::CStr, time::Duration};
 
 use rusqlite::{Connection, config::DbConfig};
 
-use super::columns::integer;
-use crate::config::{Locking, Synchronous};
+use crate::{
+    config::{Locking, Synchronous},
+    store::sqlite::columns::integer,
+};
 
 /// How long a commit waits for another program's write.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest write-ahead log that is kept, in bytes: one that grew during a long read is truncated once no program reads.
-pub(super) const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
+pub(in crate::store::sqlite) const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 
-pub(super) fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
+pub(in crate::store::sqlite) fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     set_up(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous.as_str())?;
@@ -25,7 +27,7 @@ pub(super) fn configure(connection: &Connection, synchronous: Synchronous) -> ru
 }
 
 /// SQLite's name for the locking mode (<https://www.sqlite.org/vfs.html>).
-pub(super) fn vfs(locking: Locking) -> &'static CStr {
+pub(in crate::store::sqlite) fn vfs(locking: Locking) -> &'static CStr {
     match locking {
         Locking::Shared => c"unix",
         Locking::Exclusive | Locking::Private => c"unix-excl",
@@ -33,7 +35,7 @@ pub(super) fn vfs(locking: Locking) -> &'static CStr {
 }
 
 /// The settings of every connection.
-pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+pub(in crate::store::sqlite) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     // Otherwise a prepared statement with a range would be prepared again whenever its bound changes.
@@ -42,6 +44,6 @@ pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Copies the write-ahead log back and truncates it; false if another program reads or writes.
-pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
+pub(in crate::store::sqlite) fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }

@@ -19,8 +19,8 @@ use ks_server::rollout::{
 };
 
 use crate::{
-    measure::Measurements,
     operator::{ObservedDecision, ObservedGate, ObservedRollout, ObservedUpdate, Operator, OperatorError},
+    run::measure::Measurements,
     scenario::Plan,
     timeline::Step,
 };
@@ -406,7 +406,7 @@ fn reading(gate: &ObservedGate) -> GateSample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Broken;
+    use crate::run::measure::Broken;
 
     fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> ObservedGate {
         let share_ppm = failed * 1_000_000 / 40;

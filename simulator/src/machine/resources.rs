@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use ks_reports::run_folder::Generator;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{link::NO_SOCKET, measure::Measurements, number::counted};
+use crate::{link::NO_SOCKET, number::counted, run::measure::Measurements};
 
 /// A request sent later than this after its intended time is late, in microseconds.
 pub const LATE_US: u64 = 25_000;
@@ -168,7 +168,7 @@ fn late_sends(measured: &Measurements) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::record;
+    use crate::run::measure::record;
 
     #[test]
     fn a_lagging_generator_is_unreliable() {

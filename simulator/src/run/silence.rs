@@ -5,7 +5,7 @@ use std::time::Duration;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 use ks_reports::run_folder::LateDevices;
 
-use crate::by_device::ByDevice;
+use crate::fleet::by_device::ByDevice;
 
 /// Heartbeat intervals of silence after which the server calls a device late (docs/admin-api.md).
 const INTERVALS: u32 = 2;

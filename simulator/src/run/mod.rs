@@ -1,0 +1,16 @@
+//! What one run measures, keeps, writes and concludes: from ticks and the ledger to the summary.
+
+pub mod event_log;
+pub mod expect;
+pub mod ground_truth;
+pub mod ledger;
+pub mod live_metrics;
+pub mod measure;
+pub mod outages;
+pub mod pairs;
+pub mod phase_recorder;
+pub mod record;
+pub mod run_events;
+pub mod silence;
+pub mod summary;
+pub mod ticks;

@@ -1,4 +1,4 @@
-//! Claim: what verifying costs as it is done, and what other ways to do it would cost (decision 64).
+//! Claim: what verifying costs as it is done, and what other ways to do it would cost (decision 63).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure here is a failed benchmark")]
 
 use std::hint::black_box;

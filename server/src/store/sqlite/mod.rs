@@ -36,7 +36,6 @@ pub use self::{
 use self::{
     file::{
         connection::{WAL_BYTES_KEPT, configure, truncate_log, vfs},
-        copy_back::CopyBack,
         integrity::check_integrity,
         place::Place,
         refusal::{not_there, refused, unusable},
@@ -50,7 +49,7 @@ use crate::{
 };
 
 /// Size from which a log that can't be truncated is reported in the server's own log.
-const WAL_BYTES_REMARKABLE: u64 = WAL_BYTES_KEPT;
+const WAL_BYTES_REMARKABLE: u64 = 2 * WAL_BYTES_KEPT;
 
 /// Pause between attempts to truncate the log, and how long an attempt waits for readers.
 const CUT_EVERY: Duration = Duration::from_secs(10);
@@ -80,7 +79,6 @@ fn in_short(error: &rusqlite::Error) -> String {
 /// A store in one SQLite file.
 pub struct SqliteStore {
     connection: Connection,
-    copy_back: CopyBack,
     place: Place,
     /// The result of the last check.
     is_misplaced: bool,
@@ -154,7 +152,6 @@ impl SqliteStore {
             .and_then(Place::with_log)
             .map_err(|error| not_there(path, &error))?;
         Ok(Self {
-            copy_back: CopyBack::of(&mut connection, path, sqlite).map_err(unusable)?,
             connection,
             place,
             is_misplaced: false,
@@ -227,7 +224,6 @@ impl Store for SqliteStore {
             self.maintain()?; // no write goes to a file where it would be lost
         }
         commit(&mut self.connection, group)?;
-        self.copy_back.after_commit(&self.connection);
         // Before any client is answered that it is on disk.
         self.maintain()
     }

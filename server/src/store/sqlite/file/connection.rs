@@ -12,15 +12,18 @@ use crate::{
 /// How long a commit waits for another program's write.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pages of the write-ahead log after which SQLite copies it back: 4 000 pages of 4 KiB are 16 MB.
+const WAL_AUTOCHECKPOINT_PAGES: i64 = 4_000;
+
 /// Largest write-ahead log that is kept, in bytes: one that grew during a long read is truncated once no program reads.
-pub(in crate::store::sqlite) const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
+pub(in crate::store::sqlite) const WAL_BYTES_KEPT: u64 = 32 * 1024 * 1024;
 
 pub(in crate::store::sqlite) fn configure(connection: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     set_up(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous.as_str())?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `copy_back`
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", integer(WAL_BYTES_KEPT))?;
     connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
     Ok(())

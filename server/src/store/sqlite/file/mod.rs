@@ -1,7 +1,6 @@
 //! The database as files: opening it, its settings and its log, and what makes it unusable.
 
 pub(in crate::store::sqlite) mod connection;
-pub(in crate::store::sqlite) mod copy_back;
 pub(in crate::store::sqlite) mod integrity;
 pub(crate) mod place;
 pub(in crate::store::sqlite) mod read_in_place;

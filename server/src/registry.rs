@@ -128,11 +128,10 @@ impl Known {
     fn has_merely_registered(&self, record: &AuthRecord) -> bool {
         let is_same = self.sender.row == record.row && self.sender.key_no == record.key_no;
         let is_registered = record.status == DeviceStatus::Registered;
-        let has_merely = is_same && is_registered && self.with_state(|now| now.status != DeviceStatus::Revoked);
-        if has_merely {
-            self.stored(record.sequence);
+        if is_same && is_registered {
+            self.stored(record.sequence); // a revocation that is known already stays
         }
-        has_merely
+        is_same && is_registered
     }
 
     /// Records a pair that the store has accepted, which means that the device is registered.

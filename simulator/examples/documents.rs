@@ -76,7 +76,7 @@ pub(crate) const COSTS: &[(&str, &str)] = &[
         "of more than 2,000 devices that are switched on together behind one address, the rest wait",
     ),
     ("registrations", "of more than 10,000 devices that are switched on together, the rest wait"),
-    ("token_calls", "nothing to devices; a script that calls 20 times a second waits"),
+    ("token_calls", "nothing to devices; a script that calls more than 20 times a second waits, once this is enforced"),
     (
         "address_wrong_tokens",
         "a valid token that was not used lately is refused beside anyone who guesses from its address",

@@ -283,8 +283,9 @@ impl DeviceRows for Writes<'_> {
     }
 
     fn forget_changes(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError> {
-        let sql = "DELETE FROM device_changes WHERE id IN (SELECT id FROM device_changes
-                     WHERE at < ?1 AND id < (SELECT max(id) FROM device_changes) ORDER BY id LIMIT ?2)";
+        // Looks at the oldest only: each device has a row, and there is no index by time.
+        let sql = "DELETE FROM device_changes WHERE id < (SELECT max(id) FROM device_changes) AND id IN
+                     (SELECT id FROM (SELECT id, at FROM device_changes ORDER BY id LIMIT ?2) WHERE at < ?1)";
         Ok(self.0.prepare_cached(sql)?.execute(params![integer(before.0), rows(rows_max)])?)
     }
 }

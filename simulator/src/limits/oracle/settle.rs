@@ -349,6 +349,9 @@ impl Oracle {
         device.are_lines_unsure |= sent.endpoint == Endpoint::Logs;
         if ticket.life == life {
             device.pending.add(Charges::most_of(sent));
+            if sent.endpoint != Endpoint::Artifact {
+                device.kept.perhaps(ticket.pair); // where it was stored, the server may follow it into memory
+            }
             if sent.endpoint == Endpoint::Heartbeat {
                 device.awaited = awaited;
             }

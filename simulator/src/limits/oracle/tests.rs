@@ -185,6 +185,17 @@ fn give_up(oracle: &mut Oracle, seq: u64) {
     oracle.lost(&ticket, &sent);
 }
 
+/// Another request may bring it into the server's memory, so whether the same pair shows a sign of the device again is not known.
+#[test]
+fn a_pair_of_a_request_that_was_given_up_is_undecidable() {
+    let by = LimitName::AddressFailures;
+    let mut oracle = self::oracle(&[(by, 60, 1)]);
+    give_up(&mut oracle, 11);
+    ask(&mut oracle, 0, "GHOST-1", 1, refused(C::UnknownDevice));
+    ask(&mut oracle, 0, "KS-1", 11, limited(by, 1));
+    assert_eq!((counts(&oracle), oracle.wrong()), ([1, 0, 0, 0, 1], &[][..]));
+}
+
 /// What a request that was given up has spent is known, whatever became of it.
 #[test]
 fn a_device_is_judged_after_a_request_of_it_was_given_up() {

@@ -1,19 +1,12 @@
 //! Claim: what one stored heartbeat costs, by how many share a commit.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed benchmark")]
 
-use ks_benches::{fleet::store_with, head, measured, row};
-use ks_fleet::machine::resources::Stopwatch;
-use ks_server::{
-    config::{Locking, SqliteUse, Synchronous},
-    rules,
-    store::{
-        Store, Transaction,
-        devices::Sender,
-        heartbeats::Beat,
-        hot::HotRequest,
-        testing::{AT, sample_beat},
-    },
+use ks_benches::{
+    fleet::{commit_in_groups, heartbeats, store_with},
+    head, measured, row,
 };
+use ks_fleet::machine::resources::Stopwatch;
+use ks_server::config::{Locking, SqliteUse, Synchronous};
 
 const DEVICES: u32 = 5_000;
 const BEATS: u32 = 4_096;
@@ -33,25 +26,9 @@ fn main() {
             let mut next = 0_u32;
             let beats = if group == 1 { 512 } else { BEATS };
             let cost = measured(beats, || {
-                let beats: Vec<_> = (0..beats)
-                    .map(|_| {
-                        next += 1;
-                        let number = next.wrapping_mul(7_919) % DEVICES;
-                        let sender = Sender { row: i64::from(number) + 1, key_no: 1 };
-                        let heartbeat = sample_beat(&format!("KS-{number:06}"), (1, next.into()));
-                        HotRequest { sender, work: Beat { heartbeat, at: AT }.into() }
-                    })
-                    .collect();
+                let beats = heartbeats(beats, DEVICES, &mut next);
                 let stopwatch = Stopwatch::started();
-                for group in beats.chunks(group) {
-                    let group: Vec<&HotRequest> = group.iter().collect();
-                    let group = &mut |transaction: &mut dyn Transaction| {
-                        let done = rules::hot::record(transaction, &group)?;
-                        assert!(done.iter().all(Result::is_ok));
-                        Ok(())
-                    };
-                    store.commit(group).unwrap();
-                }
+                commit_in_groups(&mut store, &beats, group);
                 stopwatch.elapsed()
             });
             row(&format!("{group} in a commit"), cost);

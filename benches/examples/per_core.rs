@@ -26,7 +26,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use ks_benches::{
-    fleet::store_with,
+    fleet::{commit_in_groups, heartbeats, store_with},
     server::{Failure, Server, on_core, syncs},
 };
 use ks_fleet::machine::resources::{own_cpu_s, own_thread_cpu};
@@ -40,14 +40,7 @@ use ks_protocol::{
 };
 use ks_server::{
     config::{SqliteUse, Synchronous},
-    rules,
-    store::{
-        Store, Transaction,
-        devices::Sender,
-        heartbeats::Beat,
-        hot::HotRequest,
-        testing::{AT, sample_beat},
-    },
+    store::testing::sample_beat,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -198,21 +191,9 @@ fn cpu_us(count: u32, mut operation: impl FnMut()) -> f64 {
 fn store_us(group: u32, folder: &Path) -> Result<f64, Failure> {
     const DEVICES: u32 = 3_000;
     let mut store = store_with(folder, DEVICES.into(), SqliteUse::shared(Synchronous::Full));
-    let beats: Vec<HotRequest> = (0..STORED)
-        .map(|number| {
-            let device = number.wrapping_mul(7_919) % DEVICES;
-            let heartbeat = sample_beat(&format!("KS-{device:06}"), (1, (number + 1).into()));
-            HotRequest {
-                sender: Sender { row: i64::from(device) + 1, key_no: 1 },
-                work: Beat { heartbeat, at: AT }.into(),
-            }
-        })
-        .collect();
+    let beats = heartbeats(STORED, DEVICES, &mut 0);
     let before_s = own_cpu_s();
-    for group in beats.chunks(usize::try_from(group.max(1))?) {
-        let group: Vec<&HotRequest> = group.iter().collect();
-        store.commit(&mut |transaction: &mut dyn Transaction| rules::hot::record(transaction, &group).map(drop))?;
-    }
+    commit_in_groups(&mut store, &beats, usize::try_from(group.max(1))?);
     Ok((own_cpu_s() - before_s) * 1e6 / f64::from(STORED))
 }
 

@@ -6,11 +6,13 @@ use std::path::Path;
 use ks_protocol::{id::Sequence, key::PrivateKey};
 use ks_server::{
     config::SqliteUse,
-    rules::devices,
+    rules::{self, devices},
     store::{
-        SqliteStore,
-        devices::{NewDevice, Part, Registration},
-        testing::{AT, by, commit},
+        SqliteStore, Store, Transaction,
+        devices::{NewDevice, Part, Registration, Sender},
+        heartbeats::Beat,
+        hot::HotRequest,
+        testing::{AT, by, commit, sample_beat},
     },
 };
 
@@ -47,4 +49,29 @@ pub fn store_with(folder: &Path, devices: u64, sqlite: SqliteUse) -> SqliteStore
         })
     });
     store
+}
+
+/// Heartbeats of the devices of [`store_with`], one after the other in no order of theirs; `number` counts over all calls.
+pub fn heartbeats(count: u32, devices: u32, number: &mut u32) -> Vec<HotRequest> {
+    let beat = |_| {
+        *number += 1;
+        let device = number.wrapping_mul(7_919) % devices;
+        let heartbeat = sample_beat(&format!("KS-{device:06}"), (1, (*number).into()));
+        let sender = Sender { row: i64::from(device) + 1, key_no: 1 };
+        HotRequest { sender, work: Beat { heartbeat, at: AT }.into() }
+    };
+    (0..count).map(beat).collect()
+}
+
+/// Stores them in commits of `group`.
+pub fn commit_in_groups(store: &mut SqliteStore, heartbeats: &[HotRequest], group: usize) {
+    for group in heartbeats.chunks(group) {
+        let group: Vec<&HotRequest> = group.iter().collect();
+        let group = &mut |transaction: &mut dyn Transaction| {
+            let done = rules::hot::record(transaction, &group)?;
+            assert!(done.iter().all(Result::is_ok));
+            Ok(())
+        };
+        store.commit(group).unwrap();
+    }
 }

@@ -32,7 +32,6 @@ pub struct Figures {
     /// Trials in which the scenario's own expectations were met.
     pub passed: usize,
     /// Trials in which they were not met; the others showed too little.
-    #[serde(default)]
     pub failed: usize,
     /// Reasons why trials did not pass, such as expectations that were not met, in all trials.
     #[serde(default)]
@@ -116,6 +115,11 @@ impl Figures {
     /// Whether the scenario's expectations were met in each trial, and no attack succeeded.
     pub fn meets(&self) -> bool {
         self.passed == self.trials && self.attacks_accepted == 0
+    }
+
+    /// Whether a trial proved that it does not meet them; if it neither meets them nor has failed, its trials showed too little.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed > 0 || self.attacks_accepted > 0
     }
 
     /// What it costs honest devices.

@@ -261,10 +261,14 @@ impl Sweep {
 }
 
 impl Sweep {
-    /// Whether none is recommended though no trial missed the scenario's expectations: trials that were made showed too little.
+    /// Whether none is recommended, but one that was tried may yet be: its trials showed too little.
     pub fn is_inconclusive(&self) -> bool {
-        let mut figures = self.tried.iter().filter_map(|of| of.figures.as_ref());
-        self.recommended.is_none() && self.trials_made > 0 && figures.all(|of| of.failed == 0)
+        self.recommended.is_none() && self.unproven().next().is_some()
+    }
+
+    /// The configurations whose trials showed too little: none missed the scenario's expectations, and not each met them.
+    pub fn unproven(&self) -> impl Iterator<Item = &Tried> {
+        words::unproven(&self.tried)
     }
 
     /// The lines to paste, each setting of the server, with a comment on how devices have to react; none where no setting is recommended.

@@ -74,7 +74,10 @@ fn tighter(one: &Tried, other: &Tried) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use crate::sweep::{Sweep, sample};
+    use crate::{
+        run_folder::Verdict,
+        sweep::{Sweep, sample},
+    };
 
     /// By hand: `2` refuses half; `8` and `24` refuse nothing, and `8` lets fewer attacks through; `60` is beaten by both.
     #[test]
@@ -92,11 +95,11 @@ mod tests {
     fn a_configuration_that_misses_the_scenarios_objectives_is_not_recommended() {
         let mut trials = sample::trials();
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=8") {
-            trial.verdict = crate::run_folder::Verdict::Fail;
+            trial.verdict = Verdict::Fail;
         }
         assert_eq!(Sweep::of(sample::asked(), &trials).recommended.as_deref(), Some("A=24"));
         for trial in &mut trials {
-            trial.verdict = crate::run_folder::Verdict::Fail;
+            trial.verdict = Verdict::Fail;
             trial.reasons = vec!["`x <= 1` was not met: 7".to_owned(), "`y = 0` was not met: 2".to_owned()];
         }
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=60") {
@@ -108,7 +111,7 @@ mod tests {
         let said = "Nothing is recommended: no configuration met the scenario's expectations in each trial. A=60 comes nearest, and met them in 0 of 3 (`x <= 1` was not met: 7).";
         assert!(none_keeps.recommendation.starts_with(said), "{}", none_keeps.recommendation);
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=2" && trial.seed == 3) {
-            trial.verdict = crate::run_folder::Verdict::Pass;
+            trial.verdict = Verdict::Pass;
         }
         let nearer = Sweep::of(sample::asked(), &trials);
         assert_eq!((nearer.recommended.as_deref(), nearer.nearest.as_deref()), (None, Some("A=2")));
@@ -118,5 +121,36 @@ mod tests {
             nearer.recommendation
         );
         assert!(!crate::sweep::table(&nearer).contains('>'), "none is marked");
+    }
+
+    /// Goal: "none holds" is said only where each was seen to miss an expectation; one whose trials showed too little may yet hold.
+    #[test]
+    fn a_configuration_that_was_not_proven_wrong_leaves_the_sweep_inconclusive() {
+        let with = |unproven: &[&str]| {
+            let mut trials = sample::trials();
+            for trial in &mut trials {
+                let is_unproven = unproven.contains(&trial.configuration.as_str());
+                trial.verdict = if is_unproven { Verdict::Inconclusive } else { Verdict::Fail };
+            }
+            let sweep = Sweep::of(sample::asked(), &trials);
+            assert_eq!(sweep.recommended, None);
+            (sweep.is_inconclusive(), sweep.recommendation.split_once(". ").unwrap().0.to_owned())
+        };
+        let no_other = "showed too little, and no other met the scenario's expectations in each trial";
+        assert_eq!(
+            with(&[]),
+            (false, "Nothing is recommended: no configuration met the scenario's expectations in each trial".to_owned())
+        );
+        assert_eq!(with(&["A=8"]), (true, format!("Nothing is recommended: the trials of A=8 {no_other}")));
+        let two = format!("Nothing is recommended: the trials of A=2 and 1 more {no_other}");
+        assert_eq!(with(&["A=2", "A=8"]), (true, two));
+        let all = "Nothing is recommended: the trials of each configuration showed too little".to_owned();
+        assert_eq!(with(&["A=2", "A=8", "A=24", "A=60"]), (true, all));
+        let mut attacked = sample::trials();
+        for trial in &mut attacked {
+            trial.verdict = Verdict::Inconclusive;
+            trial.attacks_accepted = 1;
+        }
+        assert!(!Sweep::of(sample::asked(), &attacked).is_inconclusive(), "each accepted an attack");
     }
 }

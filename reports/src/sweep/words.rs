@@ -196,14 +196,8 @@ pub(super) fn none_recommended(
     let Some(own) = &nearest.figures else { return String::new() };
     let name = nearest.configuration.name.as_str();
     let why = reaction::why_not(trials.get(name).map(Vec::as_slice).unwrap_or_default());
-    let has_failed = tried.iter().any(|of| of.figures.as_ref().is_some_and(|own| own.failed > 0));
-    let nothing = if has_failed {
-        "Nothing is recommended: no configuration met the scenario's expectations in each trial."
-    } else {
-        "Nothing is recommended: the trials of each configuration showed too little."
-    };
     let mut sentences = vec![
-        nothing.to_owned(),
+        nothing(tried),
         format!("{name} comes nearest, and met them in {} of {}{why}.", own.passed, own.trials),
         format!("Under it {}.", figures(asked, own)),
     ];
@@ -212,6 +206,28 @@ pub(super) fn none_recommended(
     sentences.push(fired(own));
     sentences.retain(|sentence| !sentence.is_empty());
     sentences.join(" ")
+}
+
+/// Why nothing is recommended.
+fn nothing(tried: &[Tried]) -> String {
+    let all = tried.iter().filter(|of| of.figures.is_some()).count();
+    let unproven: Vec<&str> = unproven(tried).map(|of| of.configuration.name.as_str()).collect();
+    match unproven.as_slice() {
+        [] => "Nothing is recommended: no configuration met the scenario's expectations in each trial.".to_owned(),
+        all_of_them if all_of_them.len() == all => {
+            "Nothing is recommended: the trials of each configuration showed too little.".to_owned()
+        }
+        [only] => format!("Nothing is recommended: the trials of {only} showed too little, and no other met the scenario's expectations in each trial."),
+        [first, rest @ ..] => format!(
+            "Nothing is recommended: the trials of {first} and {} more showed too little, and no other met the scenario's expectations in each trial.",
+            rest.len()
+        ),
+    }
+}
+
+/// The configurations that neither met the scenario's expectations in each trial nor missed them in one.
+pub(super) fn unproven(tried: &[Tried]) -> impl Iterator<Item = &Tried> {
+    tried.iter().filter(|of| of.figures.as_ref().is_some_and(|own| !own.meets() && !own.has_failed()))
 }
 
 /// That all configurations refuse honest requests.

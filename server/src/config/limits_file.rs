@@ -360,7 +360,7 @@ impl<'t> Reading<'t> {
 fn ends_within_a_number(text: &str) -> Option<LimitsFault> {
     let last = text.lines().last().filter(|_| !text.ends_with('\n'))?;
     let (field, value) = last.split_once('=')?;
-    let is_number = value.trim_start().starts_with(|sign: char| sign.is_ascii_digit());
+    let is_number = value.trim_start().starts_with(|sign: char| sign.is_ascii_digit() || matches!(sign, '+' | '-'));
     (is_number && !last.contains('#')).then(|| LimitsFault {
         line: text.lines().count(),
         field: field.trim().to_owned(),

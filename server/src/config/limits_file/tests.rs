@@ -60,6 +60,8 @@ fn a_file_that_was_cut_off_within_a_number_is_refused() {
     let said = "line 2: the file ends within `per_min = 6`, and may have been cut off; end the line";
     assert_eq!(cut[0].to_string(), said);
     assert_eq!(LimitsDocument::of_file("[device_requests]\nper_min = 6").unwrap_err()[0].to_string(), said);
+    let signed = check("[device_requests]\nper_min = +6").unwrap_err();
+    assert!(signed[0].to_string().contains("may have been cut off"), "{}", signed[0]);
 }
 
 #[test]

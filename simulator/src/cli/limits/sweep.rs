@@ -46,7 +46,10 @@ Examples:
   ks-fleet limits sweep scenarios/second-wave.toml --vary 'cohort.field.retry=jitter:1s..120s'   the smallest jitter that will do
   ks-fleet limits sweep s.toml --configs candidates/ --trials 10 --budget 20m    a file NAME.env for each configuration
   ks-fleet limits sweep s.toml --vary RATE_LIMIT_DEVICE_BURST=1..100 --confirm=2m  the winner under load, over sockets
-  ks-fleet limits sweep --resume reports/runs/s-limits-20260101000000             the trials it lacks";
+  ks-fleet limits sweep --resume reports/runs/s-limits-20260101000000             the trials it lacks
+
+Exit codes: 0 a configuration is recommended, 99 each missed what the scenario expects or an invariant was violated, 4 trials are missing, or
+showed too little to recommend one, 2 something that was given is invalid; with --confirm, those of the confirmation.";
 
 /// How long the recommended configuration runs under load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,7 +303,7 @@ fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, c
 }
 
 /// The exit code, and what is wrong: 99 if an invariant was violated or an attack accepted, 4 if trials are missing, or if none is
-/// recommended because trials were inconclusive, 99 if no configuration met the scenario's expectations, else that of the confirmation.
+/// recommended and the trials of one were inconclusive, 99 if each missed the scenario's expectations, else that of the confirmation.
 fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     let mut lines: Vec<String> = result
         .tried
@@ -317,9 +320,9 @@ fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
         return (4, lines);
     }
     if result.is_inconclusive() {
-        lines.push(
-            "INCONCLUSIVE: no expectation was missed, but trials of each configuration showed too little".to_owned(),
-        );
+        let names: Vec<&str> = result.unproven().map(|of| of.configuration.name.as_str()).take(3).collect();
+        let more = if result.unproven().count() > names.len() { ", and others" } else { "" };
+        lines.push(format!("INCONCLUSIVE: trials showed too little of {}{more}; more --trials may help", names.join(", ")));
         return (4, lines);
     }
     if result.recommended.is_none() {

@@ -28,7 +28,6 @@ pub(crate) fn run() -> Result<(), Failed> {
             steps.run("unit, property and end-to-end tests", || {
                 cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
             }),
-            steps.run("examples in documentation", || cargo(&["test", "--workspace", "--doc", "--no-fail-fast"])),
             steps.run("the Python of the protocol's appendix", appendix::run),
             steps.run("manifests", manifests::run),
             steps.run("images in S3", s3::run),

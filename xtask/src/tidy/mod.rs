@@ -1,10 +1,11 @@
 //! The structure of the project in numbers. What is certainly wrong fails: a file without a first doc line, a path in a document
-//! that does not exist, an unused dependency, a retired word, a cycle of the server's modules or an import of a layer above. What
-//! is a matter of judgement is only printed.
+//! that does not exist, an unused dependency, a retired word, an example that no test runs, a cycle of the server's modules or an
+//! import of a layer above. What is a matter of judgement is only printed.
 
 mod constants;
 mod cycles;
 mod documents;
+mod examples;
 mod layers;
 mod sizes;
 mod unused;
@@ -37,6 +38,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let wrong: Vec<String> = [
         sizes::nameless(&rust),
         documents::broken(&files),
+        examples::unchecked(&rust),
         unused::dependencies(&files),
         words::retired(&files),
         cycles::broken(&server),

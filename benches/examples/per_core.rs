@@ -51,7 +51,7 @@ const SCENARIO: &str = "benches/peers/heartbeats.toml";
 /// The core of what is measured, and that of what loads it.
 const CORES: (u32, u32) = (0, 1);
 /// Heartbeats a second, from as many devices.
-const RATES: [u32; 3] = [1_000, 3_000, 5_000];
+const RATES: [u32; 3] = [1_000, 3_000, 5_000]; // a slow core does not take the last
 /// Until the fleet has registered and beats evenly, and how long it is measured.
 const WARM_UP: Duration = Duration::from_secs(16);
 const MEASURED: Duration = Duration::from_secs(15);
@@ -86,7 +86,10 @@ fn compared(programs: &Path, out: &Path) -> Result<(), Failure> {
     );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for rate in RATES {
-        let (server_us, group) = of_server(programs, &out.join(format!("server-{rate}")), rate)?;
+        let Some((server_us, group)) = of_server(programs, &out.join(format!("server-{rate}")), rate)? else {
+            println!("| {rate} | | more than one core | | | | | | |");
+            break;
+        };
         let http_us = of_bare_http(&out.join(format!("bare-{rate}")), rate)?;
         let [verify_us, sign_us, store_us] = of_parts(group, &out.join(format!("parts-{rate}")))?;
         let sum_us = verify_us + sign_us + http_us + store_us;
@@ -98,8 +101,8 @@ fn compared(programs: &Path, out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// CPU of the server for each heartbeat, in microseconds, and how many writes a commit had.
-fn of_server(programs: &Path, folder: &Path, rate: u32) -> Result<(f64, f64), Failure> {
+/// CPU of the server for each heartbeat, in microseconds, and how many writes a commit had; none if one core can't take so many.
+fn of_server(programs: &Path, folder: &Path, rate: u32) -> Result<Option<(f64, f64)>, Failure> {
     let server = Server::ks_server(programs, folder, Some(CORES.0))?;
     let mut fleet = server.fleet(programs, ("run", SCENARIO), Some(CORES.1));
     let (devices, duration) = (rate.to_string(), (WARM_UP + MEASURED + Duration::from_secs(4)).as_secs());
@@ -121,12 +124,8 @@ fn of_server(programs: &Path, folder: &Path, rate: u32) -> Result<(f64, f64), Fa
     fleet.wait()?;
     let [cpu_s, heartbeats, writes, commits] = std::array::from_fn(|at| after[at] - before[at]);
     let wanted = f64::from(rate) * MEASURED.as_secs_f64();
-    if heartbeats < wanted * 0.98 {
-        return Err(
-            format!("{heartbeats} heartbeats of {wanted} were answered: one core can't take {rate} a second").into()
-        );
-    }
-    Ok((cpu_s * 1e6 / heartbeats, writes / commits))
+    let is_taken = heartbeats >= wanted * 0.98;
+    Ok(is_taken.then_some((cpu_s * 1e6 / heartbeats, writes / commits)))
 }
 
 /// CPU of a bare hyper server for each request, in microseconds.

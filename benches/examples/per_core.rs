@@ -1,6 +1,6 @@
-//! Prints the table of docs/performance.md, "A server's core": what a signed, durable heartbeat costs a server that has one core, beside
-//! the sum of what it can't do without: verifying, signing, TOON, HTTP of a bare hyper server with bodies as long, and its share of a
-//! commit of as many heartbeats. All of it is CPU time of the same core, one after the other.
+//! Prints the tables of docs/performance.md, "A core of each side": what a signed, durable heartbeat costs a server that has one core, and a
+//! generator that has one, each beside the sum of what it can't do without: signing, verifying, TOON, HTTP of bare hyper with bodies as long,
+//! and for the server its share of a commit of as many heartbeats. All of it is CPU time of the same core, one after the other.
 //!
 //! The arguments are the folder of the programs and one for the runs; `cargo xtask bench per-core` knows both. This program is its own
 //! helper: as `parts`, `bare` and `client` it is started again, each on one core.
@@ -26,26 +26,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use ks_benches::{
+    exchange::Exchange,
     fleet::{commit_in_groups, heartbeats, store_with},
     server::{Failure, Server, on_core, syncs},
 };
-use ks_fleet::machine::resources::{own_cpu_s, own_thread_cpu};
-use ks_protocol::{
-    document,
-    key::PrivateKey,
-    message::{Heartbeat, NextBeat},
-    signature::{Context, SIG_DEV, seal_response, sign_request, signing_input},
-    text::Rows,
-    time::UnixMs,
-};
-use ks_server::{
-    config::{SqliteUse, Synchronous},
-    store::testing::sample_beat,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use ks_fleet::machine::resources::{cpu_s_of, own_cpu_s, own_thread_cpu};
+use ks_server::config::{SqliteUse, Synchronous};
+use tokio::net::{TcpListener, TcpStream};
 
 const SCENARIO: &str = "benches/peers/heartbeats.toml";
 /// The core of what is measured, and that of what loads it.
@@ -85,34 +72,66 @@ fn compared(programs: &Path, out: &Path) -> Result<(), Failure> {
         "| heartbeats/s | writes in a commit | the server | verify and decode | encode and sign | bare HTTP | store | these four | ratio |"
     );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut generators = Vec::new();
     for rate in RATES {
-        let Some((server_us, group)) = of_server(programs, &out.join(format!("server-{rate}")), rate)? else {
+        let Some(run) = loaded(programs, &out.join(format!("run-{rate}")), rate, "all")? else {
             println!("| {rate} | | more than one core | | | | | | |");
             break;
         };
-        let http_us = of_bare_http(&out.join(format!("bare-{rate}")), rate)?;
-        let [verify_us, sign_us, store_us] = of_parts(group, &out.join(format!("parts-{rate}")))?;
-        let sum_us = verify_us + sign_us + http_us + store_us;
+        let sampled = loaded(programs, &out.join(format!("sampled-{rate}")), rate, "10%")?;
+        let bare = bare_http(&out.join(format!("bare-{rate}")), rate)?;
+        let parts = parts_of(run.group, &out.join(format!("parts-{rate}")))?;
+        let sum_us = parts.server_verifies_us + parts.server_signs_us + bare.server_us + parts.stores_us;
         println!(
-            "| {rate} | {group:.1} | {server_us:.1} µs | {verify_us:.1} | {sign_us:.1} | {http_us:.1} | {store_us:.1} | {sum_us:.1} | {:.2} |",
-            server_us / sum_us
+            "| {rate} | {:.1} | {:.1} µs | {:.1} | {:.1} | {:.1} | {:.1} | {sum_us:.1} | {:.2} |",
+            run.group,
+            run.server_us,
+            parts.server_verifies_us,
+            parts.server_signs_us,
+            bare.server_us,
+            parts.stores_us,
+            run.server_us / sum_us
+        );
+        generators.push((rate, run.generator_us, sampled.map(|of| of.generator_us), bare.client_us, parts));
+    }
+    println!(
+        "\n| heartbeats/s | the generator | encode and sign | verify and decode | bare HTTP | these three | ratio | with `--verify 10%` | times as many |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (rate, all_us, sampled_us, http_us, parts) in generators {
+        let sum_us = parts.device_signs_us + parts.device_verifies_us + http_us;
+        let sampled_us = sampled_us.unwrap_or(f64::NAN);
+        println!(
+            "| {rate} | {all_us:.1} µs | {:.1} | {:.1} | {http_us:.1} | {sum_us:.1} | {:.2} | {sampled_us:.1} µs | {:.2} |",
+            parts.device_signs_us,
+            parts.device_verifies_us,
+            all_us / sum_us,
+            all_us / sampled_us
         );
     }
     Ok(())
 }
 
-/// CPU of the server for each heartbeat, in microseconds, and how many writes a commit had; none if one core can't take so many.
-fn of_server(programs: &Path, folder: &Path, rate: u32) -> Result<Option<(f64, f64)>, Failure> {
+/// CPU for each heartbeat, in microseconds, of the server and of the generator, and how many writes a commit had.
+struct Run {
+    server_us: f64,
+    generator_us: f64,
+    group: f64,
+}
+
+/// Loads the server with `rate` heartbeats a second, of which answers the generator verifies `verify`; none if one core can't take so many.
+fn loaded(programs: &Path, folder: &Path, rate: u32, verify: &str) -> Result<Option<Run>, Failure> {
     let server = Server::ks_server(programs, folder, Some(CORES.0))?;
     let mut fleet = server.fleet(programs, ("run", SCENARIO), Some(CORES.1));
     let (devices, duration) = (rate.to_string(), (WARM_UP + MEASURED + Duration::from_secs(4)).as_secs());
     fleet.args(["--devices", &devices, "--duration", &format!("{duration}s"), "--events", "none", "--quiet"]);
-    let mut fleet = fleet.stderr(Stdio::null()).spawn()?;
+    let mut fleet = fleet.args(["--verify", verify]).stderr(Stdio::null()).spawn()?;
     sleep(WARM_UP);
-    let look = || -> Result<[f64; 4], Failure> {
+    let look = || -> Result<[f64; 5], Failure> {
         let metric = |series| server.metric(series);
         Ok([
             server.cpu_s()?,
+            cpu_s_of(fleet.id()).ok_or("the generator ended")?,
             metric("ks_answers_total{path=\"/heartbeat\",code=\"OK\"}")?,
             metric("ks_store_commit_group_size_sum")?,
             metric("ks_store_commit_group_size_count")?,
@@ -122,14 +141,22 @@ fn of_server(programs: &Path, folder: &Path, rate: u32) -> Result<Option<(f64, f
     sleep(MEASURED);
     let after = look()?;
     fleet.wait()?;
-    let [cpu_s, heartbeats, writes, commits] = std::array::from_fn(|at| after[at] - before[at]);
-    let wanted = f64::from(rate) * MEASURED.as_secs_f64();
-    let is_taken = heartbeats >= wanted * 0.98;
-    Ok(is_taken.then_some((cpu_s * 1e6 / heartbeats, writes / commits)))
+    let [server_s, generator_s, heartbeats, writes, commits] = std::array::from_fn(|at| after[at] - before[at]);
+    let is_taken = heartbeats >= f64::from(rate) * MEASURED.as_secs_f64() * 0.98;
+    Ok(is_taken.then_some(Run {
+        server_us: server_s * 1e6 / heartbeats,
+        generator_us: generator_s * 1e6 / heartbeats,
+        group: writes / commits,
+    }))
 }
 
-/// CPU of a bare hyper server for each request, in microseconds.
-fn of_bare_http(folder: &Path, rate: u32) -> Result<f64, Failure> {
+/// CPU for each request, in microseconds, of a bare hyper server and of a bare hyper client.
+struct BareHttp {
+    server_us: f64,
+    client_us: f64,
+}
+
+fn bare_http(folder: &Path, rate: u32) -> Result<BareHttp, Failure> {
     let this = std::env::current_exe()?;
     let server = Server::start("a bare hyper server", folder, |port| {
         let mut command = on_core(Some(CORES.0), &this);
@@ -139,16 +166,29 @@ fn of_bare_http(folder: &Path, rate: u32) -> Result<f64, Failure> {
     let mut client = on_core(Some(CORES.1), &this);
     let mut client = client.args(["client", &server.address().to_string(), &rate.to_string()]).spawn()?;
     sleep(Duration::from_secs(3));
-    let before_s = server.cpu_s()?;
+    let look = || -> Result<[f64; 2], Failure> {
+        Ok([server.cpu_s()?, cpu_s_of(client.id()).ok_or("the bare client ended")?])
+    };
+    let before = look()?;
     sleep(MEASURED);
-    let used_s = server.cpu_s()? - before_s;
+    let after = look()?;
     client.kill()?;
     client.wait()?;
-    Ok(used_s * 1e6 / (f64::from(rate) * MEASURED.as_secs_f64()))
+    let [server_us, client_us] =
+        std::array::from_fn(|at| (after[at] - before[at]) * 1e6 / (f64::from(rate) * MEASURED.as_secs_f64()));
+    Ok(BareHttp { server_us, client_us })
 }
 
-/// CPU of the parts for each heartbeat, in microseconds: verify and decode, encode and sign, store.
-fn of_parts(group: f64, folder: &Path) -> Result<[f64; 3], Failure> {
+/// CPU of the parts for each heartbeat, in microseconds.
+struct Parts {
+    server_verifies_us: f64,
+    server_signs_us: f64,
+    device_signs_us: f64,
+    device_verifies_us: f64,
+    stores_us: f64,
+}
+
+fn parts_of(group: f64, folder: &Path) -> Result<Parts, Failure> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -159,22 +199,18 @@ fn of_parts(group: f64, folder: &Path) -> Result<[f64; 3], Failure> {
     let printed = command.args(["parts", &group.to_string()]).arg(folder).output()?;
     let printed = String::from_utf8(printed.stdout)?;
     let parts: Vec<f64> = printed.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    <[f64; 3]>::try_from(parts).map_err(|_| "the parts could not be measured".into())
+    let [server_verifies_us, server_signs_us, device_signs_us, device_verifies_us, stores_us] =
+        <[f64; 5]>::try_from(parts).map_err(|_| "the parts could not be measured")?;
+    Ok(Parts { server_verifies_us, server_signs_us, device_signs_us, device_verifies_us, stores_us })
 }
 
 fn parts(group: u32, folder: &Path) -> Result<(), Failure> {
-    let (device, server) = (PrivateKey::from_seed(&[1; 32]), PrivateKey::from_seed(&[2; 32]));
-    let (device_key, key_id) = (device.public_key().verifier()?, server.public_key().key_id());
-    let (request, answer) = (sign_request(&device, &beat())?, next_beat());
-    let sig_dev = request.sig_dev.to_string();
-    let verify_us = cpu_us(5_000, || {
-        let signed = document::split(request.wire.as_bytes(), SIG_DEV).unwrap();
-        let input = signing_input(Context::Request { method: "POST", path: "/heartbeat" }, signed.body);
-        assert!(device_key.verifies(input.as_bytes(), &signed.signature));
-        drop(black_box(document::decode::<Heartbeat>(signed.body).unwrap()));
-    });
-    let sign_us = cpu_us(5_000, || drop(black_box(seal_response(&server, &key_id, 200, &sig_dev, &answer))));
-    println!("{verify_us} {sign_us} {}", store_us(group, folder)?);
+    let exchange = Exchange::sample();
+    let verify_us = cpu_us(5_000, || drop(black_box(exchange.server_verifies())));
+    let sign_us = cpu_us(5_000, || _ = black_box(exchange.server_signs()));
+    let device_sign_us = cpu_us(5_000, || _ = black_box(exchange.device_signs()));
+    let device_verify_us = cpu_us(5_000, || drop(black_box(exchange.device_verifies())));
+    println!("{verify_us} {sign_us} {device_sign_us} {device_verify_us} {}", store_us(group, folder)?);
     Ok(())
 }
 
@@ -196,37 +232,13 @@ fn store_us(group: u32, folder: &Path) -> Result<f64, Failure> {
     Ok((own_cpu_s() - before_s) * 1e6 / f64::from(STORED))
 }
 
-fn beat() -> Heartbeat {
-    sample_beat("KS-000042", (7, 1_087))
-}
-
-fn next_beat() -> NextBeat {
-    NextBeat {
-        kind: Default::default(),
-        server_time: UnixMs(1_795_458_011_520),
-        next_beat_ms: 59_212,
-        keyset_version: 1,
-        commands: Rows::default(),
-        firmware: None,
-    }
-}
-
-/// The bodies of a heartbeat's request and answer, as they are sent.
-fn bodies() -> Result<(String, String), Failure> {
-    let (device, server) = (PrivateKey::from_seed(&[1; 32]), PrivateKey::from_seed(&[2; 32]));
-    let request = sign_request(&device, &beat())?;
-    let sig_dev = request.sig_dev.to_string();
-    let answer = seal_response(&server, &server.public_key().key_id(), 200, &sig_dev, &next_beat())?;
-    Ok((request.wire, answer))
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Answers each POST with a body as long as a heartbeat's answer, once it has read the request's.
 async fn bare(port: &str) -> Result<(), Failure> {
-    let answer = Bytes::from(bodies()?.1);
+    let answer = Bytes::from(Exchange::sample().sealed);
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -246,30 +258,27 @@ async fn bare(port: &str) -> Result<(), Failure> {
     }
 }
 
-/// `rate` connections, each of which sends a heartbeat a second, evenly spread.
+/// `rate` connections, each of which sends a heartbeat a second, evenly spread, and reads the answer.
 async fn client(address: &str, rate: u32) -> Result<(), Failure> {
-    let body = bodies()?.0;
-    let request = format!(
-        "POST /heartbeat HTTP/1.1\r\nhost: {address}\r\ncontent-type: text/toon; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let body = Bytes::from(Exchange::sample().request);
     let began = tokio::time::Instant::now() + Duration::from_secs(1);
     let mut beating = Vec::new();
     for number in 0..rate {
-        let (request, mut stream) = (request.clone(), TcpStream::connect(address).await?);
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let (body, host) = (body.clone(), address.to_owned());
         beating.push(tokio::spawn(async move {
-            let mut answer = vec![0; 4_096];
             for second in 0.. {
                 let due = Duration::from_secs(second) + Duration::from_secs(1) * number / rate;
                 tokio::time::sleep_until(began + due).await;
-                stream.write_all(request.as_bytes()).await?;
-                // One read: the answer is shorter than a segment.
-                if stream.read(&mut answer).await? == 0 {
-                    break;
-                }
+                let request = Request::post("/heartbeat").header("host", &host);
+                let request = request.header("content-type", "text/toon; charset=utf-8");
+                let answer = sender.send_request(request.body(Full::new(body.clone())).unwrap()).await?;
+                drop(black_box(answer.into_body().collect().await?.to_bytes()));
             }
-            Ok::<_, std::io::Error>(())
+            Ok::<_, hyper::Error>(())
         }));
     }
     for beating in beating {

@@ -1,5 +1,6 @@
 //! Shared by the benchmarks: measures an operation in several rounds, and prints the median and the spread.
 
+pub mod exchange;
 pub mod fleet;
 pub mod server;
 

@@ -139,7 +139,10 @@ mod tests {
         let no_other = "showed too little, and no other met the scenario's expectations in each trial";
         assert_eq!(
             with(&[]),
-            (false, "Nothing is recommended: no configuration met the scenario's expectations in each trial".to_owned())
+            (
+                false,
+                "Nothing is recommended: no configuration met the scenario's expectations in each trial".to_owned()
+            )
         );
         assert_eq!(with(&["A=8"]), (true, format!("Nothing is recommended: the trials of A=8 {no_other}")));
         let two = format!("Nothing is recommended: the trials of A=2 and 1 more {no_other}");

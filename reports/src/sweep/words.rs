@@ -217,7 +217,9 @@ fn nothing(tried: &[Tried]) -> String {
         all_of_them if all_of_them.len() == all => {
             "Nothing is recommended: the trials of each configuration showed too little.".to_owned()
         }
-        [only] => format!("Nothing is recommended: the trials of {only} showed too little, and no other met the scenario's expectations in each trial."),
+        [only] => format!(
+            "Nothing is recommended: the trials of {only} showed too little, and no other met the scenario's expectations in each trial."
+        ),
         [first, rest @ ..] => format!(
             "Nothing is recommended: the trials of {first} and {} more showed too little, and no other met the scenario's expectations in each trial.",
             rest.len()

@@ -322,7 +322,10 @@ fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
     if result.is_inconclusive() {
         let names: Vec<&str> = result.unproven().map(|of| of.configuration.name.as_str()).take(3).collect();
         let more = if result.unproven().count() > names.len() { ", and others" } else { "" };
-        lines.push(format!("INCONCLUSIVE: trials showed too little of {}{more}; more --trials may help", names.join(", ")));
+        lines.push(format!(
+            "INCONCLUSIVE: trials showed too little of {}{more}; more --trials may help",
+            names.join(", ")
+        ));
         return (4, lines);
     }
     if result.recommended.is_none() {

@@ -55,7 +55,7 @@ impl Elsewhere {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let here = shell::run(fleet, &[&command[..], &[signatures, "--out", out]].concat());
+        let here = shell::run_then_show(fleet, &[&command[..], &[signatures, "--out", out]].concat());
         let there = elsewhere.wait().map_err(failed)?;
         here?;
         if !there.success() {

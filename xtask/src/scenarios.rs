@@ -77,7 +77,8 @@ const EXPLORED: [&str; 2] = ["1", "150"];
 /// second build of everything would take longer than it saves, and overflows are checked.
 pub(crate) fn run() -> Result<(), Failed> {
     shell::build()?;
-    beside_loads(rehearsals)
+    // A rehearsal has one thread, and exploration what is left of the machine.
+    beside_loads(|| beside(exploration, suite))
 }
 
 /// Runs the load runs of the suite beside other work: they mostly wait, and their verdict does not depend on speed.
@@ -100,21 +101,15 @@ fn all_passed(what: &str, done: Vec<Result<(), Failed>>) -> Result<(), Failed> {
     all_of(done)
 }
 
-/// The rehearsals of the suite, each with its determinism check, the regression scenarios, and beside them exploration: a rehearsal
-/// has one thread, and exploration what is left of the machine.
-pub(crate) fn rehearsals() -> Result<(), Failed> {
-    beside(exploration, suite)
-}
-
 /// Explores the first seeds; the output is printed when it has ended.
-fn exploration(steps: &mut Steps) -> Result<(), Failed> {
+pub(crate) fn exploration(steps: &mut Steps) -> Result<(), Failed> {
     let [first, count] = EXPLORED;
     let arguments = ["explore", "--out", "target/explored", "--from-seed", first, "--count", count, "--minutes", "30"];
     steps.run("exploring", || shell::run_then_show(FLEET, &arguments))
 }
 
-/// The suite and the regression scenarios, one after the other.
-fn suite() -> Result<(), Failed> {
+/// The rehearsals of the suite, each with its determinism check, and the regression scenarios, one after the other.
+pub(crate) fn suite() -> Result<(), Failed> {
     let once_failed = once_failed()?;
     let elsewhere = Elsewhere::on_this_machine();
     let mut steps = Steps::default();
@@ -123,7 +118,8 @@ fn suite() -> Result<(), Failed> {
         steps.run(scenario, || elsewhere.repeats(FLEET, scenario, signatures, OUT))
     };
     let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != How::Load).map(twice).collect();
-    let again = |scenario: &str| shell::run(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
+    let again =
+        |scenario: &str| shell::run_then_show(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
     done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
     all_passed("rehearsals", done)
 }

@@ -31,10 +31,15 @@ pub(crate) fn run() -> Result<(), Failed> {
             steps.run("the Python of the protocol's appendix", appendix::run),
             steps.run("manifests", manifests::run),
             steps.run("images in S3", s3::run),
-            steps.run("rehearsals", scenarios::rehearsals),
         ])
     };
-    // The fuzzer has one thread, and many tests wait for sockets and processes.
-    let fuzzed = |steps: &mut Steps| steps.run("fuzz the admin API", fuzz::run);
-    scenarios::beside_loads(|| beside(fuzzed, tests))
+    // Many tests wait for sockets and processes, and each of these has one thread or two.
+    let background = |steps: &mut Steps| {
+        all_of([
+            steps.run("fuzz the admin API", fuzz::run),
+            steps.run("rehearsals", scenarios::suite),
+            scenarios::exploration(steps),
+        ])
+    };
+    scenarios::beside_loads(|| beside(background, tests))
 }

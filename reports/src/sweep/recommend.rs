@@ -91,6 +91,20 @@ mod tests {
         assert!(sweep.recommendation.contains("A=8"), "{}", sweep.recommendation);
     }
 
+    /// Goal: one with better figures than the recommended one does not look overlooked.
+    #[test]
+    fn a_configuration_that_the_server_warns_of_comes_last_and_the_text_says_so() {
+        let mut asked = sample::asked();
+        for of in asked.configurations.iter_mut().filter(|of| of.name == "A=8") {
+            of.warnings = vec!["too few requests".to_owned()];
+        }
+        let sweep = Sweep::of(asked, &sample::trials());
+        assert_eq!(sweep.recommended.as_deref(), Some("A=24"));
+        let said = "The server would warn of A=8: what it warns of comes last.";
+        assert!(sweep.recommendation.contains(said), "{}", sweep.recommendation);
+        assert!(!sample::sweep().recommendation.contains("warn"), "it warns of none");
+    }
+
     #[test]
     fn a_configuration_that_misses_the_scenarios_objectives_is_not_recommended() {
         let mut trials = sample::trials();

@@ -292,3 +292,29 @@ fn deployed_limits_are_verified_against_the_objectives_of_scenarios() {
     assert_eq!(unknown.0, Some(2));
     assert!(unknown.2.contains("did you mean RATE_LIMIT_DEVICE_BURST?"), "{unknown:?}");
 }
+
+/// Goal: what is verified is what is deployed, not what the scenario sets for its own server. Method: a scenario whose own limit refuses
+/// every other heartbeat, and one whose own limit allows what the deployed one refuses.
+#[test]
+fn limits_of_the_scenario_itself_are_not_those_that_are_deployed() {
+    let verify = |own: &str, deployed: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        scenario(folder.path(), own);
+        let path = folder.path().join("small.toml");
+        let text = std::fs::read_to_string(&path).unwrap() + "[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("env"), deployed).unwrap();
+        let flags = ["limits", "verify", "small.toml", "--env", "env", "--signatures", "modelled"];
+        let output = fleet_in(folder.path(), &flags);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr_of(&output))
+    };
+    let tight = "RATE_LIMIT_DEVICE_PER_MIN = 2\nRATE_LIMIT_DEVICE_BURST = 1\n";
+    let kept = verify(tight, "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN=30\n");
+    assert_eq!(kept.0, Some(0), "{kept:?}");
+    assert!(
+        kept.2.contains("small sets RATE_LIMIT_DEVICE_BURST, RATE_LIMIT_DEVICE_PER_MIN for its own server"),
+        "{kept:?}"
+    );
+    let broken = verify("RATE_LIMIT_DEVICE_BURST = 1000\n", "RATE_LIMIT_DEVICE_PER_MIN=2\n");
+    assert_eq!(broken.0, Some(99), "the default burst of 30 is used up after some minutes: {broken:?}");
+}

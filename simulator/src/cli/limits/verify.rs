@@ -27,7 +27,7 @@ use crate::{
     drive::{load::limits_at, rehearse::Signatures, target::Target},
     failure::Failure,
     folder::RunFolder,
-    limits::{checked, limits_of_environment, with_settings},
+    limits::{checked, limits_of_environment, with_settings, without_own_limits},
     number::counted,
     scenario::{Mode, Plan},
     trials::work::{SEED_MAX, rehearse_one},
@@ -153,6 +153,16 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
         let named = |failure: Failure| failure.of_the_request(path.display());
         check_possible(&plan, None).map_err(named)?;
+        let (plan, own) = without_own_limits(&plan);
+        let left_out: Vec<&str> =
+            own.iter().map(String::as_str).filter(|name| !deployed.settings.contains_key(*name)).collect();
+        if !left_out.is_empty() {
+            let (name, left_out) = (&plan.name, left_out.join(", "));
+            complain(&format!(
+                "{name} sets {left_out} for its own server; {} does not, so that is left out",
+                deployed.place
+            ));
+        }
         for warning in warnings_unless_refused(&plan, &deployed.settings).map_err(of_file)? {
             complain(&format!("the server warns of these settings, here in {}: {warning}", plan.name));
         }

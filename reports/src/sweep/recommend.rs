@@ -91,6 +91,14 @@ mod tests {
         assert!(sweep.recommendation.contains("A=8"), "{}", sweep.recommendation);
     }
 
+    /// Goal: the lines to paste give the limits that were tried, with those that the scenario sets for its own server.
+    #[test]
+    fn the_lines_to_paste_have_the_limits_that_the_scenario_itself_sets() {
+        let mut asked = sample::asked();
+        asked.own_limits = [("A", "1"), ("A_MODE", "enforce")].map(|(name, value)| (name.into(), value.into())).into();
+        assert_eq!(Sweep::of(asked, &sample::trials()).environment, ["A=8", "A_MODE=enforce"]);
+    }
+
     /// Goal: one with better figures than the recommended one does not look overlooked.
     #[test]
     fn a_configuration_that_the_server_warns_of_comes_last_and_the_text_says_so() {

@@ -174,7 +174,8 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
     near(share(1), 1.0 / 2.0, 0.02);
     near(share(2), 0.0, 0.01);
     assert_eq!(result["recommended"], "RATE_LIMIT_DEVICE_PER_MIN=60");
-    assert_eq!(result["environment"][0], "RATE_LIMIT_DEVICE_PER_MIN=60");
+    let to_paste = ["RATE_LIMIT_DEVICE_BURST=1", "RATE_LIMIT_DEVICE_PER_MIN=60"];
+    assert_eq!(result["environment"], serde_json::json!(to_paste), "with the scenario's own");
     assert_eq!(result["tried"][0]["is_distinguished"], true);
     assert!(result["tried"][0]["warnings"][0].as_str().unwrap().contains("may make only 2"), "{}", result["tried"][0]);
     for file in ["sweep.json", "sweep.html", "sweep.csv", "limits.png", "pareto_front.svg", "junit.xml"] {
@@ -185,7 +186,7 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
         assert!(!result[field].is_null(), "docs/rehearsals.md names {field}");
     }
     let html = std::fs::read_to_string(folder.path().join("s/sweep.html")).unwrap();
-    assert!(html.contains("<pre>RATE_LIMIT_DEVICE_PER_MIN=60</pre>"), "the line to paste");
+    assert!(html.contains(&format!("<pre>{}</pre>", to_paste.join("\n"))), "the lines to paste");
 }
 
 /// Goal: the same sweep gives the same result however it was interrupted. Method: the record without its second half, continued.

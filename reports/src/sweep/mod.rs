@@ -150,6 +150,10 @@ pub struct SweepSetup {
     pub configurations: Vec<Configuration>,
     /// Trials of each configuration.
     pub trials: u32,
+    /// The limits that the scenario itself sets for its server, by the names of the settings: each configuration was tried with them, where it
+    /// has no other value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_limits: BTreeMap<String, String>,
     /// Whether the scenario has attackers.
     pub has_attackers: bool,
     pub state: State,
@@ -196,7 +200,7 @@ pub struct Sweep {
     pub nearest: Option<String>,
     /// In words.
     pub recommendation: String,
-    /// The recommended settings as lines for an environment file.
+    /// The recommended settings as lines for an environment file, with the limits of the scenario's own that they were tried with.
     pub environment: Vec<String>,
     /// The reactions of cohorts with which these settings were tried, which are in the devices' firmware: `cohort.NAME.retry=jitter:24s`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -235,7 +239,13 @@ impl Sweep {
         let settings = recommended.map(|of| &of.configuration.settings).into_iter().flatten();
         let (of_devices, of_server): (Vec<_>, Vec<_>) = settings.partition(|(name, _)| reacting_cohort(name).is_some());
         let lines = |of: Vec<(&String, &String)>| of.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let (depends_on, environment) = (lines(of_devices), lines(of_server));
+        let mut to_paste: BTreeMap<&String, &String> = of_server.into_iter().collect();
+        if !to_paste.is_empty() {
+            for (name, value) in &asked.own_limits {
+                to_paste.entry(name).or_insert(value);
+            }
+        }
+        let (depends_on, environment) = (lines(of_devices), lines(to_paste.into_iter().collect()));
         let name = |of: Option<&Tried>| of.map(|of| of.configuration.name.clone());
         let violations = trials.iter().map(|of| of.invariant_violations).sum();
         let recommendation = match (recommended, nearest) {

@@ -265,11 +265,28 @@ pub(super) fn recommendation(
     }
     sentences.push(apart(tried, own.trials));
     sentences.push(fired(own));
+    sentences.push(warned(tried, of));
     if !of.configuration.warnings.is_empty() {
         sentences.push(format!("The server would warn: {}.", of.configuration.warnings.join("; ")));
     }
     sentences.retain(|sentence| !sentence.is_empty());
     sentences.join(" ")
+}
+
+/// The configurations that met what was expected and come last, because the server warns of them: without it, one with better figures in
+/// the table looks overlooked.
+fn warned(tried: &[Tried], best: &Tried) -> String {
+    let of_best = best.configuration.warnings.len();
+    let is_last =
+        |of: &&Tried| of.configuration.warnings.len() > of_best && of.figures.as_ref().is_some_and(Figures::meets);
+    let names: Vec<&str> = tried.iter().filter(is_last).map(|of| of.configuration.name.as_str()).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let listed = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("The server would warn of {listed}: what it warns of comes last."),
+        (false, more) => format!("The server would warn of {listed} and {more} more: what it warns of comes last."),
+    }
 }
 
 /// Which limits fired under it; nothing if the server does not count that.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use ks_reports::sweep::{Configuration, Varied};
 use ks_server::config::{Config, Conflict, conflicts};
 
-use super::{reaction, settings::all_known};
+use super::{
+    reaction,
+    settings::{LIMIT, all_known},
+};
 use crate::{
     failure::Failure,
     scenario::{Plan, ServerSettings},
@@ -102,6 +105,20 @@ pub fn with_settings(plan: &Plan, settings: &BTreeMap<String, String>) -> Plan {
         }
     }
     plan
+}
+
+/// The limits that a plan sets for its own server, by the names of the settings.
+pub(super) fn own_limits(plan: &Plan) -> BTreeMap<String, String> {
+    let own = plan.server.iter().filter(|(name, _)| name.starts_with(LIMIT));
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The plan without the limits that it sets for its own server, and their names: a server that is deployed does not have them.
+pub fn without_own_limits(plan: &Plan) -> (Plan, Vec<String>) {
+    let mut plan = plan.clone();
+    let own = own_limits(&plan);
+    plan.server.retain(|name, _| !own.contains_key(name));
+    (plan, own.into_keys().collect())
 }
 
 /// The same configurations with what the server says of each in this scenario.

@@ -14,7 +14,7 @@ use crate::{
 /// Most values of one setting.
 pub(super) const VALUES_MAX: usize = 100;
 /// The start of the names of limits.
-const LIMIT: &str = "RATE_LIMIT";
+pub(super) const LIMIT: &str = "RATE_LIMIT";
 /// Most faults of such a file that are named.
 const FAULTS_MAX: usize = 5;
 

@@ -13,7 +13,7 @@ use ks_reports::{
     sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, Varied},
 };
 
-use super::configurations::with_settings;
+use super::configurations::{own_limits, with_settings};
 use crate::{
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
@@ -114,6 +114,7 @@ impl LimitSweep<'_> {
             varied: self.varied.clone(),
             configurations: self.configurations.clone(),
             trials: self.trials,
+            own_limits: own_limits(self.plan),
             has_attackers: !self.plan.adversaries.is_empty(),
             ..SweepSetup::default()
         }

@@ -79,7 +79,10 @@ impl<T: Recorded> Record<T> {
             let path = path.clone();
             move |cause| Failure::File { what, path, cause }
         };
-        let refused = |why: String| Failure::NotResumable { by: T::RESUMED_BY, path: path.clone(), why };
+        let refused = |why: String| {
+            let why = format!("{}: {why}", T::FILE);
+            Failure::NotResumable { by: T::RESUMED_BY, path: folder.to_owned(), why }
+        };
         let mut options = OpenOptions::new();
         let appended = options.append(true).create(true).custom_flags(NO_LINK).open(&path).map_err(file("write"))?;
         let bytes = bounded::read(&path, FILE_BYTES_MAX).map_err(file("read"))?;

@@ -174,7 +174,8 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
     near(share(1), 1.0 / 2.0, 0.02);
     near(share(2), 0.0, 0.01);
     assert_eq!(result["recommended"], "RATE_LIMIT_DEVICE_PER_MIN=60");
-    assert_eq!(result["environment"][0], "RATE_LIMIT_DEVICE_PER_MIN=60");
+    let to_paste = ["RATE_LIMIT_DEVICE_BURST=1", "RATE_LIMIT_DEVICE_PER_MIN=60"];
+    assert_eq!(result["environment"], serde_json::json!(to_paste), "with the scenario's own");
     assert_eq!(result["tried"][0]["is_distinguished"], true);
     assert!(result["tried"][0]["warnings"][0].as_str().unwrap().contains("may make only 2"), "{}", result["tried"][0]);
     for file in ["sweep.json", "sweep.html", "sweep.csv", "limits.png", "pareto_front.svg", "junit.xml"] {
@@ -185,7 +186,7 @@ fn a_limit_below_the_need_refuses_the_share_that_follows_from_its_rate() {
         assert!(!result[field].is_null(), "docs/rehearsals.md names {field}");
     }
     let html = std::fs::read_to_string(folder.path().join("s/sweep.html")).unwrap();
-    assert!(html.contains("<pre>RATE_LIMIT_DEVICE_PER_MIN=60</pre>"), "the line to paste");
+    assert!(html.contains(&format!("<pre>{}</pre>", to_paste.join("\n"))), "the lines to paste");
 }
 
 /// Goal: the same sweep gives the same result however it was interrupted. Method: the record without its second half, continued.
@@ -291,4 +292,30 @@ fn deployed_limits_are_verified_against_the_objectives_of_scenarios() {
     let unknown = verify("RATE_LIMIT_DEVICE_BRUST=1\n");
     assert_eq!(unknown.0, Some(2));
     assert!(unknown.2.contains("did you mean RATE_LIMIT_DEVICE_BURST?"), "{unknown:?}");
+}
+
+/// Goal: what is verified is what is deployed, not what the scenario sets for its own server. Method: a scenario whose own limit refuses
+/// every other heartbeat, and one whose own limit allows what the deployed one refuses.
+#[test]
+fn limits_of_the_scenario_itself_are_not_those_that_are_deployed() {
+    let verify = |own: &str, deployed: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        scenario(folder.path(), own);
+        let path = folder.path().join("small.toml");
+        let text = std::fs::read_to_string(&path).unwrap() + "[[expect]]\nmetric = \"errors\"\nequals = 0\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("env"), deployed).unwrap();
+        let flags = ["limits", "verify", "small.toml", "--env", "env", "--signatures", "modelled"];
+        let output = fleet_in(folder.path(), &flags);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr_of(&output))
+    };
+    let tight = "RATE_LIMIT_DEVICE_PER_MIN = 2\nRATE_LIMIT_DEVICE_BURST = 1\n";
+    let kept = verify(tight, "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN=30\n");
+    assert_eq!(kept.0, Some(0), "{kept:?}");
+    assert!(
+        kept.2.contains("small sets RATE_LIMIT_DEVICE_BURST, RATE_LIMIT_DEVICE_PER_MIN for its own server"),
+        "{kept:?}"
+    );
+    let broken = verify("RATE_LIMIT_DEVICE_BURST = 1000\n", "RATE_LIMIT_DEVICE_PER_MIN=2\n");
+    assert_eq!(broken.0, Some(99), "the default burst of 30 is used up after some minutes: {broken:?}");
 }

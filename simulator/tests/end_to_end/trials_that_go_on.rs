@@ -276,6 +276,8 @@ fn what_can_not_be_continued_or_contradicts_itself_is_refused_with_what_to_do() 
         let output = fleet_in(folder, &resume);
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr_of(&output).contains(why), "{}", stderr_of(&output));
+        let by = "are continued by `ks-fleet rehearse --resume part`";
+        assert!(stderr_of(&output).contains(by), "the folder, not its file: {}", stderr_of(&output));
     }
 }
 

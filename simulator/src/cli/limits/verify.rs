@@ -27,7 +27,7 @@ use crate::{
     drive::{load::limits_at, rehearse::Signatures, target::Target},
     failure::Failure,
     folder::RunFolder,
-    limits::{checked, limits_of_environment, with_settings},
+    limits::{checked, limits_of_environment, with_settings, without_own_limits},
     number::counted,
     scenario::{Mode, Plan},
     trials::work::{SEED_MAX, rehearse_one},
@@ -153,7 +153,19 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
         let named = |failure: Failure| failure.of_the_request(path.display());
         check_possible(&plan, None).map_err(named)?;
-        refuse_unless_sound(&plan, &deployed.settings).map_err(of_file)?;
+        let (plan, own) = without_own_limits(&plan);
+        let left_out: Vec<&str> =
+            own.iter().map(String::as_str).filter(|name| !deployed.settings.contains_key(*name)).collect();
+        if !left_out.is_empty() {
+            let (name, left_out) = (&plan.name, left_out.join(", "));
+            complain(&format!(
+                "{name} sets {left_out} for its own server; {} does not, so that is left out",
+                deployed.place
+            ));
+        }
+        for warning in warnings_unless_refused(&plan, &deployed.settings).map_err(of_file)? {
+            complain(&format!("the server warns of these settings, here in {}: {warning}", plan.name));
+        }
         plans.push((path, with_settings(&plan, &deployed.settings)));
     }
     let stop = interruptible()?;
@@ -221,13 +233,17 @@ fn settings_of_target(target: &Target) -> Result<BTreeMap<String, String>, Failu
     Ok(settings)
 }
 
-/// Refuses settings that the server would refuse.
-fn refuse_unless_sound(plan: &Plan, settings: &BTreeMap<String, String>) -> Result<(), String> {
+/// What the server would warn of; the settings of the scenario alone it would not warn of.
+///
+/// # Errors
+/// It would refuse the settings.
+fn warnings_unless_refused(plan: &Plan, settings: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
     let deployed =
         Configuration { name: String::new(), settings: settings.clone(), refused: None, warnings: Vec::new() };
-    match checked(plan, vec![deployed]).into_iter().find_map(|of| of.refused) {
+    let of_server = checked(plan, vec![deployed]);
+    match of_server.iter().find_map(|of| of.refused.clone()) {
         Some(why) => Err(format!("the server refuses these settings: {why}")),
-        None => Ok(()),
+        None => Ok(of_server.into_iter().flat_map(|of| of.warnings).collect()),
     }
 }
 

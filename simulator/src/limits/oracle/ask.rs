@@ -176,7 +176,12 @@ impl Oracle {
                     return unsure.map_or(refused, Prediction::Unsure);
                 }
                 Said::Unsure if Seen::of(place, asked, did) == Seen::Passed => unsure = unsure.or(Some(*name)),
-                Said::Unsure => return Prediction::Unsure(*name),
+                Said::Unsure => {
+                    if *name == LimitName::Registrations && seen == Seen::Refused {
+                        self.refund_address(ticket);
+                    }
+                    return Prediction::Unsure(*name);
+                }
             }
         }
         match unsure {
@@ -192,9 +197,9 @@ impl Oracle {
         match name {
             LimitName::AddressRegistrations => {
                 let budget = self.address_registrations.budget(ticket.origin.address, limit, now_us);
-                return budget.map_or(State::Left, |budget| spend(budget, ticket, limit));
+                return budget.map_or(State::Left, |budget| spend_seen(budget, ticket, limit, seen));
             }
-            LimitName::Registrations => return spend(&mut self.registrations, ticket, limit),
+            LimitName::Registrations => return spend_seen(&mut self.registrations, ticket, limit, seen),
             _ => {}
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return State::Left };

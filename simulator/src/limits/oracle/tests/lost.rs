@@ -284,3 +284,24 @@ fn a_false_refusal_is_found_while_the_ceiling_is_in_doubt() {
     ask(&mut oracle, 0, "KS-1", 19, limited(LimitName::DeviceRequests, 1));
     assert_eq!((counts(&oracle)[2], oracle.wrong().len()), (1, 1), "{:?}", oracle.wrong());
 }
+
+/// Goal: a registration that the limit of all devices refuses is none of its address, also where it was not known what that limit had to
+/// say; and the refusal shows what was owed to it.
+/// Method: none to three of three are owed; the address may send one a minute. A second later one may come from all, and did.
+#[test]
+fn a_registration_that_was_refused_in_doubt_is_none_of_its_address() {
+    let (of_address, of_all) = (LimitName::AddressRegistrations, LimitName::Registrations);
+    let mut oracle = self::oracle(&[(of_address, 1, 1), (of_all, 60, 3)]);
+    let limit = oracle.limit(of_all);
+    oracle.registrations.perhaps_charge(3, &limit, 0);
+    let mut register = |from, at_us, answer| {
+        let sent =
+            Sent { endpoint: Endpoint::Register, wire: None, named: Some(("KS-1", Sequence::new(1, 11))), beat: None };
+        let ticket = oracle.arrived(at_us, origin(from), &sent, None);
+        oracle.answered(ticket, at_us, &sent, answer);
+        counts(&oracle)
+    };
+    assert_eq!(register(1, 0, limited(of_all, 1)), [0, 0, 0, 0, 1]);
+    assert_eq!(register(1, S, OK), [1, 0, 0, 0, 1], "its address has spent nothing");
+    assert_eq!(register(2, S, limited(of_all, 1)), [1, 1, 0, 0, 1], "all three were owed");
+}

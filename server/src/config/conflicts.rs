@@ -7,7 +7,7 @@ use ks_protocol::text::counted;
 use super::{Config, IDLE_TIMEOUT_MS_MAX, Synchronous};
 use crate::{
     clock::ms,
-    limit::{Limit, LimitValue, Mode},
+    limit::{Limit, LimitValue, LimitValues, Mode, Spec},
 };
 
 /// Fewest requests for each heartbeat that a device must be allowed: it also sends punches, log lines and ACKs.
@@ -30,8 +30,62 @@ pub struct Conflict {
 pub fn conflicts(config: &Config, open_files_max: Option<u64>) -> Vec<Conflict> {
     let checks = [device_rate, wide_proxies, idle_timeout, group_and_queue, slow_downloads, power_cut];
     let mut found: Vec<Conflict> = checks.iter().filter_map(|check| check(config)).collect();
+    found.extend(above_all(config));
     found.extend(open_files(config, open_files_max));
     found
+}
+
+/// Limits of one subject, each with the limit of all subjects together.
+const ONE_AND_ALL: [(Limit, Limit); 5] = [
+    (Limit::DeviceRequests, Limit::AllRequests),
+    (Limit::AddressFailures, Limit::SiteFailures),
+    (Limit::AddressFailures, Limit::ExpensiveFailures),
+    (Limit::SiteFailures, Limit::ExpensiveFailures),
+    (Limit::AddressRegistrations, Limit::Registrations),
+];
+
+/// One subject may do more than all together.
+pub(super) struct OneAboveAll {
+    pub one: &'static Spec,
+    pub all: &'static Spec,
+    /// `per_min` or `burst`.
+    pub field: &'static str,
+    pub one_may: u32,
+    pub all_may: u32,
+}
+
+/// The limits under which one subject could use up what all share, both enforced.
+pub(super) fn one_above_all(values: &LimitValues) -> Vec<OneAboveAll> {
+    let mut found = Vec::new();
+    for (one, all) in ONE_AND_ALL {
+        let (of_one, of_all) = (values.get(one), values.get(all));
+        if [of_one, of_all].iter().any(|value| value.mode != Mode::Enforce) {
+            continue;
+        }
+        let numbers = [("per_min", of_one.rate, of_all.rate), ("burst", of_one.burst, of_all.burst)];
+        let above = numbers.into_iter().filter(|(_, one_may, all_may)| one_may > all_may);
+        let (one, all) = (one.spec(), all.spec());
+        found.extend(above.map(|(field, one_may, all_may)| OneAboveAll { one, all, field, one_may, all_may }));
+    }
+    found
+}
+
+fn above_all(config: &Config) -> impl Iterator<Item = Conflict> {
+    let setting = |spec: &Spec, field| match spec.burst {
+        Some(burst) if field == "burst" => burst.setting,
+        _ => spec.rate.setting,
+    };
+    one_above_all(&config.limits).into_iter().map(move |of| {
+        let (one, all) = (setting(of.one, of.field), setting(of.all, of.field));
+        let (one_may, all_may) = (of.one_may, of.all_may);
+        Conflict {
+            found: format!(
+                "{one} is {one_may}, but {all} is only {all_may}: one {} could use up what all share",
+                of.one.subject
+            ),
+            help: format!("set {all}={one_may} or more, or {one}={all_may} or less"),
+        }
+    })
 }
 
 /// Requests a minute that a device makes at this heartbeat interval.
@@ -191,6 +245,16 @@ mod tests {
             (&[("IDLE_TIMEOUT_MS", "60000")], "each one needs a new connection", ("IDLE_TIMEOUT_MS", "120000")),
             (&[("STORE_QUEUE_MAX", "16")], "256 writes may share", ("STORE_QUEUE_MAX", "256")),
             (&[("ARTIFACT_BYTES_PER_S_MAX", "1024")], "262144 s", ("ARTIFACT_BYTES_PER_S_MAX", "100000")),
+            (
+                &[("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "60")],
+                "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN is 120, but RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN is only 60",
+                ("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "120"),
+            ),
+            (
+                &[("RATE_LIMIT_ALL_REQUESTS_MODE", "enforce"), ("RATE_LIMIT_ALL_REQUESTS_BURST", "1")],
+                "RATE_LIMIT_DEVICE_BURST is 30, but RATE_LIMIT_ALL_REQUESTS_BURST is only 1: one device could use up",
+                ("RATE_LIMIT_ALL_REQUESTS_BURST", "30"),
+            ),
             (&[("STORE_SYNCHRONOUS", "off")], "a power failure", ("STORE_SYNCHRONOUS", "full")),
         ] {
             let found = of(pairs, None);

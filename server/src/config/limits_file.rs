@@ -18,7 +18,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::conflicts::too_few_requests;
+use super::conflicts::{OneAboveAll, one_above_all, too_few_requests};
 use crate::limit::{Limit, LimitValue, LimitValues, Mode, Number, Source, Spec, TABLE};
 
 /// The setting that names a limits file.
@@ -333,25 +333,16 @@ impl<'t> Reading<'t> {
             let help = format!("set per_min = {needed} or more, or a longer HEARTBEAT_INTERVAL_MS");
             self.faults.push(LimitsFault { line, field: "device_requests.per_min".to_owned(), what, help });
         }
-        for (one, all) in ONE_AND_ALL {
-            let (of_one, of_all) = (values.get(one), values.get(all));
-            let is_enforced = [of_one, of_all].iter().all(|value| value.mode == Mode::Enforce);
-            let (one, all) = (one.spec(), all.spec());
-            for (field, one_may, all_may) in
-                [("per_min", of_one.rate, of_all.rate), ("burst", of_one.burst, of_all.burst)]
-            {
-                let line = place(&self.lines, one.limit, field).max(place(&self.lines, all.limit, field));
-                let Some(line) = line.filter(|_| is_enforced && one_may > all_may) else { continue };
-                let what = format!(
-                    "{}.{field} is {one_may}, but {}.{field} is only {all_may}: one {} could use up what all share",
-                    one.name, all.name, one.subject
-                );
-                let help = format!(
-                    "set {}.{field} to {one_may} or more, or {}.{field} to {all_may} or less",
-                    all.name, one.name
-                );
-                self.faults.push(LimitsFault { line, field: format!("{}.{field}", one.name), what, help });
-            }
+        for OneAboveAll { one, all, field, one_may, all_may } in one_above_all(values) {
+            let line = place(&self.lines, one.limit, field).max(place(&self.lines, all.limit, field));
+            let Some(line) = line else { continue };
+            let what = format!(
+                "{}.{field} is {one_may}, but {}.{field} is only {all_may}: one {} could use up what all share",
+                one.name, all.name, one.subject
+            );
+            let help =
+                format!("set {}.{field} to {one_may} or more, or {}.{field} to {all_may} or less", all.name, one.name);
+            self.faults.push(LimitsFault { line, field: format!("{}.{field}", one.name), what, help });
         }
     }
 }
@@ -368,14 +359,6 @@ fn ends_within_a_number(text: &str) -> Option<LimitsFault> {
         help: "end the line".to_owned(),
     })
 }
-
-/// Limits of one subject, each with the limit of all subjects together.
-const ONE_AND_ALL: [(Limit, Limit); 4] = [
-    (Limit::AddressFailures, Limit::SiteFailures),
-    (Limit::AddressFailures, Limit::ExpensiveFailures),
-    (Limit::SiteFailures, Limit::ExpensiveFailures),
-    (Limit::AddressRegistrations, Limit::Registrations),
-];
 
 /// The name that differs in the fewest letters.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> &'n str {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    config::{LimitsDocument, LimitsFault, read_small},
+    clock::ms,
+    config::{Config, LimitsDocument, LimitsFault, read_small},
     limit::{Class, FiredUntil, LimitValues, Mode, Source, Spec, TABLE},
     rules,
     store::{
@@ -324,6 +325,8 @@ pub struct LimitsStatus {
     never_fired: Vec<&'static str>,
     /// The limit on writes in progress.
     overload: OverloadStatus,
+    /// Settings beside the table of limits that decide what is refused too, or that make what a limit counts smaller or larger.
+    settings: BTreeMap<&'static str, u64>,
     /// Bytes that the limits take now.
     memory_bytes: usize,
 }
@@ -388,9 +391,24 @@ impl LimitsStatus {
             never_fired: limits.iter().filter(has_never_fired).map(|limit| limit.configured.name).collect(),
             limits,
             overload: OverloadStatus::of(app),
+            settings: settings(&app.config),
             memory_bytes: app.limit_memory_bytes(),
         }
     }
+}
+
+/// The settings beside the table that limits depend on, by name.
+fn settings(config: &Config) -> BTreeMap<&'static str, u64> {
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    BTreeMap::from([
+        ("RATE_LIMIT_SITE_PREFIX_IPV4", config.site_prefixes.ipv4.into()),
+        ("RATE_LIMIT_SITE_PREFIX_IPV6", config.site_prefixes.ipv6.into()),
+        ("OVERLOAD_TARGET_MS", ms(config.overload_target)),
+        ("STORE_QUEUE_MAX", number(config.store_queue_max)),
+        ("COMMIT_GROUP_MAX", number(config.commit_group_max)),
+        ("ARTIFACT_DOWNLOADS_MAX", number(config.artifact_limits.downloads_max)),
+        ("ARTIFACT_BYTES_PER_S_MAX", config.artifact_limits.bytes_per_s_max),
+    ])
 }
 
 fn fired(until: FiredUntil, now: UnixMs) -> FiredStatus {

@@ -35,7 +35,7 @@ use crate::{
         timer,
     },
     number::counted,
-    operator::{AnswerTimeouts, ObservedLimit, Operator, OperatorError},
+    operator::{AnswerTimeouts, ObservedLimits, Operator, OperatorError},
     run::{
         event_log::EventLog,
         live_metrics::LiveMetrics,
@@ -153,14 +153,14 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
 ///
 /// # Errors
 /// It does not answer, or not as a server of this version.
-pub async fn limits_at(target: &Target) -> Result<Vec<ObservedLimit>, OperatorError> {
-    let Ok(endpoint) = target.endpoint() else { return Ok(Vec::new()) };
+pub async fn limits_at(target: &Target) -> Result<ObservedLimits, OperatorError> {
+    let Ok(endpoint) = target.endpoint() else { return Ok(ObservedLimits::default()) };
     let address = endpoint.address;
     let network = SocketNetwork::new(endpoint);
     let operator = target.operator(&network, address);
     let limits = operator.limits().await;
     operator.close();
-    limits.map(|observed| observed.limits)
+    limits
 }
 
 /// The most devices that this machine has open files for, each with a connection of its own; none if there is no limit.

@@ -7,7 +7,7 @@ use ks_server::config::{Config, Conflict, conflicts};
 
 use super::{
     reaction,
-    settings::{LIMIT, all_known},
+    settings::{all_known, is_limit},
 };
 use crate::{
     failure::Failure,
@@ -109,7 +109,7 @@ pub fn with_settings(plan: &Plan, settings: &BTreeMap<String, String>) -> Plan {
 
 /// The limits that a plan sets for its own server, by the names of the settings.
 pub(super) fn own_limits(plan: &Plan) -> BTreeMap<String, String> {
-    let own = plan.server.iter().filter(|(name, _)| name.starts_with(LIMIT));
+    let own = plan.server.iter().filter(|(name, _)| is_limit(name));
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

@@ -12,5 +12,5 @@ mod sweep;
 pub use asked::SweepRequest;
 pub use configurations::{CONFIGURATIONS_MAX, checked, grid, of_folder, with_settings, without_own_limits};
 pub use reaction::{in_scenario, known_cohorts};
-pub use settings::{environment, limits_of_environment, varied};
+pub use settings::{decides_refusals, environment, limits_of_environment, varied};
 pub use sweep::LimitSweep;

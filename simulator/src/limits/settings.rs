@@ -13,8 +13,23 @@ use crate::{
 
 /// Most values of one setting.
 pub(super) const VALUES_MAX: usize = 100;
-/// The start of the names of limits.
-pub(super) const LIMIT: &str = "RATE_LIMIT";
+/// The start of the names of most limits.
+const LIMIT: &str = "RATE_LIMIT";
+/// Limits of other names.
+const OTHER_LIMITS: [&str; 3] = ["OVERLOAD_TARGET_MS", "ARTIFACT_DOWNLOADS_MAX", "ARTIFACT_BYTES_PER_S_MAX"];
+/// How fast a server stores, which decides when it is overloaded. No limits: a scenario sets them to model a slow store.
+const STORE: [&str; 2] = ["STORE_QUEUE_MAX", "COMMIT_GROUP_MAX"];
+
+/// Whether a setting of the server is a limit.
+pub(super) fn is_limit(name: &str) -> bool {
+    name.starts_with(LIMIT) || OTHER_LIMITS.contains(&name)
+}
+
+/// Whether what limits do depends on a setting of the server.
+pub fn decides_refusals(name: &str) -> bool {
+    is_limit(name) || STORE.contains(&name)
+}
+
 /// Most faults of such a file that are named.
 const FAULTS_MAX: usize = 5;
 
@@ -52,7 +67,7 @@ fn known(name: &str) -> Result<(), String> {
     let near = closest(name, names.iter().copied());
     let meant = near.map_or_else(
         || {
-            let limits = names.iter().copied().filter(|name| name.starts_with(LIMIT));
+            let limits = names.iter().copied().filter(|name| is_limit(name));
             format!("the limits are {}", limits.collect::<Vec<_>>().join(", "))
         },
         |near| format!("did you mean {near}?"),
@@ -149,9 +164,11 @@ pub fn limits_of_environment(
     for (name, (line, value)) in environment(text)? {
         if name == LIMITS_FILE {
             file = Some((line, value)).filter(|(_, path)| !path.is_empty());
-        } else if name.starts_with(LIMIT) {
+        } else if decides_refusals(&name) {
             known(&name).map_err(|why| format!("line {line}: {why}"))?;
-            limits.insert(name, value);
+            if !value.is_empty() {
+                limits.insert(name, value); // an empty value is none to the server
+            }
         } else {
             others += 1;
         }
@@ -167,7 +184,10 @@ pub fn limits_of_environment(
         limits.extend(document.as_settings().into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     if limits.is_empty() {
-        return Err(format!("it has no line that begins with {LIMIT}: add the limits that the server is to run with"));
+        return Err(format!(
+            "it sets no limit: add the limits that the server is to run with, whose names begin with {LIMIT}, or are {}",
+            OTHER_LIMITS.join(", ")
+        ));
     }
     Ok((limits, others))
 }

@@ -1,5 +1,7 @@
 //! The admin API's limits: those in force with what they have decided, and applying others.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hyper::Method;
 use ks_reports::run_folder::LimitCount;
@@ -35,6 +37,9 @@ struct Fired {
 pub struct ObservedLimits {
     pub limits: Vec<ObservedLimit>,
     pub overload: ObservedOverload,
+    /// Settings beside the table that limits depend on.
+    #[serde(default)]
+    pub settings: BTreeMap<String, u64>,
     /// Bytes that the limits take.
     pub memory_bytes: u64,
 }

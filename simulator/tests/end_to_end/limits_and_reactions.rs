@@ -159,3 +159,21 @@ fn a_command_to_all_devices_during_an_overload_delays_heartbeats_and_loses_nothi
         ["commands.succeeded", "punches.stored", "punches.lost", "ledger.lost"].map(|name| of(name).to_string());
     assert_eq!(counts, ["1200", "1200", "0", "0"]);
 }
+
+/// Goal: what is verified is the limit on writes in progress of the deployed server, by its setting, which is no row of the table.
+/// Method: the shipped overload, which needs that limit, as it is and with the limit turned off.
+#[test]
+fn the_limit_on_writes_in_progress_is_verified_as_it_is_deployed() {
+    let folder = tempfile::tempdir().unwrap();
+    shipped(folder.path(), "overload", ("", ""));
+    let verify = |target_ms: &str| {
+        std::fs::write(folder.path().join("env"), format!("OVERLOAD_TARGET_MS={target_ms}\n")).unwrap();
+        let output =
+            fleet_in(folder.path(), &["limits", "verify", "overload.toml", "--env", "env", "--signatures", "modelled"]);
+        (output.status.code(), stderr_of(&output))
+    };
+    let kept = verify("100");
+    assert_eq!(kept.0, Some(0), "{}", kept.1);
+    let broken = verify("0");
+    assert_eq!(broken.0, Some(99), "{}", broken.1);
+}

@@ -12,6 +12,7 @@ use ks_reports::{
 };
 use ks_server::{
     clock::{Clock, SystemClock},
+    config::SETTINGS,
     limit::{Spec, TABLE},
 };
 use serde::Serialize;
@@ -27,7 +28,7 @@ use crate::{
     drive::{load::limits_at, rehearse::Signatures, target::Target},
     failure::Failure,
     folder::RunFolder,
-    limits::{checked, limits_of_environment, with_settings, without_own_limits},
+    limits::{checked, decides_refusals, limits_of_environment, with_settings, without_own_limits},
     number::counted,
     scenario::{Mode, Plan},
     trials::work::{SEED_MAX, rehearse_one},
@@ -213,7 +214,14 @@ fn settings_of_target(target: &Target) -> Result<BTreeMap<String, String>, Failu
         .block_on(limits_at(target))
         .map_err(|error| Failure::Target { target: url.clone(), why: format!("its limits can't be read: {error}") })?;
     let mut settings = BTreeMap::new();
-    for of in observed {
+    for (name, value) in observed.settings {
+        // What nobody has changed leaves a scenario the store that it models.
+        let is_changed = SETTINGS.iter().any(|of| of.name == name && of.default != value.to_string());
+        if is_changed && decides_refusals(&name) {
+            settings.insert(name, value.to_string());
+        }
+    }
+    for of in observed.limits {
         let Some(spec) = TABLE.iter().find(|spec| spec.name == of.name) else {
             let why = format!("it has a limit {} that this program does not know", of.name);
             return Err(Failure::NotOurs { target: url, why });

@@ -9,7 +9,7 @@
 use std::{alloc::System as Heap, net::IpAddr, sync::Arc};
 
 use ks_benches::{line, measured};
-use ks_fleet::{machine::resources::Stopwatch, seed};
+use ks_fleet::{host::stopwatch::Stopwatch, seed};
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PrivateKey,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ks_benches::{fleet::store_with, head, measured, repeated, row};
-use ks_fleet::machine::resources::Stopwatch;
+use ks_fleet::host::stopwatch::Stopwatch;
 use ks_protocol::{id::RolloutId, key::PrivateKey, text::Sha256, time::UnixMs};
 use ks_server::{
     config::{SqliteUse, Synchronous},

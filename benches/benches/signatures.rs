@@ -11,7 +11,7 @@ use curve25519_dalek::{
 };
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use ks_benches::{head, measured, repeated, row};
-use ks_fleet::machine::resources::Stopwatch;
+use ks_fleet::host::stopwatch::Stopwatch;
 use ks_protocol::{
     key::{PublicKey, Verifier},
     signature,

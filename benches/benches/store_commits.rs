@@ -5,7 +5,7 @@ use ks_benches::{
     fleet::{commit_in_groups, heartbeats, store_with},
     head, measured, row,
 };
-use ks_fleet::machine::resources::Stopwatch;
+use ks_fleet::host::stopwatch::Stopwatch;
 use ks_server::config::{Locking, SqliteUse, Synchronous};
 
 const DEVICES: u32 = 5_000;

@@ -30,7 +30,7 @@ use ks_benches::{
     fleet::{commit_in_groups, heartbeats, store_with},
     server::{Failure, Server, on_core, syncs},
 };
-use ks_fleet::machine::resources::{cpu_s_of, own_cpu_s, own_thread_cpu};
+use ks_fleet::host::resources::{cpu_s_of, own_cpu_s, own_thread_cpu};
 use ks_server::config::{SqliteUse, Synchronous};
 use tokio::net::{TcpListener, TcpStream};
 

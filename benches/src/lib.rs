@@ -6,7 +6,7 @@ pub mod server;
 
 use std::time::Duration;
 
-use ks_fleet::machine::resources::Stopwatch;
+use ks_fleet::host::stopwatch::Stopwatch;
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 9;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ks_fleet::machine::resources::{Stopwatch, cpu_s_of};
+use ks_fleet::host::{resources::cpu_s_of, stopwatch::Stopwatch};
 
 /// Why a benchmark could not be made.
 pub type Failure = Box<dyn std::error::Error>;

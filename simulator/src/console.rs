@@ -16,7 +16,7 @@ use ks_reports::run_folder::{Segment, Summary, Tick, Verdict, VerdictCounts};
 pub(crate) use crate::number::grouped;
 use crate::{
     conductor::Observer,
-    machine::resources::Stopwatch,
+    host::stopwatch::Stopwatch,
     number::counted,
     run::{live_metrics::LiveMetrics, measure::Measurements},
 };

@@ -24,14 +24,18 @@ use tokio::{
 use crate::{
     conductor::{Reports, Run},
     drive::rehearse::disk::Disk,
-    fleet::{self, AdversarySpec, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport, churn::Schedule},
+    fleet::{
+        self, AdversarySpec, Caller, DeviceSpec, Provisioned, ShardPlan, ShardReport, churn::Schedule,
+        ground_truth::GroundTruth,
+    },
+    host::timer::Timer,
     invariants::Witness,
     link::{Network, faults::NetworkFaults},
-    machine::{server_process::ServerProcess, timer::Timer},
     operator::{AnswerTimeouts, Operator, OperatorError, revocations::Revocations},
-    run::{event_log::EventLog, ground_truth::GroundTruth, measure::Measurements, outages::Outages, ticks::Ticks},
+    run::{event_log::EventLog, measure::Measurements, outages::Outages, ticks::Ticks},
     scenario::{Connections, Plan, Retry},
     segment::{Segment, file::SegmentWriter},
+    server_under_test::process::ServerProcess,
     shard::{RunTime, Shard},
     timeline::{Punch, RunContext, Step},
 };

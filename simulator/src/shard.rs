@@ -17,11 +17,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    fleet::churn::Schedule,
+    fleet::{churn::Schedule, ground_truth::GroundTruth},
+    host::timer::Timer,
     link::faults::NetworkFaults,
-    machine::timer::Timer,
     operator::revocations::Revocations,
-    run::{event_log::EventLog, ground_truth::GroundTruth, measure::Measurements, outages::Outages},
+    run::{event_log::EventLog, measure::Measurements, outages::Outages},
     scenario::{HeartbeatInterval, Retry},
 };
 

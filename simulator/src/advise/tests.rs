@@ -5,8 +5,10 @@ use ks_server::rollout::{plan::RolloutRequest, stage::PlannedStage};
 
 use super::*;
 use crate::{
-    fleet::{self, DeviceSpec},
-    run::ground_truth::{GroundTruth, InstallOutcome, Subject},
+    fleet::{
+        self, DeviceSpec,
+        ground_truth::{GroundTruth, InstallOutcome, Subject},
+    },
     scenario,
     scenario_settings::ScenarioSettings,
 };

@@ -28,7 +28,7 @@ use crate::{
     cli::complain,
     drive::rehearse::Signatures,
     failure::{Failure, REHEARSE},
-    folder::RunFolder,
+    run::folder::RunFolder,
     scenario::{Fault, Plan},
     trials::{fail_only_on, first_rollout},
 };

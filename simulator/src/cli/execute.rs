@@ -17,11 +17,13 @@ use super::{
 };
 use crate::{
     console::{self, Console},
-    drive::load::LoadRun,
-    drive::rehearse::{Rehearsal, Signatures},
-    drive::target::Target,
+    drive::{
+        load::LoadRun,
+        rehearse::{Rehearsal, Signatures},
+        target::Target,
+    },
     failure::Failure,
-    folder::RunFolder,
+    run::folder::RunFolder,
     scenario::{self, Mode, Overrides, Plan, RefusedRollout, render_all},
     scenario_settings::ScenarioSettings,
     segment::{divisible, file::SavedOverrides, running::SegmentRun},

@@ -16,8 +16,8 @@ use crate::{
     drive::rehearse::Signatures,
     explore::{self, Exploration, Finding, SCENARIO, Search},
     failure::Failure,
-    folder::RUNS,
     number::counted,
+    run::folder::RUNS,
 };
 
 /// Options of `explore`.

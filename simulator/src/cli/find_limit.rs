@@ -23,7 +23,7 @@ use crate::{
     drive::target::Target,
     failure::Failure,
     find_limit::{FindLimit, id_prefix, step::Lengths},
-    folder::RunFolder,
+    run::folder::RunFolder,
     scenario::{self, Expectation, Mode, Overrides, Plan, Timing},
     scenario_settings::ScenarioSettings,
 };

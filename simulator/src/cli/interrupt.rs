@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{execute::quoted, output::complain};
-use crate::{failure::Failure, machine::resources::Stopwatch};
+use crate::{failure::Failure, host::stopwatch::Stopwatch};
 
 /// A signal within this time of the first counts as the same one: `timeout` and some shells send each signal twice, to
 /// the process and to its group, and nobody presses Ctrl-C twice that quickly.

@@ -8,7 +8,7 @@ use super::output::complain;
 use crate::{
     console::{grouped, span},
     failure::Failure,
-    machine::resources::Stopwatch,
+    host::stopwatch::Stopwatch,
     trials::{Record, Recorded},
 };
 

@@ -25,9 +25,9 @@ use super::{
 use crate::{
     conductor::Observer,
     failure::Failure,
-    folder::{RunFolder, has_failed},
-    machine::resources::Stopwatch,
+    host::stopwatch::Stopwatch,
     number::counted,
+    run::folder::{RunFolder, has_failed},
     segment::merge::Segments,
 };
 

@@ -52,11 +52,11 @@ use crate::{
     drive::rehearse::Signatures,
     explain,
     failure::Failure,
-    folder,
-    machine::embedded::SUBCOMMAND,
+    run::folder,
     scenario::{self, Mode, render_all},
     scenario_settings::ScenarioSettings,
     segment::{self, Segment},
+    server_under_test::embedded::SUBCOMMAND,
 };
 
 /// The scenario of a run without arguments, for a program outside the project's folder.

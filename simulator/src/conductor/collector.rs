@@ -8,7 +8,6 @@ use ks_reports::run_folder::Tick;
 use super::{EndReason, Observer, RunOutcome};
 use crate::{
     device::exchange::MessageType,
-    machine::server_process::ServerProcess,
     operator::rollout_monitor::RolloutMonitor,
     run::{
         expect::Judge,
@@ -20,6 +19,7 @@ use crate::{
     },
     scenario::Plan,
     segment::file::{SegmentWriter, Used},
+    server_under_test::process::ServerProcess,
 };
 
 pub(super) struct Collector {

@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    machine::resources,
+    host::resources,
     run::{
         ledger::Reconciled,
         measure::Measurements,
         outages::{Outage, Recovered},
         ticks::Ticks,
+        total_failure,
     },
     scenario::Plan,
     segment::{
         file::{SavedOutage, SegmentEnd, SegmentTick, Used},
         reader::SegmentReader,
     },
-    total_failure,
 };
 
 /// A merged run, and what its segments measured each.
@@ -255,8 +255,8 @@ mod tests {
     use super::*;
     use crate::{
         device::exchange::MessageType,
-        machine::resources::Resources,
         run::{
+            generator::Resources,
             measure::{OK, record},
             summary::{About, summarise},
         },

@@ -25,8 +25,8 @@ use tokio::sync::watch;
 
 use crate::{
     device::pending::PendingPeriod,
+    host::resources,
     invariants::{self, Ending, Violation},
-    machine::resources,
     operator::{OperatorError, rollout_monitor::ObservedRollouts},
     review::{Confirmations, Notes, review},
     run::{

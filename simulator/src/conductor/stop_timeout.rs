@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Observer;
-use crate::machine::resources::Stopwatch;
+use crate::host::stopwatch::Stopwatch;
 
 /// How often a wait checks whether the user has asked to stop.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -33,10 +33,9 @@ use super::{
     pending::PendingMessages,
 };
 use crate::{
-    fleet::churn::Agenda,
+    fleet::{churn::Agenda, ground_truth::InstallOutcome},
     link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
     run::{
-        ground_truth::InstallOutcome,
         ledger::DeviceAccount,
         measure::{BAD_ANSWER, OK, UNKNOWN_KEY, UNSENT, record},
         outages::Unserved,

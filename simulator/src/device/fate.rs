@@ -5,7 +5,7 @@ use std::time::Duration;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
 use super::machine::DeviceState;
-use crate::run::ground_truth::{InstallOutcome, Subject};
+use crate::fleet::ground_truth::{InstallOutcome, Subject};
 
 /// What a device noted for the end of the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

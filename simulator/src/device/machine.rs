@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 
 use super::{commands::Commands, firmware::FirmwareSlots, log_lines::LogLines, punches::Punches};
-use crate::{run::pairs::Pairs, seed};
+use crate::{device::replay_pairs::Pairs, seed};
 
 /// The server's keys that a device trusts; devices that trust the same share them.
 pub type ServerKeys = Rc<Trust>;

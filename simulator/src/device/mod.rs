@@ -10,3 +10,4 @@ pub mod log_lines;
 pub mod machine;
 pub mod pending;
 pub mod punches;
+pub mod replay_pairs;

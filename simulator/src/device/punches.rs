@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use crate::{run::pairs::Pairs, seed};
+use crate::{device::replay_pairs::Pairs, seed};
 
 #[derive(Debug, Default)]
 pub struct Punches {

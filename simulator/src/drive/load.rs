@@ -22,22 +22,17 @@ use crate::{
     console::Console,
     failure::Failure,
     fleet::{self, Caller, DeviceSpec, ShardPlan, ShardReport},
-    folder,
+    host::{resources, stopwatch::Stopwatch, timer},
     link::{
         endpoint::Endpoint,
         socket::{SocketNetwork, loopback_address, source_address},
-    },
-    machine::{
-        embedded::EmbeddedServer,
-        resources::{self, Resources, Stopwatch},
-        server_process::ServerProcess,
-        server_samples::{self, Samples},
-        timer,
     },
     number::counted,
     operator::{AnswerTimeouts, ObservedLimits, Operator, OperatorError},
     run::{
         event_log::EventLog,
+        folder,
+        generator::Resources,
         live_metrics::LiveMetrics,
         summary::{About, summarise},
     },
@@ -46,6 +41,11 @@ use crate::{
         Segment,
         running::{self, SegmentRun},
         start,
+    },
+    server_under_test::{
+        embedded::EmbeddedServer,
+        process::ServerProcess,
+        samples::{self, Samples},
     },
     setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
 };
@@ -333,7 +333,7 @@ async fn prepare<'a>(
     let (begun, devices) = setup.begin(SystemClock.now());
     let segment_file = joining.as_ref().map(|joining| joining.file(out, plan, begun.shared.time.epoch)).transpose()?;
     if let Some((operator, samples)) = sampler {
-        actix::spawn(server_samples::take(operator, begun.shared.time, samples)); // ends with the system
+        actix::spawn(samples::take(operator, begun.shared.time, samples)); // ends with the system
     }
     let shards = split(&begun, devices);
     let count = shards.len();

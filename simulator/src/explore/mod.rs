@@ -20,7 +20,7 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    machine::{parallel, resources::Stopwatch, temporary::Temporary},
+    host::{parallel, stopwatch::Stopwatch, temporary::Temporary},
     scenario,
     scenario_settings::ScenarioSettings,
 };

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use ks_reports::load_limit::{Bottleneck, Reading};
 
-use crate::{
-    link::NO_SOCKET,
-    machine::{resources::LATE_US, server_samples::ServerLoad},
-};
+use crate::{link::NO_SOCKET, run::generator::LATE_US, server_under_test::samples::ServerLoad};
 
 /// A machine or a core counts as used up from this share on: scheduling takes the rest.
 const BUSY: f64 = 0.9;

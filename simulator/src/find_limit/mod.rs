@@ -29,9 +29,10 @@ use crate::{
         target::Target,
     },
     failure::Failure,
-    folder::{RunFolder, STEPS},
-    machine::{resources::Stopwatch, server_samples::Samples},
+    host::stopwatch::Stopwatch,
+    run::folder::{RunFolder, STEPS},
     scenario::{Expectation, Plan, Timing, limits},
+    server_under_test::samples::Samples,
 };
 use search::{Bounds, Next, Search, Verdict};
 use step::{Lengths, PlannedStep};

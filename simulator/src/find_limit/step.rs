@@ -14,12 +14,10 @@ use super::{
 };
 use crate::{
     link::NO_SOCKET,
-    machine::{
-        resources::LATE_US,
-        server_samples::{ServerLoad, ServerSample},
-    },
     number::{counted, grouped},
+    run::generator::LATE_US,
     scenario::{During, Expectation, Metric, Mode, Plan, TimedStep},
+    server_under_test::samples::{ServerLoad, ServerSample},
     timeline::{Phase, Step},
 };
 

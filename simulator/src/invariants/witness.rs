@@ -22,10 +22,10 @@ use super::{
     orders::{OrderKind, are_over, revoked_in},
 };
 use crate::{
+    device::replay_pairs::Pairs,
     fleet::by_device::ByDevice,
     limits::oracle::{Answer, Oracle, OrderEnd, OrderTicket, Origin, Sent, SitePrefixes, Ticket, Values},
     operator::ObservedLimits,
-    run::pairs::Pairs,
 };
 
 /// Observes the exchanges of a rehearsal's server.

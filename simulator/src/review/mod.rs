@@ -25,9 +25,9 @@ use crate::{
     fleet::{
         self,
         churn::{Episode, Schedule},
+        ground_truth::{GroundTruth, InstallOutcome},
     },
     operator::{ObservedDecision, ObservedRollout, ObservedUpdate, rollout_monitor::ObservedRollouts},
-    run::ground_truth::{GroundTruth, InstallOutcome},
     scenario::Plan,
 };
 

@@ -12,8 +12,8 @@ use ks_reports::review::{Assumed, Fate, Range, Truth};
 use super::{Target, With, continuation::Window, reach::Reach, truth};
 use crate::{
     device::fate::{Condition, FateNotes},
+    fleet::ground_truth::InstallOutcome,
     operator::ObservedUpdate,
-    run::ground_truth::InstallOutcome,
     scenario::{Plan, Scope},
 };
 

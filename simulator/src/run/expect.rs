@@ -6,9 +6,11 @@ use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitCount, LimitVer
 
 use crate::{
     device::exchange::MessageType,
-    machine::resources,
     operator::rollout_monitor::ObservedRollouts,
-    run::measure::{Measurements, OK},
+    run::{
+        generator,
+        measure::{Measurements, OK},
+    },
     scenario::{Bound, During, Expectation, Metric, Plan},
 };
 
@@ -141,7 +143,7 @@ impl Watched {
     fn close_window(&mut self) {
         let sum = std::mem::take(&mut self.sum);
         if self.unsound.is_none() {
-            self.unsound = resources::lagged(&sum.measured);
+            self.unsound = generator::lagged(&sum.measured);
         }
         match sum.value(&self.expectation.metric) {
             Some(value) => self.keep_worst(value),
@@ -197,7 +199,7 @@ impl Watched {
     fn judge(mut self, end: Final<'_>) -> (Judged, Option<String>) {
         self.take_in_tail();
         if self.expectation.every.is_none() {
-            self.unsound = resources::lagged(&self.sum.measured);
+            self.unsound = generator::lagged(&self.sum.measured);
         }
         let actual = self.value(end).filter(|_| !self.is_broken_by_emptiness());
         let pass = match actual {

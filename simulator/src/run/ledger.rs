@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adversary,
-    device::{fate::FateNotes, pending::PendingPeriod, punches::badge},
+    device::{fate::FateNotes, pending::PendingPeriod, punches::badge, replay_pairs::Pairs},
     fleet::by_device::ByDevice,
-    run::pairs::Pairs,
 };
 
 /// What one device knows of its own heartbeats and commands.

@@ -22,7 +22,7 @@ use prometheus_client::{
 use crate::{
     device::exchange::MessageType,
     failure::Failure,
-    machine::resources,
+    host::resources,
     run::measure::{Measurements, Times},
     scenario::Plan,
 };

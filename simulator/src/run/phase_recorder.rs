@@ -6,12 +6,12 @@ use ks_reports::run_folder::{AdversaryRequests, LoadFigures, PhaseFigures};
 
 use crate::{
     device::exchange::MessageType,
-    machine::server_process::ServerProcess,
     run::{
         measure::{self, Measurements},
         summary::percentiles,
     },
     scenario::Plan,
+    server_under_test::process::ServerProcess,
 };
 
 /// Sums up measurements by phase.
@@ -115,9 +115,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        machine::server_process::{Restart, ServerAction, Usage},
         scenario,
         scenario_settings::ScenarioSettings,
+        server_under_test::process::{Restart, ServerAction, Usage},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Phases.\"\nmode = \"rehearse\"\nduration = \"10s\"\n\

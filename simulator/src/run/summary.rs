@@ -16,16 +16,16 @@ use crate::{
     device::exchange::MessageType,
     fleet,
     invariants::{Invariant, Violation},
-    machine::resources::{self, Resources},
     number::{counted, grouped},
     run::{
         expect::Final,
+        generator::{self, Resources},
         measure::{Answered, CohortCounts, Handshakes, Measured, Measurements, OK, Score},
         outages::{self, Outage},
         phase_recorder::adversary_requests,
+        total_failure,
     },
     scenario::{Metric, Plan, Retry, Timing},
-    total_failure,
 };
 
 /// Facts about a run that are not measurements.
@@ -52,7 +52,7 @@ pub struct About<'a> {
 /// The summary of a run, with its verdict.
 pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
-    let generator = resources::generator(total, &played.steady.0, about.resources);
+    let generator = generator::figures(total, &played.steady.0, about.resources);
     let mut rollouts = played.rollout_summaries.into_iter();
     let rollout = rollouts.next();
     let limit_verdicts = played.limit_verdicts.as_ref();
@@ -254,9 +254,9 @@ fn doubts(
 ) -> Vec<String> {
     let mut doubts = about.doubts.clone();
     if about.mode == Mode::Load {
-        doubts.extend(resources::without_socket(total));
+        doubts.extend(generator::without_socket(total));
         if about.plan.timing == Timing::Measured {
-            doubts.extend(resources::lagged(total));
+            doubts.extend(generator::lagged(total));
             doubts.extend(late);
         }
     }

@@ -26,10 +26,10 @@ use crate::{
     },
     device::exchange::MessageType,
     failure::Failure,
-    machine::resources::{self, Resources},
     number::counted,
     run::{
         event_log::EventLog,
+        generator::{self, Resources},
         summary::{About, summarise},
     },
     scenario::{self, Plan, Timing},
@@ -131,7 +131,7 @@ impl Segments {
         let mut doubts = Vec::new();
         if self.plan.timing == Timing::Measured {
             let lagged = |(number, part): (usize, &PartOfRun)| {
-                resources::lagged(&part.total).map(|why| format!("segment {number}: {why}"))
+                generator::lagged(&part.total).map(|why| format!("segment {number}: {why}"))
             };
             doubts.extend((1..).zip(parts).filter_map(lagged));
         }
@@ -160,7 +160,7 @@ impl Segments {
     fn described(&self, parts: &[PartOfRun]) -> Vec<run_folder::Segment> {
         let each = self.readers.iter().zip(parts).map(|(reader, part)| {
             let used = Resources { cpu_s: part.end.cpu_s, rss_bytes: part.end.rss_bytes, ..Resources::default() };
-            let generator = resources::generator(&part.total, &part.total, used);
+            let generator = generator::figures(&part.total, &part.total, used);
             run_folder::Segment {
                 number: reader.segment.number(),
                 of: reader.segment.of(),

@@ -9,7 +9,7 @@ use ks_server::clock::{Clock, SystemClock};
 
 use crate::{
     failure::Failure,
-    machine::resources::Stopwatch,
+    host::stopwatch::Stopwatch,
     operator::{Operator, OperatorError},
 };
 

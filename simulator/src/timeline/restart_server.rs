@@ -4,9 +4,9 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    machine::server_process::{Restart, StopPoint},
     run::outages,
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
+    server_under_test::process::{Restart, StopPoint},
 };
 
 /// The server stops and starts again.

@@ -14,10 +14,10 @@ use crate::{
     fleet,
     invariants::Witness,
     link::faults::NetworkFaults,
-    machine::server_process::ServerProcess,
     operator::{ObservedLimit, Operator, OperatorError, revocations::Revocations},
     run::{event_log::EventLog, outages::Outages},
     segment::Segment,
+    server_under_test::process::ServerProcess,
     shard::RunTime,
 };
 

@@ -5,9 +5,8 @@ use serde_json::json;
 
 use super::{Act, Check, Kind, Step, StepContext, kind};
 use crate::{
-    fleet,
+    fleet::{self, ground_truth},
     operator::NewRelease,
-    run::ground_truth,
     scenario::{
         check::value::named,
         problem::{Problem, Problems},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::machine::parallel;
+use crate::host::parallel;
 
 /// Whether the goal is considered after this many rounds: each up to a hundred, then each tenth up to a thousand, and so on.
 pub(super) fn is_look(rounds: u64) -> bool {

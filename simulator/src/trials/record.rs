@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     failure::{Failure, REHEARSE},
-    folder::NO_LINK,
+    host::no_link::NO_LINK,
 };
 
 /// What a rehearsal among many leaves behind: a line of a record.

@@ -21,7 +21,7 @@ use crate::{
     console::Console,
     drive::rehearse::{Rehearsal, rehearse},
     failure::Failure,
-    machine::{parallel, resources::Stopwatch, temporary::Temporary},
+    host::{parallel, stopwatch::Stopwatch, temporary::Temporary},
     scenario::Plan,
 };
 

@@ -26,8 +26,8 @@ use crate::{
     },
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
-    folder::RunFolder,
     limits::{LimitSweep, SweepRequest, checked, grid, known_cohorts, of_folder, varied},
+    run::folder::RunFolder,
     scenario::{Mode, Plan},
     trials::{Record, Request, Source, TRIALS},
 };

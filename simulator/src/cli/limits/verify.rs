@@ -27,9 +27,9 @@ use crate::{
     },
     drive::{load::limits_at, rehearse::Signatures, target::Target},
     failure::Failure,
-    folder::RunFolder,
     limits::{checked, decides_refusals, limits_of_environment, with_settings, without_own_limits},
     number::counted,
+    run::folder::RunFolder,
     scenario::{Mode, Plan},
     trials::work::{SEED_MAX, rehearse_one},
 };

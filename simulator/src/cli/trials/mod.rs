@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, REHEARSE},
-    folder::RunFolder,
+    run::folder::RunFolder,
     scenario::{Mode, Plan},
     trials::{Record, Trials, fail_only_on, use_policy},
 };

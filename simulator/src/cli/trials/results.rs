@@ -18,7 +18,7 @@ use crate::{
         output::{complain, say, say_json},
     },
     failure::Failure,
-    folder::RunFolder,
+    run::folder::RunFolder,
     trials::{Record, Trials},
 };
 

@@ -14,7 +14,8 @@ use crate::{
         firmware::Next,
         machine::DeviceState,
     },
-    run::{ground_truth::InstallOutcome, measure::Broken},
+    fleet::ground_truth::InstallOutcome,
+    run::measure::Broken,
     scenario::HeartbeatInterval,
 };
 

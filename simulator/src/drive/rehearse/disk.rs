@@ -8,7 +8,7 @@ use std::{
 use ks_server::store::{Store, StoreError, Transaction};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{link::in_process::InProcess, machine::server_process::StopPoint, seed};
+use crate::{link::in_process::InProcess, seed, server_under_test::process::StopPoint};
 
 /// Decides the outcome of commits. The server does not know of it: it replaces the real disk.
 pub struct Disk {

@@ -32,10 +32,10 @@ use crate::{
     fleet::Caller,
     invariants::Witness,
     link::in_process::InProcess,
-    machine::server_process::{Restart, ServerAction, ServerProcess, StopPoint},
     operator::{ObservedLimits, Operator, OperatorError},
     scenario::Plan,
     seed,
+    server_under_test::process::{Restart, ServerAction, ServerProcess, StopPoint},
 };
 
 /// Pause of the supervisor before it retries a failed start.

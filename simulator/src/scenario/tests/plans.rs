@@ -9,7 +9,7 @@ use crate::scenario::{
     HeartbeatInterval, Metric, Mode, Otrt, Share,
 };
 use crate::{
-    machine::server_process::StopPoint,
+    server_under_test::process::StopPoint,
     timeline::{Outage, OutageScope, Phase, Recipients, RestartServer, Revoke, SendCommand, Step},
 };
 

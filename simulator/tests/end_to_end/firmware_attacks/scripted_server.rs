@@ -19,10 +19,13 @@ use ks_fleet::{
         actor::Device,
         machine::{DeviceInit, Machine, ServerKeys},
     },
-    fleet::churn::{Agenda, Schedule},
+    fleet::{
+        churn::{Agenda, Schedule},
+        ground_truth::GroundTruth,
+    },
+    host::timer::RuntimeTimer,
     link::{HttpAnswer, HttpRequest, Link, LinkError, Reply, faults::NetworkFaults},
-    machine::timer::RuntimeTimer,
-    run::{ground_truth::GroundTruth, measure::Measurements},
+    run::measure::Measurements,
     scenario::HeartbeatInterval,
     shard::{RunTime, Shard},
 };

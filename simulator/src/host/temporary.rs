@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::folder::NO_LINK;
+use crate::host::no_link::NO_LINK;
 
 /// Prefix of their names.
 const PREFIX: &str = "ks-fleet-";

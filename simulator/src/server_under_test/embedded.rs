@@ -19,12 +19,8 @@ use std::{
 use ks_reports::bounded::FILE_BYTES_MAX;
 
 use crate::{
-    folder::NO_LINK,
-    machine::{
-        resources,
-        server_process::{Restart, ServerAction, ServerProcess, Usage},
-        temporary::Temporary,
-    },
+    host::{no_link::NO_LINK, resources, temporary::Temporary},
+    server_under_test::process::{Restart, ServerAction, ServerProcess, Usage},
 };
 
 /// The hidden subcommand.

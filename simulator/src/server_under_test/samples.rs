@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
-    machine::resources::{self, MachineCpu},
+    host::resources::{self, MachineCpu},
     operator::Operator,
     shard::RunTime,
 };

@@ -15,9 +15,9 @@ use ks_reports::{
     score::{SCORE, TRIALS, TRIALS_ASKED},
     sweep::{SWEEP, SWEEP_TRIALS},
 };
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
-use crate::{advise, failure::Failure};
+use crate::{advise, failure::Failure, host::no_link::NO_LINK};
 
 /// Default parent of run folders, relative to the project's root.
 pub const RUNS: &str = "reports/runs";
@@ -27,9 +27,6 @@ const LOCK: &str = ".lock";
 pub const STEPS: &str = "steps";
 /// Log of the embedded server, in the run folder.
 pub const SERVER_LOG: &str = "server.log";
-
-/// For opening a file: a symbolic link is an error, and so is a pipe without a reader.
-pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 /// In a `junit.xml` of a run that has no verdict yet.
 const UNFINISHED: &str = "the run did not finish: it was killed, or is still running";

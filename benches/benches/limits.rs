@@ -28,7 +28,7 @@ use ks_server::{
     limit::{FailureBudget, LIMITS, Limit, LimitValue, LimitValues, Mode, NAMED_BYTES, SUBJECT_BYTES, TABLE},
     metrics::Metrics,
     password,
-    registry::Spent,
+    registry::DeviceBudgets,
     rng::ServerRng,
     rules::devices,
     store::{
@@ -166,7 +166,10 @@ fn costs(devices: u64) {
         shipped - off
     ));
     if devices >= 1_000_000 {
-        line(&format!("\n{bytes} bytes of heap a device, of which {} are budgets of limits", size_of::<Spent>()));
+        line(&format!(
+            "\n{bytes} bytes of heap a device, of which {} are budgets of limits",
+            size_of::<DeviceBudgets>()
+        ));
         assert!(shipped - off <= 1_000.0, "the claim does not hold");
     }
 }

@@ -67,7 +67,7 @@ fn one_line(words: &str) -> String {
 }
 
 /// The start of a line, for an error message.
-fn shown(line: &str) -> String {
+fn quoted_line(line: &str) -> String {
     const CHARS_MAX: usize = 24;
     let (chars, start) = (line.chars().count(), one_line(&line.chars().take(CHARS_MAX).collect::<String>()));
     match chars {
@@ -93,7 +93,7 @@ pub fn split<'a>(wire: &'a [u8], label: &'static str) -> Result<Signed<'a>, Docu
         return Err(DocumentError::TooLarge { bytes: wire.len(), max: DOCUMENT_BYTES_MAX });
     }
     let text = std::str::from_utf8(wire).map_err(|error| DocumentError::NotUtf8 { at: error.valid_up_to() })?;
-    let missing = |line: &str| DocumentError::NoSignature { label, got: shown(line) };
+    let missing = |line: &str| DocumentError::NoSignature { label, got: quoted_line(line) };
     let Some(last_line_feed) = text.rfind('\n') else { return Err(missing(text)) };
     let (body, last_line) = text.split_at(last_line_feed + 1);
     let signature_text = last_line.strip_prefix(label).and_then(|rest| rest.strip_prefix(": "));

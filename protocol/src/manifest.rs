@@ -69,11 +69,11 @@ pub struct Installed<'a> {
 
 /// What an accepted manifest means for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum InstallDecision {
     /// Newer than the running release: to be installed.
-    Yes,
+    Install,
     /// Already running.
-    AlreadyThere,
+    AlreadyInstalled,
 }
 
 impl Manifest {
@@ -108,7 +108,7 @@ impl Manifest {
     ///
     /// # Errors
     /// The class of the first check that fails.
-    pub fn check(&self, device: Installed<'_>, server_time: UnixMs) -> Result<Wanted, UpdateClass> {
+    pub fn check(&self, device: Installed<'_>, server_time: UnixMs) -> Result<InstallDecision, UpdateClass> {
         if server_time >= self.expires_at {
             return Err(UpdateClass::Freeze);
         }
@@ -120,7 +120,7 @@ impl Manifest {
             return Err(UpdateClass::WrongModel);
         }
         if self.release_counter == device.release_counter {
-            return Ok(Wanted::AlreadyThere);
+            return Ok(InstallDecision::AlreadyInstalled);
         }
         if self.release_counter < device.release_counter {
             return Err(UpdateClass::Rollback);
@@ -128,7 +128,7 @@ impl Manifest {
         if self.min_counter.is_some_and(|least| device.release_counter < least) {
             return Err(UpdateClass::NotReady);
         }
-        Ok(Wanted::Yes)
+        Ok(InstallDecision::Install)
     }
 
     /// All of it: [`Manifest::open`] with the trusted firmware keys, then [`Manifest::check`].
@@ -140,10 +140,10 @@ impl Manifest {
         trust: &Trust,
         device: Installed<'_>,
         server_time: UnixMs,
-    ) -> Result<(Self, Wanted), UpdateClass> {
+    ) -> Result<(Self, InstallDecision), UpdateClass> {
         let manifest = Self::open(text, trust.firmware_signers())?;
-        let wanted = manifest.check(device, server_time)?;
-        Ok((manifest, wanted))
+        let decision = manifest.check(device, server_time)?;
+        Ok((manifest, decision))
     }
 }
 
@@ -200,8 +200,8 @@ mod tests {
     #[test]
     fn the_first_failing_check_gives_the_class() {
         let check = |device, at| manifest().check(device, UnixMs(at));
-        assert_eq!(check(device("KS-100", 6), NOW.0), Ok(Wanted::Yes));
-        assert_eq!(check(device("KS-200", 7), NOW.0), Ok(Wanted::AlreadyThere));
+        assert_eq!(check(device("KS-100", 6), NOW.0), Ok(InstallDecision::Install));
+        assert_eq!(check(device("KS-200", 7), NOW.0), Ok(InstallDecision::AlreadyInstalled));
         assert_eq!(check(device("KS-100", 8), NOW.0), Err(UpdateClass::Rollback));
         assert_eq!(check(device("KS-100", 2), NOW.0), Err(UpdateClass::NotReady));
         assert_eq!(check(device("KS-900", 8), NOW.0), Err(UpdateClass::WrongModel));

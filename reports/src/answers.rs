@@ -2,7 +2,9 @@
 
 use crate::moments::Moments;
 use crate::number::{group_in_sentence, grouped, share, span};
-use crate::review::{Action, Assumed, Cell, DeviceStory, Fate, GateThresholds, Range, RolloutReview, TrueState, Truth};
+use crate::review::{
+    Action, AssumedWithoutGate, Cell, DeviceStory, Fate, GateThresholds, Range, RolloutReview, TrueState, Truth,
+};
 
 /// What was rolled out, and to how many devices.
 pub(crate) fn what(of: &RolloutReview, moments: Moments) -> String {
@@ -177,7 +179,7 @@ fn or_between(range: Range) -> String {
 /// When the targets that it did not reach are assumed to get it; empty if that does not matter.
 fn assumption(of: &RolloutReview, moments: Moments) -> String {
     let Some(assumed) = &of.assumed else { return String::new() };
-    let Assumed { devices: without, from_s, until_s, goes_wrong, .. } = assumed;
+    let AssumedWithoutGate { devices: without, from_s, until_s, goes_wrong, .. } = assumed;
     let range = if goes_wrong.is_exact() {
         "with the same result at any time".to_owned()
     } else {

@@ -75,11 +75,11 @@ pub fn file_names() -> Vec<String> {
         SEGMENT,
         score::SCORE,
         score::TRIALS,
-        score::TRIALS_ASKED,
+        score::TRIALS_REQUEST,
         advice::ADVICE,
         sweep::SWEEP,
         sweep::SWEEP_TRIALS,
-        sweep::SWEEP_ASKED,
+        sweep::SWEEP_REQUEST,
         sweep::SWEEP_CSV,
     ];
     let pages =

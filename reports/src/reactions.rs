@@ -42,7 +42,7 @@ impl Cohort {
 
 /// Honest devices and the refusals that limits cost them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct HonestGroup {
     /// The site, or what else they have in common.
     pub name: String,
     /// Whether an adversary has the same address.
@@ -66,10 +66,10 @@ pub struct Reactions {
     pub cohorts: Vec<Cohort>,
     /// By site, if adversaries share an address with honest devices.
     #[serde(default)]
-    pub sites: Vec<Beside>,
+    pub sites: Vec<HonestGroup>,
     /// Devices in whose name adversaries sent requests; none if nobody did.
     #[serde(default)]
-    pub named: Option<Beside>,
+    pub named: Option<HonestGroup>,
 }
 
 impl Reactions {

@@ -52,7 +52,7 @@ pub struct RolloutReview {
     pub rollouts_of_release: u64,
     /// What is assumed of targets that it did not get to, if it matters when they would have got it.
     #[serde(default)]
-    pub assumed: Option<Assumed>,
+    pub assumed: Option<AssumedWithoutGate>,
     /// Its targets, counted; each device is in one cell.
     pub cells: Vec<Cell>,
     /// Devices that it harmed, or that the server believes harmed, in the order in which that happened; not more than the first
@@ -66,7 +66,7 @@ pub struct RolloutReview {
 
 /// When targets would have got a release that did not reach them, and between what numbers it would have harmed then.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Assumed {
+pub struct AssumedWithoutGate {
     /// The targets that did not get it.
     pub devices: u64,
     /// Not before: the policy did not allow it.
@@ -149,14 +149,14 @@ pub struct ThresholdOutcome {
     /// It is the gate's own.
     pub is_actual: bool,
     /// When it would have tripped; none if it would not have while the evidence lasts.
-    pub trip: Option<Trip>,
+    pub trip: Option<GateTrip>,
     /// The threshold might have changed when a stage was promoted before that, and with it the evidence.
     pub is_uncertain: bool,
 }
 
 /// A gate that trips: the server acts on it within a second.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trip {
+pub struct GateTrip {
     pub at_s: f64,
     /// The group that fails: `all`, `stage 1`, a model, a site, or both.
     pub of: String,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::reactions::{Beside, Cohort, Reactions};
+use crate::reactions::{Cohort, HonestGroup, Reactions};
 use crate::recovery::{OutageRecovery, Recovered, Recovery};
 use crate::review::{
-    Action, Cell, DeviceStory, Fate, GateThresholds, RolloutReview, StoryEvent, ThresholdOutcome, Trip, Truth,
+    Action, Cell, DeviceStory, Fate, GateThresholds, GateTrip, RolloutReview, StoryEvent, ThresholdOutcome, Truth,
 };
 use crate::run_folder::{
     ActionTime, Attacks, EventsKept, Expectation, FORMAT, GateSample, Generator, Heartbeats, InvariantResult, Ledger,
@@ -122,7 +122,7 @@ fn reactions() -> Reactions {
         second_peak_per_s: 2,
         recovered: Recovered::default(),
     };
-    let site = Beside { name: "north".into(), shares_address: true, requests: 40, refused: 16 };
+    let site = HonestGroup { name: "north".into(), shares_address: true, requests: 40, refused: 16 };
     Reactions { refused_again: 1, second_peak_per_s: 2, cohorts: vec![cohort], sites: vec![site], named: None }
 }
 
@@ -263,7 +263,13 @@ pub(crate) fn review() -> RolloutReview {
             rows: vec![
                 ThresholdOutcome {
                     threshold_bp: 50,
-                    trip: Some(Trip { at_s: 9_000.0, of: "all".into(), failed: 2, executed: 140, ..Trip::default() }),
+                    trip: Some(GateTrip {
+                        at_s: 9_000.0,
+                        of: "all".into(),
+                        failed: 2,
+                        executed: 140,
+                        ..GateTrip::default()
+                    }),
                     ..ThresholdOutcome::default()
                 },
                 ThresholdOutcome { threshold_bp: 400, ..ThresholdOutcome::default() },

@@ -23,7 +23,7 @@ use crate::{
     limit::{self, Ceiling, FailureBudget, Limits, Overload, Throttle, Turns},
     metrics::Metrics,
     password::Passwords,
-    registry::{Registry, Spent},
+    registry::{DeviceBudgets, Registry},
     rng::ServerRng,
     store::{Reader, StoreError, Writer},
 };
@@ -165,7 +165,7 @@ impl App {
     /// At most the bytes that the limits take now: what they remember, the budgets of each device, and their counters.
     pub fn limit_memory_bytes(&self) -> usize {
         let subjects = self.subjects_of_requests() * limit::SUBJECT_BYTES + self.throttle.bytes();
-        subjects + self.registry.len() * size_of::<Spent>() + self.limits.counters().bytes()
+        subjects + self.registry.len() * size_of::<DeviceBudgets>() + self.limits.counters().bytes()
     }
 
     fn subjects_of_requests(&self) -> usize {

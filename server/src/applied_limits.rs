@@ -16,7 +16,7 @@ use crate::{
 
 /// What was applied last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedSet {
     /// 0 if nothing was applied: the limits are those of the settings.
     pub version: u64,
     /// Since when it is in force; before anything was applied, since this server's start.
@@ -35,19 +35,19 @@ pub struct AppliedLimits {
     limits: Arc<Limits>,
     /// The start of the clock of the limits.
     started: Instant,
-    now: RwLock<Arc<Applied>>,
+    now: RwLock<Arc<AppliedSet>>,
 }
 
 impl AppliedLimits {
     /// Only the limits of the settings are in force, until [`AppliedLimits::follow_to`].
     pub fn new(settings: LimitValues, limits: Arc<Limits>, since: UnixMs, started: Instant) -> Self {
         let (document, values) = (LimitsDocument::default(), settings.clone());
-        let now = RwLock::new(Arc::new(Applied { version: 0, since, set: None, document, values }));
+        let now = RwLock::new(Arc::new(AppliedSet { version: 0, since, set: None, document, values }));
         Self { settings, limits, started, now }
     }
 
     /// What was applied last.
-    pub fn now(&self) -> Arc<Applied> {
+    pub fn now(&self) -> Arc<AppliedSet> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -71,12 +71,12 @@ impl AppliedLimits {
             Ok(document) => {
                 let values = document.over(&self.settings);
                 tracing::info!(version, by = set.actor, "new limits are in force");
-                Applied { version, since, set: Some(set), document, values }
+                AppliedSet { version, since, set: Some(set), document, values }
             }
             Err(faults) => {
                 let why = faults.first().map(ToString::to_string).unwrap_or_default();
                 tracing::error!(version, why, "the applied limits can't be read; the old ones stay in force");
-                Applied { version, ..Applied::clone(&self.now()) }
+                AppliedSet { version, ..AppliedSet::clone(&self.now()) }
             }
         };
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);

@@ -39,7 +39,7 @@ pub const PATHS: [&str; 10] = [
 
 /// Labels of an answered data-plane request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Answered {
+pub struct AnswerLabels {
     /// Path of the endpoint.
     pub path: &'static str,
     /// `OK` or the ERR1 code.
@@ -48,7 +48,7 @@ pub struct Answered {
 
 /// Labels of a decision of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Decided {
+pub struct DecisionLabels {
     /// What was decided: `promoted`, `aborted`, ...
     pub what: &'static str,
 }
@@ -70,7 +70,7 @@ pub struct Handshake {
 /// Every value of [`Handshake`].
 const HANDSHAKES: [&str; 4] = ["full", "resumed", "failed", "shed"];
 
-/// Every value of [`Decided`].
+/// Every value of [`DecisionLabels`].
 const DECISIONS: [&str; 14] = [
     "created",
     "promoted",
@@ -92,7 +92,7 @@ const DECISIONS: [&str; 14] = [
 /// from `increase()`.
 pub struct Metrics {
     /// Data-plane requests answered, by path and code.
-    pub answers: Family<Answered, Counter>,
+    pub answers: Family<AnswerLabels, Counter>,
     /// Seconds from a data-plane request's head until its answer is ready, including the time that a slow peer needs for the body.
     pub answer_seconds: Histogram,
     /// Commits of the store.
@@ -115,7 +115,7 @@ pub struct Metrics {
     /// Punches with a number that identifies another punch.
     pub punch_conflicts: Counter,
     /// Decisions of rollouts, by what was decided.
-    pub rollout_decisions: Family<Decided, Counter>,
+    pub rollout_decisions: Family<DecisionLabels, Counter>,
     /// Open rollouts at the last evaluation.
     pub rollouts_open: Gauge,
     /// Bytes of firmware images sent.
@@ -193,14 +193,14 @@ impl Default for Metrics {
         for path in PATHS {
             let codes = RefusalCode::ALL.iter().map(|code| code.as_str()).chain(["OK"]);
             for code in codes {
-                drop(metrics.answers.get_or_create(&Answered { path, code }));
+                drop(metrics.answers.get_or_create(&AnswerLabels { path, code }));
             }
         }
         for class in Class::ALL {
             drop(metrics.shed.get_or_create(&ClassLabel { class: class.as_str() }));
         }
         for what in DECISIONS {
-            drop(metrics.rollout_decisions.get_or_create(&Decided { what }));
+            drop(metrics.rollout_decisions.get_or_create(&DecisionLabels { what }));
         }
         metrics.registry.register_collector(Box::new(ProcessMetrics));
         let registry = metrics.registry.sub_registry_with_prefix(PREFIX);
@@ -284,7 +284,7 @@ impl Metrics {
 
     pub fn answered(&self, path: &'static str, code: &'static str) {
         debug_assert!(PATHS.contains(&path), "{path} is not counted from the start");
-        self.answers.get_or_create(&Answered { path, code }).inc();
+        self.answers.get_or_create(&AnswerLabels { path, code }).inc();
     }
 
     /// Counts a TLS handshake.
@@ -306,7 +306,7 @@ impl Metrics {
     /// Counts a decision of a rollout.
     pub fn decided(&self, what: &str) {
         if let Some(what) = DECISIONS.into_iter().find(|known| *known == what) {
-            self.rollout_decisions.get_or_create(&Decided { what }).inc();
+            self.rollout_decisions.get_or_create(&DecisionLabels { what }).inc();
         }
     }
 

@@ -19,7 +19,7 @@ use ks_protocol::{
 };
 
 pub use self::budgets::{
-    DeviceLimit, KEY_CHANGES, LOG_BYTES, PUNCHES, REQUESTS, ROW_BYTES, Refusals, STORED_BYTES, Spent,
+    DeviceBudgets, DeviceLimit, KEY_CHANGES, LOG_BYTES, PUNCHES, REQUESTS, ROW_BYTES, Refusals, STORED_BYTES,
 };
 use crate::{
     pace::Phase,
@@ -35,7 +35,7 @@ const PAGE: usize = 10_000;
 
 /// One device in memory.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownDevice {
     /// The whitelisted key, as it was given.
     pub public_key: PublicKey,
     /// The device as the sender of requests that this key verifies.
@@ -57,11 +57,11 @@ pub struct KnownState {
     /// How often it was learned that commands were ordered for it.
     orders: u32,
     /// The budgets that it has spent.
-    pub spent: Spent,
+    pub spent: DeviceBudgets,
 }
 
-impl Known {
-    fn new(record: &AuthRecord, spent: Spent) -> Self {
+impl KnownDevice {
+    fn new(record: &AuthRecord, spent: DeviceBudgets) -> Self {
         let state = KnownState {
             status: record.status,
             kept: record.sequence,
@@ -94,7 +94,7 @@ impl Known {
         self.with_state(|now| (now.is_awaited, now.orders) = (true, now.orders.wrapping_add(1)));
     }
 
-    /// How often it was learned that commands were ordered for it: for [`Known::brought`].
+    /// How often it was learned that commands were ordered for it: for [`KnownDevice::brought`].
     pub fn orders(&self) -> u32 {
         self.with_state(|now| now.orders)
     }
@@ -148,7 +148,7 @@ impl Known {
 /// Every known device by name.
 #[derive(Debug, Default)]
 pub struct Registry {
-    devices: RwLock<BTreeMap<DeviceId, Arc<Known>>>,
+    devices: RwLock<BTreeMap<DeviceId, Arc<KnownDevice>>>,
     /// Row of the last device that was loaded.
     last_row: AtomicI64,
     /// The last change that was applied.
@@ -178,7 +178,7 @@ impl Registry {
             let mut devices = self.write();
             for record in page {
                 // An entry in memory is as new, or newer.
-                let known = || Arc::new(Known::new(&record, Spent::default()));
+                let known = || Arc::new(KnownDevice::new(&record, DeviceBudgets::default()));
                 devices.entry(record.device_id.clone()).or_insert_with(known);
             }
             drop(devices);
@@ -186,7 +186,7 @@ impl Registry {
         }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<DeviceId, Arc<Known>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<DeviceId, Arc<KnownDevice>>> {
         self.devices.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -201,12 +201,12 @@ impl Registry {
     }
 
     /// The device in memory, if it is there.
-    pub fn get(&self, device_id: &DeviceId) -> Option<Arc<Known>> {
+    pub fn get(&self, device_id: &DeviceId) -> Option<Arc<KnownDevice>> {
         self.devices.read().unwrap_or_else(PoisonError::into_inner).get(device_id).cloned()
     }
 
     /// The device, from memory or else from the store.
-    pub async fn find(&self, device_id: &DeviceId, reader: &Reader) -> Result<Option<Arc<Known>>, StoreError> {
+    pub async fn find(&self, device_id: &DeviceId, reader: &Reader) -> Result<Option<Arc<KnownDevice>>, StoreError> {
         if let Some(known) = self.get(device_id) {
             return Ok(Some(known));
         }
@@ -217,7 +217,7 @@ impl Registry {
         Ok(Some(
             devices
                 .entry(record.device_id.clone())
-                .or_insert_with(|| Arc::new(Known::new(&record, Spent::default())))
+                .or_insert_with(|| Arc::new(KnownDevice::new(&record, DeviceBudgets::default())))
                 .clone(),
         ))
     }
@@ -277,7 +277,7 @@ impl Registry {
                 }
                 // A new entry, so that a verification under the old key no longer counts. Spent budgets stay spent.
                 let spent = known.map(|known| known.with_state(|now| now.spent));
-                let known = Known::new(&change.auth, spent.unwrap_or_default());
+                let known = KnownDevice::new(&change.auth, spent.unwrap_or_default());
                 devices.insert(change.auth.device_id.clone(), Arc::new(known));
             }
             self.followed.fetch_max(number, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use ks_reports::{ReportError, read_decisions, run_folder::RolloutDecision};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::run::run_events::{EventsError, RunEvents, Wanted};
+use crate::run::run_events::{EventsError, LineFilter, RunEvents};
 
 /// Most entries in one timeline: a device that beats every second has fewer in a year, since consecutive beats are merged.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -69,7 +69,7 @@ pub fn explain(folder: &Path, device_id: &str) -> Result<DeviceHistory, ExplainE
     let cut_short = RunEvents::open(folder)?.each(device_id, |line| {
         timeline.has_room()?;
         timeline.event(line)?;
-        Ok(if timeline.others.len() < NAMED_MAX { Wanted::All } else { Wanted::OfDevice })
+        Ok(if timeline.others.len() < NAMED_MAX { LineFilter::All } else { LineFilter::OfDevice })
     })?;
     if !timeline.is_known {
         let others: Vec<&str> = timeline.others.iter().map(String::as_str).collect();

@@ -42,7 +42,7 @@ use crate::{
 
 /// How to reach a run's server.
 #[derive(Clone)]
-pub struct Way {
+pub struct ServerAccess {
     pub network: Arc<dyn Network>,
     pub target: SocketAddr,
     /// Which address a caller has.
@@ -52,7 +52,7 @@ pub struct Way {
     pub timeouts: AnswerTimeouts,
 }
 
-impl Way {
+impl ServerAccess {
     /// An operator on a link of its own.
     pub fn operator(&self) -> Operator {
         let from = (self.addresses)(self.target, Caller::Operator);
@@ -72,7 +72,7 @@ pub enum ProvisionError {
 /// A provisioned fleet before its devices are switched on.
 pub struct Setup<'a> {
     plan: &'a Plan,
-    way: Way,
+    way: ServerAccess,
     pub operator: Operator,
     watcher: Operator,
     /// Names of the fleet, in its order.
@@ -91,7 +91,7 @@ impl<'a> Setup<'a> {
     pub async fn provision(
         plan: &'a Plan,
         segment: Option<Segment>,
-        way: Way,
+        way: ServerAccess,
         now: UnixMs,
         progress: impl Fn(String),
     ) -> Result<Self, ProvisionError> {
@@ -139,7 +139,7 @@ impl<'a> Setup<'a> {
 /// A run that has started, while its shards are started.
 pub struct StartedRun<'a> {
     plan: &'a Plan,
-    way: Way,
+    way: ServerAccess,
     operator: Operator,
     watcher: Operator,
     /// Names of the fleet, in its order.

@@ -13,12 +13,12 @@ use crate::shell::{self, Failed, root, say};
 const ELSEWHERE: &str = "target/scenario-elsewhere";
 
 /// The environment of the second run, as far as this machine allows.
-pub(crate) struct Elsewhere {
+pub(crate) struct OtherEnvironment {
     /// The program that a rehearsal is started with, and its first arguments.
     around: Vec<&'static str>,
 }
 
-impl Elsewhere {
+impl OtherEnvironment {
     /// Another host name and another date where this machine can do that, and one core.
     pub(crate) fn on_this_machine() -> Self {
         let another_host = ["--user", "--map-root-user", "--uts"];

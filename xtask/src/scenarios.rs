@@ -2,14 +2,14 @@
 //! of the machine, which a test below checks; `cargo xtask bench` runs those that measure speed.
 
 use crate::{
-    repeats::Elsewhere,
+    repeats::OtherEnvironment,
     shell::{self, Failed, all_of, say},
     steps::{Steps, beside},
 };
 
 /// How a scenario of the suite is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+enum RunMode {
     /// Over sockets in real time: where sockets, processes or load matter.
     Load,
     /// Under the virtual clock, where only the server's decisions matter.
@@ -19,46 +19,46 @@ enum How {
 }
 
 /// Each scenario, and how it is run.
-const SUITE: &[(How, &str)] = &[
-    (How::Rehearsal, "scenarios/first-light.toml"),
-    (How::Rehearsal, "scenarios/revoked-device.toml"),
-    (How::Load, "scenarios/forged-and-replayed.toml"),
-    (How::Rehearsal, "scenarios/flooded-neighbor.toml"),
-    (How::Rehearsal, "scenarios/commands.toml"),
-    (How::Rehearsal, "scenarios/otrt-race.toml"),
-    (How::Rehearsal, "scenarios/revoke-under-load.toml"),
-    (How::Load, "scenarios/rotate-server-key.toml"),
-    (How::Rehearsal, "scenarios/device-key-compromise.toml"),
-    (How::Modelled, "scenarios/offline-for-a-week.toml"),
-    (How::Load, "scenarios/command-fanout.toml"),
-    (How::Rehearsal, "scenarios/attendance-rush.toml"),
-    (How::Modelled, "scenarios/canary-good-release.toml"),
-    (How::Modelled, "scenarios/canary-2pct-brick.toml"),
-    (How::Modelled, "scenarios/canary-late-failure.toml"),
-    (How::Modelled, "scenarios/late-failures-after-completion.toml"),
-    (How::Modelled, "scenarios/canary-one-model.toml"),
-    (How::Rehearsal, "scenarios/lying-firmware.toml"),
-    (How::Modelled, "scenarios/site-outage-during-canary.toml"),
-    (How::Modelled, "scenarios/background-failures.toml"),
-    (How::Modelled, "scenarios/firmware-rollback.toml"),
-    (How::Modelled, "scenarios/abort-and-roll-back.toml"),
-    (How::Load, "scenarios/download-storm.toml"),
-    (How::Rehearsal, "scenarios/behind-one-nat.toml"),
-    (How::Rehearsal, "scenarios/reconnect-storm-in-step.toml"),
-    (How::Rehearsal, "scenarios/reconnect-storm-with-jitter.toml"),
-    (How::Modelled, "scenarios/reconnect-storm-10000.toml"),
-    (How::Rehearsal, "scenarios/second-wave.toml"),
-    (How::Rehearsal, "scenarios/denied-registrations.toml"),
-    (How::Rehearsal, "scenarios/victim-named.toml"),
-    (How::Rehearsal, "scenarios/mad-device.toml"),
-    (How::Rehearsal, "scenarios/limits-at-work.toml"),
-    (How::Rehearsal, "scenarios/limits-of-devices.toml"),
-    (How::Rehearsal, "scenarios/botnet.toml"),
-    (How::Rehearsal, "scenarios/slow-leak.toml"),
-    (How::Rehearsal, "scenarios/window-edges.toml"),
-    (How::Rehearsal, "scenarios/shift-start.toml"),
-    (How::Rehearsal, "scenarios/restart-in-a-flood.toml"),
-    (How::Rehearsal, "scenarios/firmware-day.toml"),
+const SUITE: &[(RunMode, &str)] = &[
+    (RunMode::Rehearsal, "scenarios/first-light.toml"),
+    (RunMode::Rehearsal, "scenarios/revoked-device.toml"),
+    (RunMode::Load, "scenarios/forged-and-replayed.toml"),
+    (RunMode::Rehearsal, "scenarios/flooded-neighbor.toml"),
+    (RunMode::Rehearsal, "scenarios/commands.toml"),
+    (RunMode::Rehearsal, "scenarios/otrt-race.toml"),
+    (RunMode::Rehearsal, "scenarios/revoke-under-load.toml"),
+    (RunMode::Load, "scenarios/rotate-server-key.toml"),
+    (RunMode::Rehearsal, "scenarios/device-key-compromise.toml"),
+    (RunMode::Modelled, "scenarios/offline-for-a-week.toml"),
+    (RunMode::Load, "scenarios/command-fanout.toml"),
+    (RunMode::Rehearsal, "scenarios/attendance-rush.toml"),
+    (RunMode::Modelled, "scenarios/canary-good-release.toml"),
+    (RunMode::Modelled, "scenarios/canary-2pct-brick.toml"),
+    (RunMode::Modelled, "scenarios/canary-late-failure.toml"),
+    (RunMode::Modelled, "scenarios/late-failures-after-completion.toml"),
+    (RunMode::Modelled, "scenarios/canary-one-model.toml"),
+    (RunMode::Rehearsal, "scenarios/lying-firmware.toml"),
+    (RunMode::Modelled, "scenarios/site-outage-during-canary.toml"),
+    (RunMode::Modelled, "scenarios/background-failures.toml"),
+    (RunMode::Modelled, "scenarios/firmware-rollback.toml"),
+    (RunMode::Modelled, "scenarios/abort-and-roll-back.toml"),
+    (RunMode::Load, "scenarios/download-storm.toml"),
+    (RunMode::Rehearsal, "scenarios/behind-one-nat.toml"),
+    (RunMode::Rehearsal, "scenarios/reconnect-storm-in-step.toml"),
+    (RunMode::Rehearsal, "scenarios/reconnect-storm-with-jitter.toml"),
+    (RunMode::Modelled, "scenarios/reconnect-storm-10000.toml"),
+    (RunMode::Rehearsal, "scenarios/second-wave.toml"),
+    (RunMode::Rehearsal, "scenarios/denied-registrations.toml"),
+    (RunMode::Rehearsal, "scenarios/victim-named.toml"),
+    (RunMode::Rehearsal, "scenarios/mad-device.toml"),
+    (RunMode::Rehearsal, "scenarios/limits-at-work.toml"),
+    (RunMode::Rehearsal, "scenarios/limits-of-devices.toml"),
+    (RunMode::Rehearsal, "scenarios/botnet.toml"),
+    (RunMode::Rehearsal, "scenarios/slow-leak.toml"),
+    (RunMode::Rehearsal, "scenarios/window-edges.toml"),
+    (RunMode::Rehearsal, "scenarios/shift-start.toml"),
+    (RunMode::Rehearsal, "scenarios/restart-in-a-flood.toml"),
+    (RunMode::Rehearsal, "scenarios/firmware-day.toml"),
 ];
 
 /// The program that runs them, from the project's root.
@@ -89,7 +89,7 @@ pub(crate) fn beside_loads(other: impl FnOnce() -> Result<(), Failed>) -> Result
 /// The load runs, one after the other; the output of each is printed when it has ended.
 fn loads(steps: &mut Steps) -> Result<(), Failed> {
     let run = |scenario| shell::run_then_show(FLEET, &["run", scenario, "--out", LOAD_OUT]);
-    let loads = SUITE.iter().filter(|(how, _)| *how == How::Load);
+    let loads = SUITE.iter().filter(|(how, _)| *how == RunMode::Load);
     let done: Vec<_> = loads.map(|(_, scenario)| steps.run(scenario, || run(scenario))).collect();
     all_passed("load runs", done)
 }
@@ -111,13 +111,13 @@ pub(crate) fn exploration(steps: &mut Steps) -> Result<(), Failed> {
 /// The rehearsals of the suite, each with its determinism check, and the regression scenarios, one after the other.
 pub(crate) fn suite() -> Result<(), Failed> {
     let once_failed = once_failed()?;
-    let elsewhere = Elsewhere::on_this_machine();
+    let elsewhere = OtherEnvironment::on_this_machine();
     let mut steps = Steps::default();
-    let twice = |(how, scenario): &(How, &str)| {
-        let signatures = if *how == How::Modelled { "modelled" } else { "real" };
+    let twice = |(how, scenario): &(RunMode, &str)| {
+        let signatures = if *how == RunMode::Modelled { "modelled" } else { "real" };
         steps.run(scenario, || elsewhere.repeats(FLEET, scenario, signatures, OUT))
     };
-    let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != How::Load).map(twice).collect();
+    let mut done: Vec<_> = SUITE.iter().filter(|(how, _)| *how != RunMode::Load).map(twice).collect();
     let again =
         |scenario: &str| shell::run_then_show(FLEET, &["rehearse", scenario, "--signatures", "modelled", "--out", OUT]);
     done.extend(once_failed.iter().map(|scenario| steps.run(scenario, || again(scenario))));
@@ -151,7 +151,7 @@ mod tests {
         for (how, scenario) in SUITE {
             let text = std::fs::read_to_string(shell::root().join(scenario)).expect(scenario);
             let expects = |what: &str| text.lines().any(|line| line.starts_with("metric") && line.contains(what));
-            if *how != How::Load {
+            if *how != RunMode::Load {
                 assert!(!expects("_ms\""), "{scenario} expects a latency of a rehearsal");
                 continue;
             }

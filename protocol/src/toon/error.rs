@@ -20,7 +20,7 @@ pub(crate) struct Error {
 #[derive(Debug)]
 enum Words {
     /// The whole sentence.
-    Said(String),
+    Text(String),
     /// What was expected; what was received is added where it is known.
     Expected(String),
 }
@@ -28,11 +28,11 @@ enum Words {
 impl Error {
     /// A syntax error in that line.
     pub(super) fn in_line(line: usize, words: impl Into<String>) -> Self {
-        Self { field: String::new(), line: Some(line), words: Words::Said(words.into()) }
+        Self { field: String::new(), line: Some(line), words: Words::Text(words.into()) }
     }
 
-    fn said(words: String) -> Self {
-        Self { field: String::new(), line: None, words: Words::Said(words) }
+    fn message(words: String) -> Self {
+        Self { field: String::new(), line: None, words: Words::Text(words) }
     }
 
     fn expected(what: String) -> Self {
@@ -43,7 +43,7 @@ impl Error {
     pub(crate) fn at(mut self, node: &Node<'_>) -> Self {
         if let Words::Expected(expected) = self.words {
             let quotes = node.quotes(&expected);
-            self.words = Words::Said(format!("expected {expected}, got {}{quotes}", node.shown()));
+            self.words = Words::Text(format!("expected {expected}, got {}{quotes}", node.shown()));
         }
         self.line = self.line.or(node.line);
         self
@@ -71,7 +71,7 @@ impl fmt::Display for Error {
             write!(f, "line {line}: ")?;
         }
         match &self.words {
-            Words::Said(words) => f.write_str(words),
+            Words::Text(words) => f.write_str(words),
             Words::Expected(what) => write!(f, "expected {what}"),
         }
     }
@@ -81,7 +81,7 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(words: T) -> Self {
-        Self::said(words.to_string())
+        Self::message(words.to_string())
     }
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::expected(reading::expected_in_words(&expected.to_string()).to_owned())
@@ -93,7 +93,7 @@ impl de::Error for Error {
         Self::expected(one_of(variants))
     }
     fn missing_field(field: &'static str) -> Self {
-        Self::said(format!("the field `{field}` is missing"))
+        Self::message(format!("the field `{field}` is missing"))
     }
 }
 

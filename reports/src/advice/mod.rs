@@ -21,7 +21,7 @@ pub const ADVICE_PAGE: &str = "advice.html";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Advice<P = Stages> {
     pub scenario: String,
-    pub question: Question,
+    pub question: BugToFind,
     /// The devices that can have the bug.
     pub devices: u32,
     /// All that the rollout reaches.
@@ -42,7 +42,7 @@ pub struct Advice<P = Stages> {
     /// The chance to find the bug in canaries of other sizes.
     pub chances: Chances,
     /// At least one.
-    pub policies: Vec<Advised<P>>,
+    pub policies: Vec<AdvisedPolicy<P>>,
     /// Their rehearsals, with the bug and without it; none yet, or none was wanted.
     pub rehearsed: Option<Rehearsed>,
     pub commands: Commands,
@@ -50,7 +50,7 @@ pub struct Advice<P = Stages> {
 
 /// What a policy must find.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct BugToFind {
     /// Share of the devices that the bug breaks, in basis points.
     pub detect_bp: u16,
     /// The devices that can have the bug.
@@ -125,7 +125,7 @@ pub struct FoundAt {
 
 /// A policy that finds the bug. Chances are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Advised<P = Stages> {
+pub struct AdvisedPolicy<P = Stages> {
     pub name: String,
     pub canary: Canary,
     /// All devices of the canary.

@@ -1,6 +1,6 @@
 //! `advice.html`: the answer first, then the policies side by side, the pictures, and how it was calculated. No script, nothing fetched.
 
-use super::{Advice, Advised, Canary, RehearsedPolicy, words};
+use super::{Advice, AdvisedPolicy, Canary, RehearsedPolicy, words};
 use crate::{
     escape::html as text,
     html::{document, labelled_cell, name_cell, pictures, section, table},
@@ -30,7 +30,7 @@ fn paragraph(sentences: &str) -> String {
 
 /// What each policy does, in sentences.
 fn answer(of: &Advice, has_trials: bool) -> String {
-    let item = |(number, policy): (usize, &Advised)| {
+    let item = |(number, policy): (usize, &AdvisedPolicy)| {
         let rehearsed = rehearsed(of, number).map(|of| format!(" {}", words::rehearsed(of))).unwrap_or_default();
         let summary = words::summary(policy);
         format!("<li><strong>{}</strong>: {}</li>\n", text(&policy.name), text(&(summary + &rehearsed)))
@@ -60,7 +60,7 @@ fn rehearsed(of: &Advice, number: usize) -> Option<&RehearsedPolicy> {
 
 /// What a row shows of each policy.
 enum Value {
-    Calculated(fn(&Advised) -> String),
+    Calculated(fn(&AdvisedPolicy) -> String),
     Rehearsed(fn(&RehearsedPolicy) -> String),
 }
 use Value::{Calculated, Rehearsed};

@@ -1,14 +1,14 @@
 //! Advice for tests: every number differs from every other one.
 
 use super::{
-    Advice, Advised, Canary, Chances, Commands, FoundAt, Group, Question, Rehearsed, RehearsedPolicy, Share, Stage,
-    Stages,
+    Advice, AdvisedPolicy, BugToFind, Canary, Chances, Commands, FoundAt, Group, Rehearsed, RehearsedPolicy, Share,
+    Stage, Stages,
 };
 
-pub(crate) fn advised(name: &str, failures: u32, share_bp: &[u16]) -> Advised {
+pub(crate) fn advised(name: &str, failures: u32, share_bp: &[u16]) -> AdvisedPolicy {
     let stage = |(number, share_bp): (u64, &u16)| Stage { share_bp: *share_bp, bake_s: 30_600 + 3_660 * number };
     let of = f64::from(failures);
-    Advised {
+    AdvisedPolicy {
         name: name.into(),
         canary: Canary { failures, needed: 200 * failures, share_bp: 612 * u16::try_from(failures).unwrap() },
         canary_devices: 733 * failures,
@@ -51,7 +51,7 @@ pub(crate) fn advice() -> Advice {
     ];
     Advice {
         scenario: "spring".into(),
-        question: Question {
+        question: BugToFind {
             detect_bp: 150,
             group: Group::Model("KS-200".into()),
             with_bp: 9_500,

@@ -1,6 +1,6 @@
 //! Advice in words: the question, and each number of a policy as the page and its pictures say it.
 
-use super::{Advice, Advised, Canary, Group, RehearsedPolicy, Share, Stage};
+use super::{Advice, AdvisedPolicy, Canary, Group, RehearsedPolicy, Share, Stage};
 use crate::number::{grouped, span};
 
 /// Basis points in per cent.
@@ -83,13 +83,13 @@ pub(crate) fn has_few_false_alarms<P>(of: &Advice<P>) -> bool {
 }
 
 /// `6.12 % for 8 h 15 min, then 100 % for 8 h 45 min`.
-pub(crate) fn stages(of: &Advised) -> String {
+pub(crate) fn stages(of: &AdvisedPolicy) -> String {
     let stage = |stage: &Stage| format!("{} for {}", percent(stage.share_bp), time(stage.bake_s));
     of.policy.stages.iter().map(stage).collect::<Vec<_>>().join(", then ")
 }
 
 /// `1 failure of 113 devices, then 4 of 573`.
-pub(crate) fn stops_at(of: &Advised) -> String {
+pub(crate) fn stops_at(of: &AdvisedPolicy) -> String {
     let failures = |count: u32| format!("{count} {}", if count == 1 { "failure" } else { "failures" });
     let (first, canary) = (of.first_step_stops_at, of.canary.failures);
     if of.policy.stages.len() > 2 {
@@ -106,7 +106,7 @@ pub(crate) fn share(of: &Share) -> String {
 }
 
 /// What a policy is good for, in two sentences.
-pub(crate) fn summary(of: &Advised) -> String {
+pub(crate) fn summary(of: &AdvisedPolicy) -> String {
     let steps = if of.policy.stages.len() > 2 { ", in two steps," } else { "" };
     let most = if of.canary.share_bp > 5_000 { " Its canary is most of the fleet." } else { "" };
     format!(

@@ -2,7 +2,7 @@
 
 use super::{labelled_cell, name_cell, section, table};
 use crate::number::{grouped, measured, share, span};
-use crate::reactions::{Beside, Cohort, Reactions};
+use crate::reactions::{Cohort, HonestGroup, Reactions};
 use crate::run_folder::Summary;
 
 /// Most sites with a row of their own: those with the most refusals.
@@ -62,14 +62,14 @@ fn cohorts(reactions: &Reactions) -> String {
 }
 
 fn beside(reactions: &Reactions) -> String {
-    let mut shown: Vec<&Beside> = reactions.sites.iter().collect();
+    let mut shown: Vec<&HonestGroup> = reactions.sites.iter().collect();
     shown.sort_by_key(|of| std::cmp::Reverse((of.shares_address, of.refused)));
     shown.truncate(SITES_MAX);
     shown.extend(&reactions.named);
     if shown.is_empty() {
         return String::new();
     }
-    let row = |of: &&Beside| {
+    let row = |of: &&HonestGroup| {
         let cells = [
             ("shares an address", if of.shares_address { "yes" } else { "no" }.to_owned()),
             ("requests", grouped(of.requests)),

@@ -4,7 +4,7 @@ use super::canvas::axis::Axis;
 use super::canvas::chart::{Chart, Flag, Mark, Panel, Point, Series};
 use super::canvas::pen::pens;
 use super::canvas::theme;
-use crate::advice::{Advice, Advised, Share, words};
+use crate::advice::{Advice, AdvisedPolicy, Share, words};
 use crate::number::grouped;
 
 /// Width of a curve.
@@ -63,7 +63,7 @@ pub(crate) fn chart(of: &Advice) -> Chart {
 }
 
 /// A policy with the size of its canary.
-fn named(of: &Advised) -> String {
+fn named(of: &AdvisedPolicy) -> String {
     format!("{}: {}", of.name, words::devices(of.canary_of_group))
 }
 

@@ -5,7 +5,7 @@ use super::canvas::axis::Axis;
 use super::canvas::chart::{Chart, Mark, Panel, Point, Series};
 use super::canvas::pen::pens;
 use super::canvas::theme;
-use crate::advice::{Advice, Advised, words};
+use crate::advice::{Advice, AdvisedPolicy, words};
 
 /// Title of the vertical axis.
 const FALSE_ALARMS: &str = "good releases that are stopped by mistake, per cent";
@@ -13,7 +13,7 @@ const FALSE_ALARMS: &str = "good releases that are stopped by mistake, per cent"
 const WHOLE_FROM: f64 = 50.0;
 
 /// A policy with its false alarms; lines of the picture would strike such a number through.
-fn named(of: &Advised) -> String {
+fn named(of: &AdvisedPolicy) -> String {
     format!("{}: {}", of.name, words::chance(of.false_alarms, 1))
 }
 

@@ -24,7 +24,7 @@ const OF_CHARS_MAX: usize = 40;
 /// A logarithmic axis, because a band begins near 100 % and the threshold is often below 1 %.
 pub(crate) fn chart(run: &Run) -> Chart {
     let rollouts = &run.rollouts;
-    let shown = Shown::of(rollouts);
+    let shown = ShownGates::of(rollouts);
     let mut chart = Chart::over_time(run, &format!("{}: observed failure share against its threshold", shown.title()));
     let gates = || rollouts.samples().filter_map(|sample| shown.reading(sample));
     let decided = || shown.decisions.iter().filter_map(|decision| Some((*decision, decision.gate.as_ref()?)));
@@ -107,14 +107,14 @@ fn against_bounds(rollouts: &Rollouts, heading: &str, also: Vec<u64>, reading: R
 }
 
 /// Which gate is shown of each rollout.
-struct Shown<'a> {
+struct ShownGates<'a> {
     /// By rollout: the gate's number and population.
     gates: BTreeMap<&'a str, (u32, &'a str)>,
     /// Decisions that these gates made.
     decisions: Vec<&'a RolloutDecision>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ShownGates<'a> {
     fn of(rollouts: &'a Rollouts) -> Self {
         let mut gates = BTreeMap::new();
         for sample in rollouts.samples() {

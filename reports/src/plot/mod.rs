@@ -30,15 +30,15 @@ use canvas::{chart::Chart, layout, paint, theme};
 
 /// Every plot, in the order of the report.
 pub(crate) const ALL: &[Plot] = &[
-    Plot { name: "rollout_stages", chart: rollout_stages::chart, needs: Needs::Rollout },
-    Plot { name: "rollout_outcomes", chart: rollout_outcomes::chart, needs: Needs::Rollout },
-    Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: Needs::Gate },
-    Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: Needs::Rollout },
-    Plot { name: "recovery", chart: recovery::chart, needs: Needs::Outage },
-    Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: Needs::Nothing },
-    Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: Needs::Latency },
-    Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: Needs::Latency },
-    Plot { name: "codes_over_time", chart: codes_over_time::chart, needs: Needs::Nothing },
+    Plot { name: "rollout_stages", chart: rollout_stages::chart, needs: PlotNeeds::Rollout },
+    Plot { name: "rollout_outcomes", chart: rollout_outcomes::chart, needs: PlotNeeds::Rollout },
+    Plot { name: "gate_statistic", chart: gate_statistic::chart, needs: PlotNeeds::Gate },
+    Plot { name: "firmware_distribution", chart: firmware_distribution::chart, needs: PlotNeeds::Rollout },
+    Plot { name: "recovery", chart: recovery::chart, needs: PlotNeeds::Outage },
+    Plot { name: "heartbeats_per_min", chart: heartbeats_per_min::chart, needs: PlotNeeds::Nothing },
+    Plot { name: "latency_over_time", chart: latency_over_time::chart, needs: PlotNeeds::Latency },
+    Plot { name: "percentile_curve", chart: percentile_curve::chart, needs: PlotNeeds::Latency },
+    Plot { name: "codes_over_time", chart: codes_over_time::chart, needs: PlotNeeds::Nothing },
 ];
 
 /// A kind of picture.
@@ -46,12 +46,12 @@ pub(crate) struct Plot {
     /// Its file name, without extension.
     pub(crate) name: &'static str,
     chart: fn(&Run) -> Chart,
-    needs: Needs,
+    needs: PlotNeeds,
 }
 
 /// What a run must have for a plot to be drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Needs {
+enum PlotNeeds {
     /// Every run has it, and a run in which nothing happened says so.
     Nothing,
     /// Something that took time.
@@ -81,17 +81,17 @@ impl Plot {
     /// Whether the run has what this plot shows.
     pub(crate) fn is_drawn(&self, run: &Run) -> bool {
         match self.needs {
-            Needs::Nothing => true,
-            Needs::Latency => run.summary.has_latency,
-            Needs::Outage => run.summary.recovery.is_some(),
-            Needs::Rollout => run.rollouts.samples().next().is_some(),
-            Needs::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
+            PlotNeeds::Nothing => true,
+            PlotNeeds::Latency => run.summary.has_latency,
+            PlotNeeds::Outage => run.summary.recovery.is_some(),
+            PlotNeeds::Rollout => run.rollouts.samples().next().is_some(),
+            PlotNeeds::Gate => run.rollouts.samples().any(|sample| !sample.gates.is_empty()),
         }
     }
 
     /// Draws the picture of a run.
     pub(crate) fn draw(&self, run: &Run) -> Result<Figure, String> {
-        figure(self.name, (self.chart)(run), matches!(self.needs, Needs::Rollout | Needs::Gate))
+        figure(self.name, (self.chart)(run), matches!(self.needs, PlotNeeds::Rollout | PlotNeeds::Gate))
     }
 }
 

@@ -4,15 +4,16 @@ use super::canvas::axis::Axis;
 use super::canvas::chart::{Chart, Mark, Panel};
 use super::canvas::theme;
 use crate::number::compact;
-use crate::sweep::{Sweep, Tried, short, varied_names};
+use crate::sweep::{Sweep, TriedConfiguration, short, varied_names};
 
 /// Width of the line through the front.
 const FRONT: f64 = 2.2;
 
 /// None if fewer than two configurations were tried.
 pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
-    let point = |tried: &Tried| tried.figures.as_ref()?.point(&of.asked);
-    let points: Vec<(&Tried, (f64, f64))> = of.tried.iter().filter_map(|tried| Some((tried, point(tried)?))).collect();
+    let point = |tried: &TriedConfiguration| tried.figures.as_ref()?.point(&of.asked);
+    let points: Vec<(&TriedConfiguration, (f64, f64))> =
+        of.tried.iter().filter_map(|tried| Some((tried, point(tried)?))).collect();
     if points.len() < 2 {
         return None;
     }
@@ -30,15 +31,16 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     };
     let x = Axis::log_from_zero(cost, points.iter().map(|(_, at)| at.0));
     let y = Axis::log_from_zero(load, points.iter().map(|(_, at)| at.1));
-    let mut front: Vec<&(&Tried, (f64, f64))> = points.iter().filter(|(tried, _)| tried.is_on_front).collect();
+    let mut front: Vec<&(&TriedConfiguration, (f64, f64))> =
+        points.iter().filter(|(tried, _)| tried.is_on_front).collect();
     front.sort_by(|one, other| one.1.0.total_cmp(&other.1.0).then_with(|| one.1.1.total_cmp(&other.1.1)));
     let corners: Vec<(f64, f64)> = front.iter().map(|(_, at)| *at).collect();
-    let spot = |(tried, at): &(&Tried, (f64, f64)), colour, has_text: bool| Mark::Spot {
+    let spot = |(tried, at): &(&TriedConfiguration, (f64, f64)), colour, has_text: bool| Mark::Spot {
         at: *at,
         text: if has_text { short(&of.asked, &tried.configuration) } else { String::new() },
         colour,
     };
-    let is_it = |tried: &Tried| of.recommended.as_ref() == Some(&tried.configuration.name);
+    let is_it = |tried: &TriedConfiguration| of.recommended.as_ref() == Some(&tried.configuration.name);
     let mut marks = vec![Mark::Line { points: corners, width: FRONT, colour: theme::GOOD_AREA }];
     marks.extend(
         points

@@ -7,7 +7,7 @@ use super::canvas::chart::{Chart, Mark, Panel, Point, Series};
 use super::canvas::pen::pens;
 use super::canvas::theme::{self, INK, PAPER};
 use crate::number::compact;
-use crate::sweep::{Figures, Spread, Sweep, Tried, Varied, number, reacting_cohort, short};
+use crate::sweep::{Figures, Spread, Sweep, TriedConfiguration, VariedSetting, number, reacting_cohort, short};
 
 /// More columns than this have no room for numbers.
 const NUMBERED_MAX: usize = 12;
@@ -20,7 +20,7 @@ const LOAD: RGBColor = RGBColor(0, 70, 130);
 const NONE: RGBColor = RGBColor(225, 228, 232);
 
 /// A figure that is drawn: its title, the number of a configuration, and its colour.
-struct Shown {
+struct DrawnFigure {
     title: String,
     number: fn(&Figures) -> Spread,
     colour: RGBColor,
@@ -31,16 +31,24 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     if of.tried.iter().all(|tried| tried.figures.is_none()) {
         return None;
     }
-    let cost = Shown { title: "honest requests refused, per cent".into(), number: refused, colour: COST };
+    let cost = DrawnFigure { title: "honest requests refused, per cent".into(), number: refused, colour: COST };
     let load = if of.asked.has_attackers {
-        Shown { title: "attackers' requests let through, per cent of those sent".into(), number: attacks, colour: LOAD }
+        DrawnFigure {
+            title: "attackers' requests let through, per cent of those sent".into(),
+            number: attacks,
+            colour: LOAD,
+        }
     } else {
-        Shown { title: "requests let through at the peak, per second".into(), number: peak, colour: LOAD }
+        DrawnFigure { title: "requests let through at the peak, per second".into(), number: peak, colour: LOAD }
     };
     let mut shown = vec![cost, load];
     if of.asked.varied.iter().any(|of| reacting_cohort(&of.name).is_some()) {
-        shown.push(Shown { title: "requests refused again".into(), number: again, colour: COST });
-        shown.push(Shown { title: "sent again after a refusal, per second".into(), number: second_peak, colour: LOAD });
+        shown.push(DrawnFigure { title: "requests refused again".into(), number: again, colour: COST });
+        shown.push(DrawnFigure {
+            title: "sent again after a refusal, per second".into(),
+            number: second_peak,
+            colour: LOAD,
+        });
     }
     match of.asked.varied.as_slice() {
         [] => None,
@@ -74,19 +82,19 @@ fn second_peak(of: &Figures) -> Spread {
 }
 
 /// The value of a setting in a configuration.
-fn value<'a>(tried: &'a Tried, of: &Varied) -> Option<&'a String> {
+fn value<'a>(tried: &'a TriedConfiguration, of: &VariedSetting) -> Option<&'a String> {
     tried.configuration.settings.get(&of.name)
 }
 
 /// Whether the other settings that are varied have the recommended values: a map shows two.
-fn is_in_plane(of: &Sweep, tried: &Tried) -> bool {
+fn is_in_plane(of: &Sweep, tried: &TriedConfiguration) -> bool {
     let recommended = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name));
-    let is_same = |own: &Varied| recommended.is_none_or(|best| value(best, own) == value(tried, own));
+    let is_same = |own: &VariedSetting| recommended.is_none_or(|best| value(best, own) == value(tried, own));
     of.asked.varied.iter().skip(2).all(is_same)
 }
 
 /// Lines over one setting, with the least and the greatest of the trials.
-fn lines(of: &Sweep, varied: &Varied, shown: &[Shown]) -> Chart {
+fn lines(of: &Sweep, varied: &VariedSetting, shown: &[DrawnFigure]) -> Chart {
     let numbers: Vec<Option<f64>> = varied.values.iter().map(|value| number(value)).collect();
     let all_are_numbers = numbers.iter().all(|number| number.is_some_and(|number| number > 0.0));
     let place = |nth: usize| match numbers.get(nth) {
@@ -121,13 +129,13 @@ fn lines(of: &Sweep, varied: &Varied, shown: &[Shown]) -> Chart {
 }
 
 /// An axis with a place for each value, in order.
-fn categories(of: &Varied) -> Axis {
+fn categories(of: &VariedSetting) -> Axis {
     let ticks = of.values.iter().enumerate().map(|(nth, value)| (nth as f64 + 0.5, value.clone())).collect();
     Axis::with_ticks(&of.name, of.values.len() as f64, ticks)
 }
 
 /// Cells over two settings, the deeper the more.
-fn heat(of: &Sweep, (across, up): (&Varied, &Varied), shown: &[Shown]) -> Chart {
+fn heat(of: &Sweep, (across, up): (&VariedSetting, &VariedSetting), shown: &[DrawnFigure]) -> Chart {
     let mut panels = Vec::new();
     let mut words = Vec::new();
     for shown in shown {
@@ -136,7 +144,7 @@ fn heat(of: &Sweep, (across, up): (&Varied, &Varied), shown: &[Shown]) -> Chart 
             numbers.filter_map(|tried| tried.figures.as_ref()).map(|of| (shown.number)(of).mean).fold(0.0, f64::max);
         let mut marks = Vec::new();
         for tried in of.tried.iter().filter(|tried| is_in_plane(of, tried)) {
-            let place = |varied: &Varied| varied.values.iter().position(|own| value(tried, varied) == Some(own));
+            let place = |varied: &VariedSetting| varied.values.iter().position(|own| value(tried, varied) == Some(own));
             let (Some(column), Some(row)) = (place(across), place(up)) else { continue };
             let number = tried.figures.as_ref().map(|of| (shown.number)(of).mean);
             if let Some(number) = number {
@@ -145,7 +153,7 @@ fn heat(of: &Sweep, (across, up): (&Varied, &Varied), shown: &[Shown]) -> Chart 
             marks.extend(cell((column, row), number, most, shown.colour, across.values.len()));
         }
         if let Some(best) = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name)) {
-            let place = |varied: &Varied| varied.values.iter().position(|own| value(best, varied) == Some(own));
+            let place = |varied: &VariedSetting| varied.values.iter().position(|own| value(best, varied) == Some(own));
             if let (Some(column), Some(row)) = (place(across), place(up)) {
                 marks.extend(outline((column, row)));
             }
@@ -208,7 +216,8 @@ fn frame(of: &Sweep, x: Axis, panels: Vec<Panel>, words: &[String], how: &str) -
         .unwrap_or_default();
     let fixed = if fixed.is_empty() { String::new() } else { format!(" All with {}.", fixed.join(", ")) };
     let best = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name));
-    let named = |best: &Tried| (format!("recommended: {}", short(&of.asked, &best.configuration)), theme::INK);
+    let named =
+        |best: &TriedConfiguration| (format!("recommended: {}", short(&of.asked, &best.configuration)), theme::INK);
     let legend = best.map(named).into_iter().collect();
     Chart {
         title: "What each limit costs and lets through".into(),
@@ -234,7 +243,7 @@ mod tests {
     /// A grid of two settings with the sample's trials.
     fn grid() -> Sweep {
         let names = ["2", "8", "24", "60"];
-        let varied = |name: &str| Varied { name: name.into(), values: names.map(str::to_owned).into() };
+        let varied = |name: &str| VariedSetting { name: name.into(), values: names.map(str::to_owned).into() };
         let mut trials = Vec::new();
         let mut configurations = Vec::new();
         for a in names {
@@ -247,7 +256,7 @@ mod tests {
                 configurations.push(Configuration { name, settings, refused: None, warnings: Vec::new() });
             }
         }
-        let asked = SweepSetup { varied: vec![varied("A"), varied("B")], configurations, ..sample::asked() };
+        let asked = SweepSetup { varied: vec![varied("A"), varied("B")], configurations, ..sample::setup() };
         Sweep::of(asked, &trials)
     }
 
@@ -272,6 +281,6 @@ mod tests {
         let mut files = sample::sweep();
         files.asked.varied.clear();
         assert!(super::chart(&files).is_none());
-        assert!(super::chart(&Sweep::of(sample::asked(), &[])).is_none(), "nothing was tried yet");
+        assert!(super::chart(&Sweep::of(sample::setup(), &[])).is_none(), "nothing was tried yet");
     }
 }

@@ -198,7 +198,7 @@ mod tests {
     use crate::score::{
         Score, ScoreSetup, State,
         TrialOutcome::{Aborted, Completed},
-        tally::sample::{asked, trial},
+        tally::sample::{setup, trial},
         words,
     };
 
@@ -219,7 +219,7 @@ mod tests {
     fn policies_are_compared_on_the_seeds_that_both_were_tried_with() {
         let mut all = trials(12);
         all.push(trial("a", 100, 12, Aborted, 90)); // interrupted before `b`
-        let score = Score::of(asked("s", "real"), &all);
+        let score = Score::of(setup("s", "real"), &all);
         let [of] = score.comparisons.as_slice() else { panic!("{:?}", score.comparisons) };
         assert_eq!((of.policy.as_str(), of.other.as_str(), of.seeds), ("a", "b", 12));
         assert_eq!((of.found.only_policy, of.found.only_other), (8, 0));
@@ -236,19 +236,19 @@ mod tests {
     #[test]
     fn a_goal_is_reached_once_something_is_shown_and_not_before() {
         let until = |goal, seeds| {
-            let asked = ScoreSetup { until: Some(goal), state: State::Running, cells: 2, ..asked("s", "real") };
+            let asked = ScoreSetup { until: Some(goal), state: State::Running, cells: 2, ..setup("s", "real") };
             Score::of(asked, &trials(seeds)).is_goal_reached()
         };
         assert!(!until(Goal::Distinguished, 6) && until(Goal::Distinguished, 40));
         assert!(!until(Goal::WidthBp(3_000), 20) && until(Goal::WidthBp(3_000), 120));
-        assert!(!Score::of(asked("s", "real"), &trials(40)).is_goal_reached(), "there is none");
+        assert!(!Score::of(setup("s", "real"), &trials(40)).is_goal_reached(), "there is none");
     }
 
     #[test]
     fn equal_policies_show_nothing() {
         let both: Vec<Trial> =
             (0..30).flat_map(|seed| [trial("a", 100, seed, Aborted, 4), trial("b", 100, seed, Aborted, 4)]).collect();
-        let score = Score::of(asked("s", "real"), &both);
+        let score = Score::of(setup("s", "real"), &both);
         assert!(words::comparisons(&score).contains("no difference"), "{}", words::comparisons(&score));
     }
 }

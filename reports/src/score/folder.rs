@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_ASKED, Trial, markdown, page};
+use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_REQUEST, Trial, markdown, page};
 use crate::{
     Drawn,
     error::ReportError,
@@ -42,8 +42,8 @@ pub fn read_trials(dir: &Path) -> Result<Vec<Trial>, ReportError> {
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn write_asked(dir: &Path, asked: &[u8]) -> Result<(), ReportError> {
-    files::replace(dir, TRIALS_ASKED, asked).map(drop)
+pub fn write_request(dir: &Path, asked: &[u8]) -> Result<(), ReportError> {
+    files::replace(dir, TRIALS_REQUEST, asked).map(drop)
 }
 
 /// Writes the score of the trials into a folder.
@@ -94,14 +94,14 @@ pub fn read_score(dir: &Path) -> Result<Score, ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::tally::sample::{asked, trials};
+    use crate::score::tally::sample::{setup, trials};
     use std::fs::File;
 
     #[test]
     fn a_score_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
         assert!(draw_score(folder.path(), Drawing::Everything).is_err(), "there is none yet");
-        let score = Score::of(asked("<script>", "modelled"), &trials());
+        let score = Score::of(setup("<script>", "modelled"), &trials());
         write_score(folder.path(), &score).unwrap();
         let drawn = draw_score(folder.path(), Drawing::Everything).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_score_that_an_earlier_program_wrote_is_drawn() {
         let folder = tempfile::tempdir().unwrap();
-        let score = Score::of(asked("s", "real"), &trials());
+        let score = Score::of(setup("s", "real"), &trials());
         let mut json = serde_json::to_value(&score).unwrap();
         json.as_object_mut().unwrap().remove("trials_per_cell");
         json["policies"][0]["cells"][0].as_object_mut().unwrap().remove("detection_p95_s");

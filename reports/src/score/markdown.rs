@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_short_form_has_the_recommendation_the_table_and_the_warnings() {
-        let score = Score::of(crate::score::tally::sample::asked("s", "modelled"), &[]);
+        let score = Score::of(crate::score::tally::sample::setup("s", "modelled"), &[]);
         let policies = vec![policy("a|b\n<b>", vec![cell(0, 0, 0), cell(50, 100, 11)])];
         let text = summary(&Score { policies, invariant_violations: 1, recommendation: "Take `a`.".into(), ..score });
         assert!(

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, Difference};
-pub use folder::{Drawing, draw_score, read_score, read_trials, write_asked, write_lines, write_score};
+pub use folder::{Drawing, draw_score, read_score, read_trials, write_lines, write_request, write_score};
 pub use interval::limits;
 pub(crate) use paired::mean_difference;
 pub use trial::{Trial, TrialOutcome, TrialRollout};
@@ -32,7 +32,7 @@ pub const SCORE: &str = "score.json";
 /// File name of the trials it is computed from, one a line.
 pub const TRIALS: &str = "trials.ndjson";
 /// File name of what the trials were begun with.
-pub const TRIALS_ASKED: &str = "trials.json";
+pub const TRIALS_REQUEST: &str = "trials.json";
 /// File name of the page.
 pub const SCORE_PAGE: &str = "score.html";
 /// File name of the short form for a CI job's summary.

@@ -129,7 +129,7 @@ pub(super) mod sample {
     use crate::run_folder::Verdict;
 
     /// A set of trials with this scenario name and kind of signatures.
-    pub(in crate::score) fn asked(scenario: &str, signatures: &str) -> ScoreSetup {
+    pub(in crate::score) fn setup(scenario: &str, signatures: &str) -> ScoreSetup {
         ScoreSetup {
             scenario: scenario.to_owned(),
             first_seed: 7,
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn trials_are_summed_up_by_policy_and_rate() {
-        let score = Score::of(sample::asked("s", "modelled"), &trials());
+        let score = Score::of(sample::setup("s", "modelled"), &trials());
         let names: Vec<&str> = score.policies.iter().map(|policy| policy.policy.as_str()).collect();
         assert_eq!(names, ["b", "a"], "in the order they were given");
         let cell = &score.policies[0].cells[1];

@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_table_is_in_columns() {
-        let score = Score::of(crate::score::tally::sample::asked("s", "real"), &[]);
+        let score = Score::of(crate::score::tally::sample::setup("s", "real"), &[]);
         let score = Score { policies: vec![policy("a", vec![cell(0, 0, 0), cell(50, 100, 11)])], ..score };
         let table = table(&score);
         let lines: Vec<&str> = table.lines().collect();
@@ -335,16 +335,16 @@ mod tests {
 
     #[test]
     fn trials_that_were_not_made_are_not_claimed() {
-        use crate::score::tally::sample::{asked, trials};
-        let text = how(&Score::of(asked("s", "real"), &trials()));
+        use crate::score::tally::sample::{setup, trials};
+        let text = how(&Score::of(setup("s", "real"), &trials()));
         let wanted = "Ended early: of 3 trials of each policy and rate, between 1 and 3 were made, 6 of 12 in all.";
         assert!(text.starts_with(wanted), "{text}");
-        let of_more = crate::score::ScoreSetup { cells: 5, ..asked("s", "real") };
+        let of_more = crate::score::ScoreSetup { cells: 5, ..setup("s", "real") };
         assert!(
             how(&Score::of(of_more, &trials())).contains("between 0 and 3 were made"),
             "a policy without any counts too"
         );
-        let whole = Score { policies: vec![policy("a", vec![cell(0, 0, 0); 4])], ..Score::of(asked("s", "real"), &[]) };
+        let whole = Score { policies: vec![policy("a", vec![cell(0, 0, 0); 4])], ..Score::of(setup("s", "real"), &[]) };
         assert!(how(&Score { trials_per_cell: 100, ..whole }).starts_with("100 trials of each policy and rate. Each"));
     }
 
@@ -352,7 +352,7 @@ mod tests {
     fn a_bug_of_one_model_is_no_share_of_the_fleet() {
         let only = crate::score::FailsOnlyOn { which: "model KS-200".into(), share_of_fleet_bp: 2_700 };
         let asked =
-            crate::score::ScoreSetup { fails_only_on: Some(only), ..crate::score::tally::sample::asked("s", "real") };
+            crate::score::ScoreSetup { fails_only_on: Some(only), ..crate::score::tally::sample::setup("s", "real") };
         let text = how(&Score::of(asked, &[]));
         assert!(text.contains("the share of devices of model KS-200 that the release really fails on"), "{text}");
         assert!(text.contains("they are about 27 % of the fleet"), "{text}");
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_table_of_one_line_is_as_wide_as_its_words() {
-        let score = Score::of(crate::score::tally::sample::asked("s", "real"), &[]);
+        let score = Score::of(crate::score::tally::sample::setup("s", "real"), &[]);
         let one = Score { policies: vec![policy("a", vec![cell(100, 97, 11)])], ..score };
         let table = table(&one);
         let widths: Vec<usize> = table.lines().map(str::len).collect();

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{SweepTrial, Tried};
+use super::{SweepTrial, TriedConfiguration};
 use crate::score::mean_difference;
 
 /// Marks whether each configuration is distinguished from the chosen one.
-pub(super) fn mark(tried: &mut [Tried], chosen: usize, trials: &BTreeMap<&str, Vec<&SweepTrial>>) {
+pub(super) fn mark(tried: &mut [TriedConfiguration], chosen: usize, trials: &BTreeMap<&str, Vec<&SweepTrial>>) {
     let Some(name) = tried.get(chosen).map(|of| of.configuration.name.clone()) else { return };
     let Some(base) = trials.get(name.as_str()) else { return };
     for (_, of) in tried.iter_mut().enumerate().filter(|(nth, _)| *nth != chosen) {

@@ -30,7 +30,7 @@ pub const SWEEP: &str = "sweep.json";
 /// File name of the trials that it is computed from, one a line.
 pub const SWEEP_TRIALS: &str = "sweep-trials.ndjson";
 /// File name of what the sweep was begun with.
-pub const SWEEP_ASKED: &str = "sweep-asked.json";
+pub const SWEEP_REQUEST: &str = "sweep-request.json";
 /// File name of the page.
 pub const SWEEP_PAGE: &str = "sweep.html";
 /// File name of the table as comma-separated values.
@@ -128,7 +128,7 @@ pub struct Configuration {
 
 /// A setting or a reaction that is varied, and its values in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Varied {
+pub struct VariedSetting {
     pub name: String,
     pub values: Vec<String>,
 }
@@ -146,7 +146,7 @@ pub struct SweepSetup {
     /// How documents are signed: `real` or `modelled`.
     pub signatures: String,
     /// Empty if configurations were given as files.
-    pub varied: Vec<Varied>,
+    pub varied: Vec<VariedSetting>,
     pub configurations: Vec<Configuration>,
     /// Trials of each configuration.
     pub trials: u32,
@@ -174,7 +174,7 @@ impl SweepSetup {
 
 /// A configuration with its figures: none if it was not tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct TriedConfiguration {
     #[serde(flatten)]
     pub configuration: Configuration,
     pub figures: Option<Figures>,
@@ -192,7 +192,7 @@ pub struct Sweep {
     pub asked: SweepSetup,
     pub trials_made: u64,
     /// In the order in which they were given.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<TriedConfiguration>,
     /// The name of the one that is recommended; none if none met the scenario's expectations in each trial.
     pub recommended: Option<String>,
     /// The name of the one that comes nearest, where none is recommended.
@@ -218,10 +218,10 @@ impl Sweep {
         for trial in trials {
             by_name.entry(&trial.configuration).or_default().push(trial);
         }
-        let mut tried: Vec<Tried> = asked
+        let mut tried: Vec<TriedConfiguration> = asked
             .configurations
             .iter()
-            .map(|of| Tried {
+            .map(|of| TriedConfiguration {
                 configuration: of.clone(),
                 figures: by_name.get(of.name.as_str()).map(|own| Figures::of(own)),
                 is_on_front: false,
@@ -246,7 +246,7 @@ impl Sweep {
             }
         }
         let (depends_on, environment) = (lines(of_devices), lines(to_paste.into_iter().collect()));
-        let name = |of: Option<&Tried>| of.map(|of| of.configuration.name.clone());
+        let name = |of: Option<&TriedConfiguration>| of.map(|of| of.configuration.name.clone());
         let violations = trials.iter().map(|of| of.invariant_violations).sum();
         let recommendation = match (recommended, nearest) {
             (Some(best), _) => words::recommendation(&asked, &tried, best, &by_name),
@@ -277,7 +277,7 @@ impl Sweep {
     }
 
     /// The configurations whose trials showed too little: none missed the scenario's expectations, and not each met them.
-    pub fn unproven(&self) -> impl Iterator<Item = &Tried> {
+    pub fn unproven(&self) -> impl Iterator<Item = &TriedConfiguration> {
         words::unproven(&self.tried)
     }
 

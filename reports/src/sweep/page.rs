@@ -65,7 +65,7 @@ fn rows(of: &Sweep) -> String {
     let named = |nth: &usize| words::COLUMNS.get(nth + 1).copied();
     let numbered: Vec<String> = shown.iter().filter_map(named).map(|name| format!("#{name}")).collect();
     let columns: Vec<&str> = ["Configuration"].into_iter().chain(numbered.iter().map(String::as_str)).collect();
-    let row = |tried: &super::Tried| {
+    let row = |tried: &super::TriedConfiguration| {
         let is_it = of.recommended.as_ref() == Some(&tried.configuration.name);
         let name = format!("{}{}", tried.configuration.name, if is_it { " (recommended)" } else { "" });
         let cells = words::row(tried);

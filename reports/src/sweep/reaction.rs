@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Configuration, SweepSetup, SweepTrial, Tried};
+use super::{Configuration, SweepSetup, SweepTrial, TriedConfiguration};
 use crate::{number::grouped, run_folder::Verdict};
 
 /// How the name of a varied reaction begins and ends, around the cohort's name.
@@ -80,7 +80,7 @@ impl Value<'_> {
 }
 
 /// The values of a reaction, from the smallest, of the same kind and with all else as in `plane`.
-fn series<'a>(name: &str, tried: &'a [Tried], plane: &Configuration) -> Vec<Value<'a>> {
+fn series<'a>(name: &str, tried: &'a [TriedConfiguration], plane: &Configuration) -> Vec<Value<'a>> {
     let others = |of: &Configuration| {
         let mut settings = of.settings.clone();
         settings.remove(name);
@@ -88,7 +88,7 @@ fn series<'a>(name: &str, tried: &'a [Tried], plane: &Configuration) -> Vec<Valu
     };
     let own_kind = plane.settings.get(name).and_then(|value| Some(length(value)?.0));
     let wanted = others(plane);
-    let value = |(nth, of): (usize, &'a Tried)| {
+    let value = |(nth, of): (usize, &'a TriedConfiguration)| {
         let text = of.configuration.settings.get(name)?;
         let ((kind, seconds), figures) = (length(text)?, of.figures.as_ref()?);
         let is_in = Some(kind) == own_kind && others(&of.configuration) == wanted && figures.attacks_accepted == 0;
@@ -115,7 +115,7 @@ fn longest_row(values: &[Value<'_>]) -> Option<(usize, usize)> {
 /// The configuration with the smallest value that will do, if a reaction is all that is varied.
 ///
 /// A single value that meets what was expected by chance, among smaller and larger ones that do not, is not it.
-pub(super) fn smallest(asked: &SweepSetup, tried: &[Tried]) -> Option<usize> {
+pub(super) fn smallest(asked: &SweepSetup, tried: &[TriedConfiguration]) -> Option<usize> {
     let name = only_varied(asked)?;
     let plane = &tried.iter().find(|of| of.figures.is_some())?.configuration;
     let values = series(name, tried, plane);
@@ -126,7 +126,7 @@ pub(super) fn smallest(asked: &SweepSetup, tried: &[Tried]) -> Option<usize> {
 /// For each reaction that is varied, which is the smallest that will do, with all else as recommended, and what limits it.
 pub(super) fn in_words(
     asked: &SweepSetup,
-    tried: &[Tried],
+    tried: &[TriedConfiguration],
     plane: &Configuration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> Vec<String> {
@@ -164,7 +164,7 @@ pub(super) fn in_words(
 }
 
 /// Whether the value changes nothing at all.
-fn is_without_effect(values: &[Value<'_>], tried: &[Tried]) -> bool {
+fn is_without_effect(values: &[Value<'_>], tried: &[TriedConfiguration]) -> bool {
     let mut figures = values.iter().filter_map(|value| tried.get(value.nth)?.figures.as_ref());
     figures.next().is_none_or(|first| figures.all(|of| of == first))
 }
@@ -229,7 +229,7 @@ fn left_open(trials: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::{Sweep, Varied, sample};
+    use crate::sweep::{Sweep, VariedSetting, sample};
 
     const NAME: &str = "cohort.field.retry";
 
@@ -255,9 +255,9 @@ mod tests {
         };
         let names: Vec<String> = values.iter().map(|(value, _)| (*value).to_owned()).collect();
         let asked = SweepSetup {
-            varied: vec![Varied { name: NAME.to_owned(), values: names }],
+            varied: vec![VariedSetting { name: NAME.to_owned(), values: names }],
             configurations: values.iter().map(|(value, _)| configuration(value)).collect(),
-            ..sample::asked()
+            ..sample::setup()
         };
         Sweep::of(asked, &trials)
     }
@@ -350,7 +350,7 @@ mod tests {
         let name = format!("A=8 {NAME}=jitter:24s");
         let configuration =
             Configuration { name: name.clone(), settings: settings.into(), refused: None, warnings: Vec::new() };
-        let asked = SweepSetup { configurations: vec![configuration], varied: Vec::new(), ..sample::asked() };
+        let asked = SweepSetup { configurations: vec![configuration], varied: Vec::new(), ..sample::setup() };
         let sweep = Sweep::of(asked, &[sample::trial(&name, 1, 0, 100)]);
         assert_eq!(
             (sweep.environment.join(" "), sweep.depends_on.join(" ")),

@@ -3,13 +3,13 @@
 
 use std::cmp::Ordering;
 
-use super::{Figures, SweepSetup, Tried, number};
+use super::{Figures, SweepSetup, TriedConfiguration, number};
 
 /// How it is chosen, for the page.
 pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial, and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If there is none, none is recommended. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
 
 /// Marks the configurations that no other one beats in both cost and load.
-pub(super) fn mark_front(tried: &mut [Tried], asked: &SweepSetup) {
+pub(super) fn mark_front(tried: &mut [TriedConfiguration], asked: &SweepSetup) {
     let points: Vec<Option<(f64, f64)>> = tried.iter().map(|of| of.figures.as_ref()?.point(asked)).collect();
     for (of, own) in tried.iter_mut().zip(&points) {
         let Some((cost, load)) = own else { continue };
@@ -21,21 +21,21 @@ pub(super) fn mark_front(tried: &mut [Tried], asked: &SweepSetup) {
 }
 
 /// A configuration that was tried: its number, itself, and its figures.
-type Candidate<'a> = (usize, &'a Tried, &'a Figures);
+type Candidate<'a> = (usize, &'a TriedConfiguration, &'a Figures);
 
-fn candidates(tried: &[Tried]) -> impl Iterator<Item = Candidate<'_>> {
+fn candidates(tried: &[TriedConfiguration]) -> impl Iterator<Item = Candidate<'_>> {
     tried.iter().enumerate().filter_map(|(nth, of)| Some((nth, of, of.figures.as_ref()?)))
 }
 
 /// The number of the recommended one; none if none meets what the scenario expects in each trial.
-pub(super) fn choose(tried: &[Tried], asked: &SweepSetup) -> Option<usize> {
+pub(super) fn choose(tried: &[TriedConfiguration], asked: &SweepSetup) -> Option<usize> {
     let best = candidates(tried).filter(|(.., figures)| figures.meets()).min_by(|one, other| better(asked, one, other));
     best.map(|(nth, ..)| nth)
 }
 
 /// The number of the one that comes nearest to what the scenario expects: met in the most trials, then with the fewest expectations
 /// missed, then as for a recommendation. None if none was tried.
-pub(super) fn nearest(tried: &[Tried], asked: &SweepSetup) -> Option<usize> {
+pub(super) fn nearest(tried: &[TriedConfiguration], asked: &SweepSetup) -> Option<usize> {
     let share = |(.., of): &Candidate<'_>| of.passed as f64 / of.trials.max(1) as f64;
     let misses = |(.., of): &Candidate<'_>| of.missed as f64 / of.trials.max(1) as f64;
     let nearest = candidates(tried).min_by(|one, other| {
@@ -49,7 +49,7 @@ pub(super) fn nearest(tried: &[Tried], asked: &SweepSetup) -> Option<usize> {
 
 fn better(asked: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
     // Settings that contradict each other hold only as long as nothing but this traffic comes.
-    let warnings = |of: &Tried| of.configuration.warnings.len();
+    let warnings = |of: &TriedConfiguration| of.configuration.warnings.len();
     let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);
     warnings(one)
         .cmp(&warnings(another))
@@ -60,7 +60,7 @@ fn better(asked: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others
 }
 
 /// Orders settings by their values: as numbers where both are, the setting that is named first before the others.
-fn tighter(one: &Tried, other: &Tried) -> Ordering {
+fn tighter(one: &TriedConfiguration, other: &TriedConfiguration) -> Ordering {
     let (one, other) = (&one.configuration.settings, &other.configuration.settings);
     let order = one.iter().map(|(name, value)| match other.get(name) {
         Some(others) => match (number(value), number(others)) {
@@ -119,7 +119,7 @@ mod tests {
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=8") {
             trial.verdict = Verdict::Fail;
         }
-        assert_eq!(Sweep::of(sample::asked(), &trials).recommended.as_deref(), Some("A=24"));
+        assert_eq!(Sweep::of(sample::setup(), &trials).recommended.as_deref(), Some("A=24"));
         for trial in &mut trials {
             trial.verdict = Verdict::Fail;
             trial.reasons = vec!["`x <= 1` was not met: 7".to_owned(), "`y = 0` was not met: 2".to_owned()];
@@ -127,7 +127,7 @@ mod tests {
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=60") {
             trial.reasons.truncate(1);
         }
-        let none_keeps = Sweep::of(sample::asked(), &trials);
+        let none_keeps = Sweep::of(sample::setup(), &trials);
         assert_eq!((none_keeps.recommended.as_deref(), none_keeps.nearest.as_deref()), (None, Some("A=60")));
         assert!(none_keeps.environment.is_empty(), "nothing to paste");
         let said = "Nothing is recommended: no configuration met the scenario's expectations in each trial. A=60 comes nearest, and met them in 0 of 3 (`x <= 1` was not met: 7).";
@@ -135,7 +135,7 @@ mod tests {
         for trial in trials.iter_mut().filter(|trial| trial.configuration == "A=2" && trial.seed == 3) {
             trial.verdict = Verdict::Pass;
         }
-        let nearer = Sweep::of(sample::asked(), &trials);
+        let nearer = Sweep::of(sample::setup(), &trials);
         assert_eq!((nearer.recommended.as_deref(), nearer.nearest.as_deref()), (None, Some("A=2")));
         assert!(
             nearer.recommendation.contains("A=2 comes nearest, and met them in 1 of 3"),

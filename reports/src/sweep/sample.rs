@@ -1,6 +1,6 @@
 //! A small sweep for tests: four values of one setting, three seeds, and one that the server refuses.
 
-use super::{Configuration, Sweep, SweepSetup, SweepTrial, Varied};
+use super::{Configuration, Sweep, SweepSetup, SweepTrial, VariedSetting};
 use crate::run_folder::Verdict;
 
 pub(crate) fn trial(configuration: &str, seed: u64, refused: u64, let_through: u64) -> SweepTrial {
@@ -53,7 +53,7 @@ pub(crate) fn configuration(value: &str) -> Configuration {
     }
 }
 
-pub(crate) fn asked() -> SweepSetup {
+pub(crate) fn setup() -> SweepSetup {
     let values = ["0", "2", "8", "24", "60"];
     SweepSetup {
         scenario: "<script>".to_owned(),
@@ -61,7 +61,7 @@ pub(crate) fn asked() -> SweepSetup {
         simulated_s: 3_600.0,
         first_seed: 1,
         signatures: "modelled".to_owned(),
-        varied: vec![Varied { name: "A".to_owned(), values: values.map(str::to_owned).into() }],
+        varied: vec![VariedSetting { name: "A".to_owned(), values: values.map(str::to_owned).into() }],
         configurations: values.map(configuration).into(),
         trials: 3,
         has_attackers: true,
@@ -70,5 +70,5 @@ pub(crate) fn asked() -> SweepSetup {
 }
 
 pub(crate) fn sweep() -> Sweep {
-    Sweep::of(asked(), &trials())
+    Sweep::of(setup(), &trials())
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Configuration, Figures, Spread, Sweep, SweepSetup, SweepTrial, Tried, reacting_cohort, reaction};
+use super::{
+    Configuration, Figures, Spread, Sweep, SweepSetup, SweepTrial, TriedConfiguration, reacting_cohort, reaction,
+};
 use crate::{
     number::{compact, grouped, share, span},
     score::State,
@@ -58,7 +60,7 @@ fn mean(of: Spread) -> String {
 const CELLS: usize = COLUMNS.len() - 1;
 
 /// The cells of a configuration's row after its name.
-pub(super) fn row(of: &Tried) -> [String; CELLS] {
+pub(super) fn row(of: &TriedConfiguration) -> [String; CELLS] {
     let none = || "–".to_owned();
     let Some(figures) = &of.figures else {
         let why = if of.configuration.refused.is_some() { "refused by the server" } else { "not tried yet" };
@@ -189,8 +191,8 @@ fn second_wave(asked: &SweepSetup, of: &Figures) -> String {
 /// That none is recommended, and which comes nearest; `trials` by configuration.
 pub(super) fn none_recommended(
     asked: &SweepSetup,
-    tried: &[Tried],
-    nearest: &Tried,
+    tried: &[TriedConfiguration],
+    nearest: &TriedConfiguration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> String {
     let Some(own) = &nearest.figures else { return String::new() };
@@ -233,7 +235,7 @@ pub(super) fn unproven(tried: &[Tried]) -> impl Iterator<Item = &Tried> {
 }
 
 /// That all configurations refuse honest requests.
-fn too_tight(asked: &SweepSetup, tried: &[Tried]) -> Option<String> {
+fn too_tight(asked: &SweepSetup, tried: &[TriedConfiguration]) -> Option<String> {
     let refuse = tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0);
     (!asked.varies_reactions_only() && refuse)
         .then(|| "Every configuration that was tried refuses honest requests: try more generous ones.".to_owned())
@@ -242,8 +244,8 @@ fn too_tight(asked: &SweepSetup, tried: &[Tried]) -> Option<String> {
 /// The recommendation; `trials` by configuration.
 pub(super) fn recommendation(
     asked: &SweepSetup,
-    tried: &[Tried],
-    of: &Tried,
+    tried: &[TriedConfiguration],
+    of: &TriedConfiguration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> String {
     let Some(own) = &of.figures else { return String::new() };
@@ -258,7 +260,7 @@ pub(super) fn recommendation(
         [vec![under_it], of_reactions].concat()
     });
     sentences.extend(too_tight(asked, tried));
-    let worse = |tried: &Tried| tried.figures.as_ref().is_some_and(|figures| figures.cost() > own.cost());
+    let worse = |tried: &TriedConfiguration| tried.figures.as_ref().is_some_and(|figures| figures.cost() > own.cost());
     let costly = tried.iter().filter(|of| worse(of)).count();
     if costly > 0 {
         sentences.push(format!("{costly} of {} configurations cost honest devices more.", tried.len()));
@@ -307,7 +309,7 @@ fn fired(of: &Figures) -> String {
 }
 
 /// What the trials do not tell apart from the recommended configuration.
-fn apart(tried: &[Tried], trials: usize) -> String {
+fn apart(tried: &[TriedConfiguration], trials: usize) -> String {
     if tried.iter().filter(|of| of.figures.is_some()).count() < 2 {
         return String::new();
     }

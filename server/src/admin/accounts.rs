@@ -10,7 +10,7 @@ use super::{
     Problem,
     heartbeats::PageQuery,
     page::{self, Page},
-    route::{Call, Json, JsonBody, NoContent, Nothing, Query, Versioned},
+    route::{Call, Json, JsonBody, NoContent, NoInput, Query, Versioned},
 };
 use crate::{
     role::Role,
@@ -155,7 +155,7 @@ pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenRequest>) -
 }
 
 /// Revokes a token or a session.
-pub async fn revoke_token(call: Call, _: Nothing) -> Result<NoContent, Problem> {
+pub async fn revoke_token(call: Call, _: NoInput) -> Result<NoContent, Problem> {
     let (row, by): (i64, _) = (call.path_number("row")?, call.by());
     let was_known = call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
     if was_known { Ok(NoContent) } else { Err(Problem::not_found(format!("unknown token {row}"))) }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Problem,
     page::{self, Ndjson, Page},
-    route::{Call, Json, Nothing, Query},
+    route::{Call, Json, NoInput, Query},
 };
 use crate::{
     service::audit::{AuditEntry, PAGE, ndjson, verify_chain},
@@ -55,7 +55,7 @@ pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Pa
 }
 
 /// Exports all entries, one JSON document per line.
-pub async fn export(call: Call, _: Nothing) -> Result<Ndjson, Problem> {
+pub async fn export(call: Call, _: NoInput) -> Result<Ndjson, Problem> {
     let reader = call.reader.clone();
     Ok(Ndjson::stream("audit.ndjson", |mut chunks| async move {
         let mut after = 0;
@@ -88,7 +88,7 @@ pub struct Verification {
 }
 
 /// Verifies the whole hash chain.
-pub async fn verify(call: Call, _: Nothing) -> Result<Json<Verification>, Problem> {
+pub async fn verify(call: Call, _: NoInput) -> Result<Json<Verification>, Problem> {
     Ok(Json(match verify_chain(&call.reader, Vec::new()).await? {
         Ok((head, hash)) => Verification { whole: true, broken: None, head: Some(head), head_hash: Some(hex(&hash)) },
         Err(broken) => Verification { whole: false, broken: Some(broken.to_string()), head: None, head_hash: None },

@@ -15,7 +15,7 @@ use super::{
     Problem,
     device_selector::DeviceSelector,
     page::{self, Page},
-    route::{Call, Json, JsonBody, Nothing, Query},
+    route::{Call, Json, JsonBody, NoInput, Query},
 };
 use crate::{
     command::CommandState,
@@ -152,7 +152,7 @@ pub struct OrderProgress {
 }
 
 /// Reports the progress of an order.
-pub async fn progress(call: Call, _: Nothing) -> Result<Json<OrderProgress>, Problem> {
+pub async fn progress(call: Call, _: NoInput) -> Result<Json<OrderProgress>, Problem> {
     let order_id: CommandId = call.path("order_id")?;
     let wanted = order_id.clone();
     let found = call.reader.ask(move |store| store.order_progress(&wanted)).await?;

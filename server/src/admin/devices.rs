@@ -8,7 +8,7 @@ use super::{
     Problem,
     device_selector::DeviceSelector,
     page::{self, Page},
-    route::{Call, Json, JsonBody, Nothing, Query, Versioned},
+    route::{Call, Json, JsonBody, NoInput, Query, Versioned},
 };
 use crate::{
     registry::Refusals,
@@ -79,7 +79,7 @@ pub struct DeviceWithLimits {
 }
 
 /// Gets a device.
-pub async fn get(call: Call, _: Nothing) -> Result<Versioned<DeviceWithLimits>, Problem> {
+pub async fn get(call: Call, _: NoInput) -> Result<Versioned<DeviceWithLimits>, Problem> {
     let device = find(&call, &call.path("device_id")?).await?;
     let known = call.app.registry.get(&device.device_id);
     let limits = known.map_or_else(Refusals::default, |known| known.with_state(|now| now.spent.refusals));

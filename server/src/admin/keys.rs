@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     Problem,
     devices::check_reason,
-    route::{Call, Json, JsonBody, Nothing},
+    route::{Call, Json, JsonBody, NoInput},
 };
 use crate::{
     keys::{KeyOrder, KeyringError, KeysetState, guard, publish},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Reports the keys and how many devices hold the newest keyset.
-pub async fn status(call: Call, _: Nothing) -> Result<Json<KeysStatus>, Problem> {
+pub async fn status(call: Call, _: NoInput) -> Result<Json<KeysStatus>, Problem> {
     let state = KeysetState::read(&call.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let holders = guard::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
     Ok(Json(KeysStatus::of(state, holders)))
@@ -117,7 +117,7 @@ async fn apply(call: Call, order: &KeyOrder, why: &str) -> Result<Json<KeysStatu
 async fn load_and_report(call: Call) -> Result<Json<KeysStatus>, Problem> {
     let Call { app, .. } = &call;
     app.keyring.follow(&app.writer, &app.admin_reader, app.clock.now()).await.map_err(problem)?;
-    status(call, Nothing).await
+    status(call, NoInput).await
 }
 
 fn problem(error: KeyringError) -> Problem {

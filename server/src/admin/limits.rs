@@ -3,7 +3,7 @@
 use super::{
     Problem,
     problem::FieldError,
-    route::{Call, Nothing, TomlBody, Versioned},
+    route::{Call, NoInput, TomlBody, Versioned},
 };
 use crate::{
     config::{LimitsDocument, SMALL_FILE_BYTES_MAX},
@@ -15,7 +15,7 @@ use crate::{
 const ERRORS_MAX: usize = 100;
 
 /// Reports the limits in force, and what each has refused.
-pub async fn status(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, Problem> {
+pub async fn status(call: Call, _: NoInput) -> Result<Versioned<LimitsStatus>, Problem> {
     let status = LimitsStatus::of(&call.app);
     Ok(Versioned(status.version, status))
 }
@@ -35,7 +35,7 @@ pub async fn apply(
 }
 
 /// Brings back the limits before those that were applied last.
-pub async fn rollback(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>, Problem> {
+pub async fn rollback(call: Call, _: NoInput) -> Result<Versioned<LimitsStatus>, Problem> {
     let expected = call.required_version()?;
     limits::rollback(&call.app.writer, &call.reader, expected, call.by()).await.map_err(problem)?;
     load_and_report(call).await
@@ -44,7 +44,7 @@ pub async fn rollback(call: Call, _: Nothing) -> Result<Versioned<LimitsStatus>,
 /// Makes this server load the applied limits immediately, and reports them.
 async fn load_and_report(call: Call) -> Result<Versioned<LimitsStatus>, Problem> {
     call.app.applied_limits.follow(&call.app.admin_reader).await?;
-    status(call, Nothing).await
+    status(call, NoInput).await
 }
 
 fn problem(error: LimitsError) -> Problem {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Problem,
     auth::{ANONYMOUS, COOKIE, Caller},
-    route::{Call, Json, JsonBody, Nothing, WithCookie},
+    route::{Call, Json, JsonBody, NoInput, WithCookie},
 };
 use crate::{
     role::Role,
@@ -95,7 +95,7 @@ fn cookie(token: &str, max_age: Duration) -> String {
 }
 
 /// Revokes the session or token that authenticated the request.
-pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
+pub async fn logout(call: Call, _: NoInput) -> Result<WithCookie<Me>, Problem> {
     let by = call.by();
     if let Some(row) = call.caller.token {
         call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
@@ -104,7 +104,7 @@ pub async fn logout(call: Call, _: Nothing) -> Result<WithCookie<Me>, Problem> {
 }
 
 /// Identifies the caller.
-pub async fn me(call: Call, _: Nothing) -> Result<Json<Me>, Problem> {
+pub async fn me(call: Call, _: NoInput) -> Result<Json<Me>, Problem> {
     let Caller { name, role, expires_at, .. } = call.caller;
     Ok(Json(Me { name, role, expires_at }))
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Problem,
     problem::ProblemDocument,
-    route::{Call, Html, InputSchema, Json, Nothing, OutputSchema, Route},
+    route::{Call, Html, InputSchema, Json, NoInput, OutputSchema, Route},
     routes,
 };
 use crate::role::Access;
@@ -25,11 +25,11 @@ impl JsonSchema for Document {
     }
 }
 
-pub async fn document(_: Call, _: Nothing) -> Result<Json<Document>, Problem> {
+pub async fn document(_: Call, _: NoInput) -> Result<Json<Document>, Problem> {
     Ok(Json(Document(generate(&routes()))))
 }
 
-pub async fn page(_: Call, _: Nothing) -> Result<Html, Problem> {
+pub async fn page(_: Call, _: NoInput) -> Result<Html, Problem> {
     Ok(Html(include_str!("docs.html")))
 }
 

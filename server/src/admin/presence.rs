@@ -5,7 +5,7 @@ use ks_protocol::id::DeviceId;
 use super::{
     Problem,
     devices::unknown_device,
-    route::{Call, Json, Nothing},
+    route::{Call, Json, NoInput},
 };
 use crate::service::{
     investigation::{self, Investigation},
@@ -13,13 +13,13 @@ use crate::service::{
 };
 
 /// Counts devices by presence.
-pub async fn fleet(call: Call, _: Nothing) -> Result<Json<FleetPresence>, Problem> {
+pub async fn fleet(call: Call, _: NoInput) -> Result<Json<FleetPresence>, Problem> {
     let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     Ok(Json(presence::fleet(&call.reader, now, interval).await?))
 }
 
 /// Gathers what an operator needs first about a silent device.
-pub async fn investigate(call: Call, _: Nothing) -> Result<Json<Investigation>, Problem> {
+pub async fn investigate(call: Call, _: NoInput) -> Result<Json<Investigation>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     let (now, interval) = (call.app.clock.now(), call.app.config.heartbeat_interval);
     let found = investigation::gather(&call.reader, now, interval, &device_id).await?;

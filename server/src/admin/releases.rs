@@ -8,7 +8,7 @@ use super::{
     Problem,
     devices::check_reason,
     page::{self, Page},
-    route::{Call, Json, JsonBody, Nothing, Query, Upload},
+    route::{Call, Json, JsonBody, NoInput, Query, Upload},
 };
 use crate::{
     artifacts::{ArtifactError, upload_name},
@@ -69,7 +69,7 @@ pub async fn list(call: Call, Query(query): Query<ReleasesQuery>) -> Result<Json
 }
 
 /// Gets a release.
-pub async fn get(call: Call, _: Nothing) -> Result<Json<Release>, Problem> {
+pub async fn get(call: Call, _: NoInput) -> Result<Json<Release>, Problem> {
     let release_id = call.path("release_id")?;
     load(&call, &release_id).await
 }

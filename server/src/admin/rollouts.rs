@@ -9,7 +9,7 @@ use super::{
     device_selector::DeviceSelector,
     devices::check_reason,
     page::{self, Page},
-    route::{Call, Json, JsonBody, Nothing, Query},
+    route::{Call, Json, JsonBody, NoInput, Query},
 };
 use crate::{
     app::App,
@@ -129,12 +129,12 @@ pub async fn list(call: Call, Query(query): Query<RolloutsQuery>) -> Result<Json
 }
 
 /// Gets a rollout's current state.
-pub async fn get(call: Call, _: Nothing) -> Result<Json<Rollout>, Problem> {
+pub async fn get(call: Call, _: NoInput) -> Result<Json<Rollout>, Problem> {
     load(&call.app, &call.path("rollout_id")?).await
 }
 
 /// Gets how far a rollout is: gates against their bounds, what it waits for, when it goes on, and which devices to look at.
-pub async fn status(call: Call, _: Nothing) -> Result<Json<RolloutStatus>, Problem> {
+pub async fn status(call: Call, _: NoInput) -> Result<Json<RolloutStatus>, Problem> {
     let (rollout_id, app): (RolloutId, _) = (call.path("rollout_id")?, &call.app);
     let found = status::find(&call.reader, &rollout_id, app.clock.now(), app.config.heartbeat_interval).await?;
     found.map(Json).ok_or_else(|| unknown(&rollout_id))

@@ -242,9 +242,9 @@ pub trait Input: Sized + Send {
     ) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
 
-pub struct Nothing;
+pub struct NoInput;
 
-impl Input for Nothing {
+impl Input for NoInput {
     fn describe(_: &mut SchemaGenerator) -> InputSchema {
         InputSchema::default()
     }

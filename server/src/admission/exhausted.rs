@@ -13,7 +13,7 @@ use crate::{
     app::App,
     limit::{FailureBudget, Limit, Verdict, network_of},
     refusal::Refusal,
-    registry::Known,
+    registry::KnownDevice,
     store::devices::DeviceStatus,
 };
 
@@ -90,7 +90,7 @@ impl Exhausted {
         message: &R,
         is_verified: bool,
         now_us: u64,
-    ) -> Result<Option<Arc<Known>>, Refusal> {
+    ) -> Result<Option<Arc<KnownDevice>>, Refusal> {
         let known = app.registry.get(message.device_id());
         let Some(known) = known.filter(|known| shows_a_sign(known, message, is_verified)) else {
             return self.refuse_in_name(app, message, now_us);
@@ -119,7 +119,12 @@ impl Exhausted {
     }
 
     /// Refuses a request that names a device, unless only limits in shadow would refuse it.
-    fn refuse_in_name<R: Request>(&self, app: &App, message: &R, now_us: u64) -> Result<Option<Arc<Known>>, Refusal> {
+    fn refuse_in_name<R: Request>(
+        &self,
+        app: &App,
+        message: &R,
+        now_us: u64,
+    ) -> Result<Option<Arc<KnownDevice>>, Refusal> {
         let Some(refusal) = self.refuse(app, now_us) else { return Ok(None) };
         if let Some(known) = app.registry.get(message.device_id()) {
             known.with_state(|now| now.spent.refusals.unverified());
@@ -129,7 +134,7 @@ impl Exhausted {
 }
 
 /// Whether a request shows a sign of the device itself: it was verified on its connection, or the pair is one of its next.
-fn shows_a_sign<R: Request>(known: &Known, message: &R, is_verified: bool) -> bool {
+fn shows_a_sign<R: Request>(known: &KnownDevice, message: &R, is_verified: bool) -> bool {
     known.with_state(|now| {
         let is_next = || expected_pair::is_expected(message.sequence(), now.kept);
         now.status != DeviceStatus::Revoked && (is_verified || is_next())
@@ -137,7 +142,7 @@ fn shows_a_sign<R: Request>(known: &Known, message: &R, is_verified: bool) -> bo
 }
 
 /// Whether the device has never sent a valid request.
-fn is_new_device(known: &Known) -> bool {
+fn is_new_device(known: &KnownDevice) -> bool {
     known.with_state(|now| now.status == DeviceStatus::Whitelisted)
 }
 
@@ -159,7 +164,7 @@ pub(super) fn charge(app: &App, limit: Limit, budget: &FailureBudget<()>, now_us
 }
 
 /// Charges a failure of a request that was admitted by its pair or its connection although a budget was used up.
-pub(super) fn charge_suspect(app: &App, known: &Known, now_us: u64) {
+pub(super) fn charge_suspect(app: &App, known: &KnownDevice, now_us: u64) {
     if let Some(meter) = app.limits.meter(Limit::DevicePairFailures, now_us) {
         let _ = known.with_state(|now| now.spent.suspect_failures.spend(meter)); // an empty budget stays empty
     }

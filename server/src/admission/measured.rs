@@ -8,7 +8,7 @@ use super::{exhausted::Exhausted, has_room, overloaded};
 use crate::{
     app::App,
     refusal::Refusal,
-    registry::{Known, ROW_BYTES},
+    registry::{KnownDevice, ROW_BYTES},
 };
 
 /// What admission does for limits, in its order, with a request that is parsed and whose signature and pair are right; and what its
@@ -16,7 +16,12 @@ use crate::{
 ///
 /// # Errors
 /// A limit refuses it, or the device is not in memory.
-pub fn limits_alone<R: Request>(app: &App, address: IpAddr, message: &R, now_us: u64) -> Result<Arc<Known>, Refusal> {
+pub fn limits_alone<R: Request>(
+    app: &App,
+    address: IpAddr,
+    message: &R,
+    now_us: u64,
+) -> Result<Arc<KnownDevice>, Refusal> {
     let exhausted = Exhausted::now(app, address, now_us);
     let suspect = if exhausted.is_any() {
         exhausted.genuine(app, message, false, now_us)?

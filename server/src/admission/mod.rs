@@ -40,7 +40,7 @@ use crate::{
     },
     limit::{Class, Limit, Rate},
     refusal::Refusal,
-    registry::{Known, REQUESTS, STORED_BYTES},
+    registry::{KnownDevice, REQUESTS, STORED_BYTES},
     store::{Actor, audit::chain, devices::DeviceStatus},
 };
 use exhausted::Exhausted;
@@ -55,7 +55,7 @@ const SHORT_OF_DISK_US: u64 = 60_000_000;
 pub struct Signed<R> {
     pub message: R,
     /// The device in memory.
-    pub known: Arc<Known>,
+    pub known: Arc<KnownDevice>,
     /// Binds the answer to this request.
     pub reply: Reply,
     pub address: IpAddr,
@@ -92,7 +92,7 @@ async fn admit<R: Request>(
     app: &App,
     address: IpAddr,
     reply: &mut Reply,
-) -> Result<(R, Arc<Known>), Refusal> {
+) -> Result<(R, Arc<KnownDevice>), Refusal> {
     let (parts, http_body) = request.into_parts();
     if R::METHOD == "GET" {
         let wire = body::of_header(&parts.headers, R::BODY_BYTES_MAX);
@@ -109,7 +109,7 @@ async fn admit_document<R: Request>(
     parts: &Parts,
     wire: Result<Bytes, Refusal>,
     reply: &mut Reply,
-) -> Result<(R, Arc<Known>), Refusal> {
+) -> Result<(R, Arc<KnownDevice>), Refusal> {
     let now_us = reply.arrived_us;
     let exhausted = Exhausted::now(app, address, now_us);
     // Once a budget is used up, every refusal is the same, whatever the request.
@@ -165,7 +165,7 @@ async fn admit_document<R: Request>(
 }
 
 /// A device that is not in memory, from the store.
-async fn in_store(app: &App, device_id: &DeviceId, now_us: u64) -> Result<Arc<Known>, Refusal> {
+async fn in_store(app: &App, device_id: &DeviceId, now_us: u64) -> Result<Arc<KnownDevice>, Refusal> {
     app.registry.find(device_id, &app.reader).await.map_err(Refusal::from)?.ok_or_else(|| {
         exhausted::charge(app, Limit::ExpensiveFailures, &app.expensive_failures, now_us);
         Refusal::new(RefusalCode::UnknownDevice)
@@ -181,7 +181,7 @@ pub(crate) fn admit_verified<R: Request>(
     key: &ks_protocol::key::PublicKey,
     message: &R,
     now_us: u64,
-) -> Option<Arc<Known>> {
+) -> Option<Arc<KnownDevice>> {
     let exhausted = Exhausted::now(app, address, now_us);
     let known = app.registry.get(message.device_id())?;
     let class = overloaded::class_of(message, Some(&*known));
@@ -204,7 +204,7 @@ pub(crate) fn admit_verified<R: Request>(
 async fn audit_revoked<R: Request>(
     app: &App,
     message: &R,
-    known: &Known,
+    known: &KnownDevice,
     input: &str,
     signature: &Signature,
     address: IpAddr,
@@ -230,7 +230,7 @@ async fn audit_revoked<R: Request>(
 
 /// Checks a known device's request: the device is not revoked, the key is the whitelisted one, the signature is valid, and the pair
 /// is new. The state in memory can only refuse sooner; the store alone decides the rest, such as whether a device is registered.
-fn check<R: Request>(message: &R, known: &Known, is_signed: impl FnOnce() -> bool) -> Result<(), Refusal> {
+fn check<R: Request>(message: &R, known: &KnownDevice, is_signed: impl FnOnce() -> bool) -> Result<(), Refusal> {
     let (status, kept) = known.with_state(|now| (now.status, now.kept));
     if status == DeviceStatus::Revoked {
         return Err(Refusal::new(RefusalCode::Revoked));
@@ -245,7 +245,7 @@ fn check<R: Request>(message: &R, known: &Known, is_signed: impl FnOnce() -> boo
 }
 
 /// Refuses a verified request while the disk is nearly full, and spends one of the device's budget, then one of all devices'.
-fn has_room(app: &App, known: &Known, class: Class, now_us: u64) -> Result<(), Refusal> {
+fn has_room(app: &App, known: &KnownDevice, class: Class, now_us: u64) -> Result<(), Refusal> {
     if app.is_short_of_disk() {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
             .saying("the server's disk is nearly full: the rest is reserved for operators"));

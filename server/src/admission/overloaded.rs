@@ -15,7 +15,7 @@ use crate::{
     app::App,
     limit::{Class, Limit},
     refusal::Refusal,
-    registry::Known,
+    registry::KnownDevice,
 };
 
 /// When something that must not wait may be sent again, in microseconds.
@@ -24,15 +24,15 @@ const FIRST_AGAIN_US: u64 = 2_000_000;
 const AGAIN_MAX_US: u64 = 60_000_000;
 
 /// The class of a request, of a device that is in memory or of none.
-pub(super) fn class_of<R: Request>(message: &R, known: Option<&Known>) -> Class {
-    if !known.is_some_and(Known::has_registered) {
+pub(super) fn class_of<R: Request>(message: &R, known: Option<&KnownDevice>) -> Class {
+    if !known.is_some_and(KnownDevice::has_registered) {
         return Class::Unproven;
     }
     if R::PATH == Logs::PATH || R::PATH == FirmwareArtifact::PATH {
         return Class::Logs;
     }
     let has_acks = || (message as &dyn Any).downcast_ref::<Heartbeat>().is_some_and(|beat| !beat.acks.is_empty());
-    let is_awaited = || known.is_some_and(Known::is_awaited);
+    let is_awaited = || known.is_some_and(KnownDevice::is_awaited);
     if R::PATH == Heartbeat::PATH && !has_acks() && !is_awaited() { Class::Heartbeats } else { Class::First }
 }
 

@@ -79,7 +79,7 @@ impl From<object_store::Error> for ArtifactError {
 }
 
 /// The length and hash of a stored artifact.
-struct Found {
+struct StoredArtifact {
     bytes: u64,
     sha256: Sha256,
 }
@@ -155,10 +155,10 @@ impl Artifacts {
         bytes_per_s: u64,
     ) -> Result<Option<String>, ArtifactError> {
         match self.read_whole(sha256, size_bytes, bytes_per_s).await {
-            Ok(Found { bytes, .. }) if bytes != size_bytes => {
+            Ok(StoredArtifact { bytes, .. }) if bytes != size_bytes => {
                 Ok(Some(format!("has {}, and had {size_bytes}", counted(bytes, "byte"))))
             }
-            Ok(Found { sha256: found, .. }) if found != sha256 => {
+            Ok(StoredArtifact { sha256: found, .. }) if found != sha256 => {
                 Ok(Some(format!("has other bytes than were uploaded: SHA-256 {found}")))
             }
             Ok(_) => Ok(None),
@@ -168,7 +168,12 @@ impl Artifacts {
     }
 
     /// The hash and length of the stored artifact; the hash only if the length is right.
-    async fn read_whole(&self, sha256: Sha256, size_bytes: u64, bytes_per_s: u64) -> Result<Found, ArtifactError> {
+    async fn read_whole(
+        &self,
+        sha256: Sha256,
+        size_bytes: u64,
+        bytes_per_s: u64,
+    ) -> Result<StoredArtifact, ArtifactError> {
         let bytes = self.0.store.head(&path_of(sha256)).await?.size;
         let mut hash = sha2::Sha256::new();
         let mut range = 0..if bytes == size_bytes { bytes } else { 0 };
@@ -181,7 +186,7 @@ impl Artifacts {
             range.start += u64::try_from(piece.len()).unwrap_or(0);
             tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / bytes_per_s.max(1) as f64)).await;
         }
-        Ok(Found { bytes, sha256: Sha256(hash.finalize().into()) })
+        Ok(StoredArtifact { bytes, sha256: Sha256(hash.finalize().into()) })
     }
 
     /// A part of an artifact as a body that is read while it is sent. It ends early when the device starts another download.

@@ -8,7 +8,7 @@ use std::{
 use clap::{Arg, ArgMatches, Command};
 use ks_protocol::{duration, number::within};
 
-use super::{Ended, by, given, json, output, parent, role, role_of, settings, text, with_settings};
+use super::{CommandResult, by, given, json, output, parent, role, role_of, settings, text, with_settings};
 use crate::{
     assembly,
     config::Config,
@@ -68,7 +68,7 @@ pub(super) fn command() -> Command {
 
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(TOKEN_TTL_S_MAX);
 
-pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(whose: &str, name: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     match (whose, name) {
         ("user", "list") => list_users(&config, flags)?,

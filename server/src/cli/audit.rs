@@ -12,7 +12,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{Ended, by, found, json, output, parent, settings, text, with_settings};
+use super::{CommandResult, by, found, json, output, parent, settings, text, with_settings};
 use crate::{
     assembly,
     config::Config,
@@ -27,7 +27,7 @@ use crate::{
         Reader, StoreError,
         audit::{
             AuditFilter, AuditRecord,
-            chain::{Broken, Chain, GENESIS, Head, head_text},
+            chain::{Chain, ChainError, GENESIS, Head, head_text},
         },
     },
 };
@@ -76,7 +76,7 @@ fn head(text: &str) -> Result<(i64, [u8; 32]), String> {
     Ok((canonical(number).filter(|number| *number >= 0).ok_or_else(expected)?, hash))
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     match name {
         "export" => return Ok(export(&config)?),
@@ -108,7 +108,7 @@ impl ReadError {
 }
 
 /// What was found intact.
-struct Intact {
+struct VerifiedRange {
     /// The first line that was checked.
     first: i64,
     /// The last line of the database.
@@ -124,7 +124,7 @@ async fn verified(
     known_head: Option<Head>,
     files: &[PathBuf],
     before: UnixMs,
-) -> Result<Result<Intact, Broken>, ReadError> {
+) -> Result<Result<VerifiedRange, ChainError>, ReadError> {
     let base = reader.ask(|store| store.audit_base()).await.map_err(ReadError::Store)?;
     let last_pruned = base.map_or(0, |(last, _)| last);
     let mut heads: Vec<Head> = known_head.into_iter().collect();
@@ -134,7 +134,7 @@ async fn verified(
         match exported(files, &passing, before).map_err(ReadError::File)? {
             Ok(exported) => {
                 if exported.end.0 < last_pruned {
-                    return Ok(Err(Broken::CutShort { last: exported.end.0, head: last_pruned }));
+                    return Ok(Err(ChainError::CutShort { last: exported.end.0, head: last_pruned }));
                 }
                 heads.retain(|(number, _)| *number > last_pruned); // the exports were checked against the others
                 heads.push(exported.end);
@@ -144,11 +144,11 @@ async fn verified(
         }
     }
     let walked = verify_chain(reader, heads).await.map_err(ReadError::Store)?;
-    Ok(walked.map(|end| Intact { first, end, old }))
+    Ok(walked.map(|end| VerifiedRange { first, end, old }))
 }
 
 /// Where the exports end.
-struct Exported {
+struct ExportEnds {
     /// The last line.
     end: Head,
     /// The last line before the first one to keep.
@@ -157,9 +157,9 @@ struct Exported {
 
 /// Verifies exports from the audit's first line on, against those of `heads` that are within. All lines before the first one that is
 /// not older than `before` count as old.
-fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<Exported, Broken>, StartError> {
+fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<ExportEnds, ChainError>, StartError> {
     let mut chain = Chain::passing(Vec::new());
-    let mut exported = Exported { end: (0, GENESIS), old: (0, GENESIS) };
+    let mut exported = ExportEnds { end: (0, GENESIS), old: (0, GENESIS) };
     let mut is_old = true;
     for path in files {
         let failed = |cause| StartError::File { what: "read", path: path.clone(), cause };
@@ -181,7 +181,7 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
             exported.end = (line.number, line.hash);
             if let Some((number, _)) = heads.iter().find(|(number, hash)| *number == line.number && *hash != line.hash)
             {
-                return Ok(Err(Broken::OtherHead(*number)));
+                return Ok(Err(ChainError::OtherHead(*number)));
             }
             is_old &= line.at < before;
             if is_old {
@@ -193,7 +193,7 @@ fn exported(files: &[PathBuf], heads: &[Head], before: UnixMs) -> Result<Result<
 }
 
 /// Deletes lines that are old and exported, after checking that the exports and the database are intact and agree.
-fn prune(config: &Config, flags: &ArgMatches) -> Ended {
+fn prune(config: &Config, flags: &ArgMatches) -> CommandResult {
     let files: Vec<PathBuf> = flags.get_many("export").into_iter().flatten().cloned().collect();
     let keep_days = flags.get_one::<u32>("keep-days").copied().unwrap_or(u32::MAX);
     let by = by();
@@ -221,21 +221,21 @@ fn prune(config: &Config, flags: &ArgMatches) -> Ended {
     }
 }
 
-fn report(walked: &Result<Intact, Broken>, as_json: bool) -> Result<(), StartError> {
+fn report(walked: &Result<VerifiedRange, ChainError>, as_json: bool) -> Result<(), StartError> {
     match walked {
-        Ok(Intact { first, end, .. }) if as_json => {
+        Ok(VerifiedRange { first, end, .. }) if as_json => {
             output::json(&serde_json::json!({ "whole": true, "first": first, "head": head_text(*end) }))
         }
-        Ok(Intact { first: 1, end, .. }) => {
+        Ok(VerifiedRange { first: 1, end, .. }) => {
             edge::say(&format!("intact: {}\nhead: {}", counted(end.0, "line"), head_text(*end)))
         }
-        Ok(Intact { first, end, .. }) => edge::say(&format!(
+        Ok(VerifiedRange { first, end, .. }) => edge::say(&format!(
             "intact: lines {first} to {}; earlier lines were pruned, verify them with --export\nhead: {}",
             end.0,
             head_text(*end)
         )),
         Err(broken) if as_json => output::json(&serde_json::json!({ "whole": false, "broken": broken.to_string() })),
-        Err(broken @ Broken::Pruned { .. }) => edge::say(&format!("NOT VERIFIED: {broken}")),
+        Err(broken @ ChainError::Pruned { .. }) => edge::say(&format!("NOT VERIFIED: {broken}")),
         Err(broken) => edge::say(&format!(
             "BROKEN: {broken}\n  help: compare with an earlier export or backup; the change was made by someone with write access to the database"
         )),

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgMatches, Command, value_parser};
 use ks_protocol::id::DeviceId;
 
-use super::{Ended, json, output, parent, settings, with_settings};
+use super::{CommandResult, json, output, parent, settings, with_settings};
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
@@ -19,7 +19,7 @@ pub(super) fn command() -> Command {
     parent("device", "Inspect one device").subcommand(with_settings(investigate))
 }
 
-pub(super) fn run(_: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(_: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     let Some(device_id) = flags.get_one::<DeviceId>("DEVICE_ID") else { return Ok(()) }; // clap demands it
     let found = assembly::with_reader(&config, async |reader| {

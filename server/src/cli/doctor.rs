@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use ks_protocol::{text::counted, time::UnixMs};
 use serde::Serialize;
 
-use super::{Ended, found, json, output, with_settings};
+use super::{CommandResult, found, json, output, with_settings};
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
@@ -69,7 +69,7 @@ fn bad(what: &'static str, error: &StartError) -> Finding {
     Finding { what, health: Health::Bad, found: error.to_string(), help: Some(error.help()) }
 }
 
-pub(super) fn run(flags: &ArgMatches, config: Result<(Config, Vec<String>), Vec<StartError>>) -> Ended {
+pub(super) fn run(flags: &ArgMatches, config: Result<(Config, Vec<String>), Vec<StartError>>) -> CommandResult {
     let findings = match config {
         Err(errors) => errors.iter().map(|error| bad("settings", error)).collect(),
         Ok((config, doubtful)) => check(&config, &doubtful),

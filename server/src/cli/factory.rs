@@ -11,7 +11,7 @@ use ks_protocol::{
     text::{counted, printable},
 };
 
-use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
+use super::{CommandResult, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
     assembly,
     config::Config,
@@ -92,7 +92,7 @@ pub(super) fn command() -> Command {
         ))
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     match name {
         "enroll" => enroll(&config, flags)?,

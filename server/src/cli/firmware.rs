@@ -16,7 +16,7 @@ use ks_protocol::{
 };
 use sha2::Digest as _;
 
-use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
+use super::{CommandResult, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
     artifacts::upload_name,
     assembly,
@@ -118,7 +118,7 @@ fn fields(flags: &ArgMatches, sha256: Sha256) -> Option<ReleaseFields> {
     })
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     if name == "sign" {
         return Ok(sign(flags)?);
     }
@@ -213,7 +213,7 @@ async fn keyring(config: &Config, writer: &Writer, reader: &Reader, by: &Actor) 
     Ok(keyring.with_firmware_key(assembly::firmware_key(config)?))
 }
 
-async fn shown(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Result<Release, StartError> {
+async fn release(config: &Config, reader: &Reader, release_id: &ReleaseId) -> Result<Release, StartError> {
     let wanted = release_id.clone();
     let found = reader.ask(move |store| store.release(&wanted)).await;
     let found = found.map_err(|error| assembly::database_error(config, &error))?;
@@ -261,7 +261,7 @@ async fn add(config: &Config, flags: &ArgMatches, writer: &Writer, reader: &Read
         },
     };
     let release_id = drafted.map_err(|error| refused(config, error))?;
-    shown(config, reader, &release_id).await
+    release(config, reader, &release_id).await
 }
 
 /// A manifest from a file.
@@ -300,7 +300,7 @@ async fn change(
         }
     };
     changed.map_err(|error| refused(config, error))?;
-    shown(config, reader, release_id).await
+    release(config, reader, release_id).await
 }
 
 /// What evaluating a rollout needs apart from the store.

@@ -9,7 +9,7 @@ use ks_protocol::{
     text::counted,
 };
 
-use super::{Ended, by, given, json, output, parent, settings, text, with_settings};
+use super::{CommandResult, by, given, json, output, parent, settings, text, with_settings};
 use crate::{
     assembly,
     clock::{Clock, SystemClock},
@@ -75,7 +75,7 @@ pub(super) fn command() -> Command {
         .subcommand(with_settings(add_firmware))
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     if name == "generate" {
         return Ok(generate(flags.get_one::<PathBuf>("out"))?);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{Ended, by, json, output, parent, settings, with_settings};
+use super::{CommandResult, by, json, output, parent, settings, with_settings};
 use crate::{
     assembly::{self, database_error},
     config::Config,
@@ -26,7 +26,7 @@ pub(super) fn command() -> Command {
         ))
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     let is_json = flags.get_flag("json");
     if name == "show" {
@@ -53,7 +53,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
     Ok(output::lines(&[format!("version {version}: {difference}"), "running servers follow within 1 s".to_owned()])?)
 }
 
-fn show(config: &Config, is_json: bool) -> Ended {
+fn show(config: &Config, is_json: bool) -> CommandResult {
     let (version, limits) = assembly::with_reader(config, async |reader| {
         limits::configured(&reader, &config.limits).await.map_err(|error| failed(config, error, ""))
     })?;

@@ -45,10 +45,10 @@ impl From<StartError> for Failed {
 }
 
 /// The result of a command.
-type Ended = Result<(), Failed>;
+type CommandResult = Result<(), Failed>;
 
 /// The result of a command that checks something, after it has printed what it found.
-fn found(printed: Result<(), StartError>, is_wrong: bool) -> Ended {
+fn found(printed: Result<(), StartError>, is_wrong: bool) -> CommandResult {
     match printed {
         Err(error) if !error.is_closed_pipe() => Err(error.into()),
         _ if is_wrong => Err(Failed::Found),
@@ -75,7 +75,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Prints why a command failed; returns the exit code.
-fn exit_code(ended: Ended) -> ExitCode {
+fn exit_code(ended: CommandResult) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Found) => ExitCode::FAILURE,
@@ -89,7 +89,7 @@ fn exit_code(ended: Ended) -> ExitCode {
     }
 }
 
-fn dispatch(matches: &ArgMatches) -> Ended {
+fn dispatch(matches: &ArgMatches) -> CommandResult {
     match matches.subcommand() {
         Some(("serve", flags)) => {
             let (config, warnings) = read_settings(flags).map_err(Failed::Errors)?;
@@ -159,7 +159,7 @@ fn by() -> Actor {
     Actor { name: format!("cli:{}", edge::process_user()), address: None, at: SystemClock.now() }
 }
 
-fn migrate(config: &Config) -> Ended {
+fn migrate(config: &Config) -> CommandResult {
     refuse_emptied(config)?;
     if let Some(warning) = new_fleet_warning(config) {
         edge::complain(&format!("warning: {warning}"));
@@ -169,7 +169,7 @@ fn migrate(config: &Config) -> Ended {
     Ok(edge::say(&format!("{} has schema version {SCHEMA_VERSION}", config.database.display()))?)
 }
 
-fn completions(flags: &ArgMatches) -> Ended {
+fn completions(flags: &ArgMatches) -> CommandResult {
     let Some(shell) = flags.get_one::<Shell>("SHELL") else { return Ok(()) }; // clap demands it
     let mut script = Vec::new();
     clap_complete::generate(*shell, &mut command(), "ks-server", &mut script);
@@ -177,7 +177,7 @@ fn completions(flags: &ArgMatches) -> Ended {
 }
 
 /// Prints a command's man page, or writes all of them to a folder.
-fn man(flags: &ArgMatches) -> Ended {
+fn man(flags: &ArgMatches) -> CommandResult {
     let mut shown = command().disable_help_subcommand(true);
     shown.build(); // so that each command has its full name
     if let Some(folder) = flags.get_one::<PathBuf>("out") {

@@ -11,8 +11,8 @@ use ks_protocol::{
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    Ended, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, rollout_status, settings, text,
-    with_settings,
+    CommandResult, Failed, by, firmware::evaluation, given, json, output, parent, plan_table, rollout_status, settings,
+    text, with_settings,
 };
 use crate::{
     assembly,
@@ -222,7 +222,7 @@ fn unknown(rollout_id: &RolloutId) -> StartError {
     StartError::refused(format!("there is no rollout {rollout_id}"), "`ks-server rollout list` shows them")
 }
 
-pub(super) fn run(name: &str, flags: &ArgMatches) -> Ended {
+pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     let config = settings(flags)?;
     match name {
         "plan" | "create" => Ok(plan_or_create(&config, name, flags)?),
@@ -325,7 +325,7 @@ fn list(config: &Config, is_json: bool) -> Result<(), StartError> {
     output::table(&["rollout", "release", "status", "stage", "share", "devices"], &rows)
 }
 
-fn watch(config: &Config, flags: &ArgMatches) -> Ended {
+fn watch(config: &Config, flags: &ArgMatches) -> CommandResult {
     let Some(rollout_id) = flags.get_one::<RolloutId>("ROLLOUT") else { return Ok(()) }; // clap demands it
     let (once, is_json) = (flags.get_flag("once"), flags.get_flag("json"));
     let status = assembly::with_reader(config, async |reader| {

@@ -26,7 +26,7 @@ pub const LIMITS_FILE: &str = "RATE_LIMITS_FILE";
 
 /// What a limits file gives for one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Given {
+struct LimitEntry {
     rate: Option<u32>,
     burst: Option<u32>,
     mode: Option<Mode>,
@@ -37,7 +37,7 @@ const SETTINGS_ONLY: &str = "settings_only";
 
 /// The limits that a file gives; the others keep the values of the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LimitsDocument(Vec<(Limit, Given)>);
+pub struct LimitsDocument(Vec<(Limit, LimitEntry)>);
 
 /// What is wrong with a limits file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl LimitsDocument {
 
     /// The settings that would give the same limits, by name.
     pub fn as_settings(&self) -> Vec<(&'static str, String)> {
-        let of = |(limit, given): &(Limit, Given)| {
+        let of = |(limit, given): &(Limit, LimitEntry)| {
             let spec = limit.spec();
             let rate = given.rate.map(|rate| (spec.rate.setting, rate.to_string()));
             let burst = spec.burst.as_ref().zip(given.burst).map(|(burst, value)| (burst.setting, value.to_string()));
@@ -163,13 +163,13 @@ impl LimitsDocument {
         changes.join("; ")
     }
 
-    fn given(&self, limit: Limit) -> Given {
+    fn given(&self, limit: Limit) -> LimitEntry {
         self.0.iter().find(|(known, _)| *known == limit).map(|(_, given)| *given).unwrap_or_default()
     }
 }
 
 /// The fields that are given, as TOML.
-fn fields(limit: Limit, given: Given) -> Vec<(&'static str, String)> {
+fn fields(limit: Limit, given: LimitEntry) -> Vec<(&'static str, String)> {
     let spec = limit.spec();
     let number = |number: Option<&Number>, value: Option<u32>| Some((number?.field, value?.to_string()));
     let mode = given.mode.map(|mode| ("mode", format!("\"{}\"", mode.as_str())));
@@ -246,7 +246,7 @@ impl<'t> Reading<'t> {
         }
         for (limit, given) in &document.0 {
             let line = self.lines.iter().find(|(known, field, _)| known == limit && field.is_empty());
-            if let Some((_, _, line)) = line.filter(|_| *given == Given::default()) {
+            if let Some((_, _, line)) = line.filter(|_| *given == LimitEntry::default()) {
                 let (name, rate) = (limit.spec().name, &limit.spec().rate);
                 let (what, field) = (format!("[{name}] changes nothing, or was cut off"), name.to_owned());
                 let help = format!("write {} = {}, the default, below it, or leave it out", rate.field, rate.default);
@@ -264,13 +264,13 @@ impl<'t> Reading<'t> {
         found
     }
 
-    fn limit(&mut self, spec: &Spec, value: &Spanned<DeValue<'_>>) -> Given {
+    fn limit(&mut self, spec: &Spec, value: &Spanned<DeValue<'_>>) -> LimitEntry {
         let Some(table) = value.get_ref().as_table() else {
             let help = format!("write [{}] and below it {} = {}", spec.name, spec.rate.field, spec.rate.default);
             self.fault(value.span().start, spec.name, format!("`{}` is not a table", spec.name), help);
-            return Given::default();
+            return LimitEntry::default();
         };
-        let mut given = Given::default();
+        let mut given = LimitEntry::default();
         for (name, value) in table {
             let (field, at) = (name.get_ref().as_ref(), name.span().start);
             let number = spec.numbers().find(|number| number.field == field);

@@ -24,7 +24,7 @@ use crate::{
     clock::micros,
     http::{answer, body::text_of},
     refusal::Refusal,
-    registry::Known,
+    registry::KnownDevice,
     store::{Denied, StoreError, devices::DeviceStatus},
 };
 
@@ -50,7 +50,7 @@ async fn find(
     sha256: &str,
     headers: &HeaderMap,
     request: &FirmwareArtifact,
-    known: &Known,
+    known: &KnownDevice,
 ) -> Result<Response, Refusal> {
     known.take(request.sequence())?;
     let sha256: Sha256 =

@@ -15,7 +15,7 @@ use crate::{
     app::App,
     http::answer,
     refusal::Refusal,
-    registry::{Known, PUNCHES, ROW_BYTES},
+    registry::{KnownDevice, PUNCHES, ROW_BYTES},
     store::punches::PunchBatch,
 };
 
@@ -26,7 +26,7 @@ pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> 
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: App, request: Attendance, known: Arc<Known>) -> Result<PunchesStored, Refusal> {
+async fn record(app: App, request: Attendance, known: Arc<KnownDevice>) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     let now_us = app.elapsed_us();
     let verdict = known.check(&app.limits, &PUNCHES, now_us)?;

@@ -13,7 +13,7 @@ use crate::{
     command::CommandState,
     http::answer,
     refusal::Refusal,
-    registry::{Known, ROW_BYTES},
+    registry::{KnownDevice, ROW_BYTES},
     store::commands::AckBatch,
 };
 
@@ -24,7 +24,7 @@ pub async fn command_ack(State(app): State<App>, request: Signed<CommandAck>) ->
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: &App, request: CommandAck, known: &Known) -> Result<AcksRecorded, Refusal> {
+async fn record(app: &App, request: CommandAck, known: &KnownDevice) -> Result<AcksRecorded, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     let acks = request.acks.into_vec();
     let command_ids: Vec<_> = acks.iter().map(|ack| ack.command_id.clone()).collect();

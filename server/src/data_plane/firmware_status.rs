@@ -9,7 +9,7 @@ use crate::{
     app::App,
     http::answer,
     refusal::Refusal,
-    registry::{Known, ROW_BYTES},
+    registry::{KnownDevice, ROW_BYTES},
     store::updates::StatusReport,
 };
 
@@ -20,7 +20,7 @@ pub async fn firmware_status(State(app): State<App>, request: Signed<FirmwareSta
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: &App, status: FirmwareStatus, known: &Known) -> Result<FirmwareStatusRecorded, Refusal> {
+async fn record(app: &App, status: FirmwareStatus, known: &KnownDevice) -> Result<FirmwareStatusRecorded, Refusal> {
     let (at, sequence) = (app.clock.now(), status.sequence());
     let taken = app.writer.hot(known.sender, StatusReport { status, at }).await?;
     let taken = taken.map_err(|denied| remember(known, denied))?;

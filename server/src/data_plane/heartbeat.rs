@@ -12,7 +12,7 @@ use crate::{
     http::answer,
     pace,
     refusal::Refusal,
-    registry::{Known, ROW_BYTES},
+    registry::{KnownDevice, ROW_BYTES},
     store::{Denied, devices::DeviceStatus, heartbeats::Beat},
 };
 
@@ -47,7 +47,7 @@ pub fn exchange(
     })
 }
 
-async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, Refusal> {
+async fn record(app: &App, beat: Heartbeat, known: &KnownDevice) -> Result<NextBeat, Refusal> {
     let (received_at, sequence) = (app.clock.now(), beat.sequence());
     let orders_before = known.orders();
     let recorded = app.writer.hot(known.sender, Beat { heartbeat: beat, at: received_at }).await?;
@@ -69,7 +69,7 @@ async fn record(app: &App, beat: Heartbeat, known: &Known) -> Result<NextBeat, R
 }
 
 /// Copies what the store knew better to memory, so that the next such request is refused before it reaches the store.
-pub(super) fn remember(known: &Known, denied: Denied) -> Refusal {
+pub(super) fn remember(known: &KnownDevice, denied: Denied) -> Refusal {
     match &denied {
         Denied::Revoked => known.with_state(|state| state.status = DeviceStatus::Revoked),
         Denied::Stale { kept } => known.with_state(|state| state.kept = state.kept.max(*kept)),

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     http::answer,
     refusal::Refusal,
-    registry::{Known, LOG_BYTES},
+    registry::{KnownDevice, LOG_BYTES},
     store::logs::{LogBatch, LogsTaken},
 };
 
@@ -44,7 +44,7 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
     )))
 }
 
-async fn record(app: App, request: Logs, known: Arc<Known>) -> Result<LogsStored, Refusal> {
+async fn record(app: App, request: Logs, known: Arc<KnownDevice>) -> Result<LogsStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     check_numbers(&request)?;
     let now_us = app.elapsed_us();

@@ -44,7 +44,7 @@ use crate::{
         VerifiedDevice,
         framing::Framing,
         head,
-        linger::{Linger, Unread},
+        linger::{Linger, UnreadFlag},
     },
 };
 
@@ -86,7 +86,7 @@ pub(super) enum PendingOn {
 pub(super) struct Activity {
     doing: AtomicU8,
     since_us: AtomicU64,
-    unread: Unread,
+    unread: UnreadFlag,
     framing: Mutex<Framing>,
     close: Notify,
     may_abort: AtomicBool,
@@ -96,7 +96,7 @@ impl Activity {
     /// A connection that waits for its first head; `now_us` is in microseconds since the server's start.
     pub(super) fn new(now_us: u64) -> Self {
         let (doing, since_us) = (AtomicU8::new(HEAD), AtomicU64::new(now_us));
-        let (unread, framing) = (Unread::default(), Mutex::default());
+        let (unread, framing) = (UnreadFlag::default(), Mutex::default());
         Self { doing, since_us, unread, framing, close: Notify::new(), may_abort: AtomicBool::new(false) }
     }
 

@@ -28,13 +28,13 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// Whether a request's body has been left unread.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Unread(Arc<AtomicBool>);
+pub(super) struct UnreadFlag(Arc<AtomicBool>);
 
-impl Unread {
+impl UnreadFlag {
     /// Tracks a body: from now on it counts as unread until it is read to its end.
-    pub(super) fn track(&self, body: Incoming) -> Tracked {
+    pub(super) fn track(&self, body: Incoming) -> TrackedBody {
         self.0.store(!body.is_end_stream(), Ordering::Relaxed);
-        Tracked { body, unread: self.clone() }
+        TrackedBody { body, unread: self.clone() }
     }
 
     /// Whether the last body that was tracked has not been read to its end.
@@ -45,12 +45,12 @@ impl Unread {
 
 /// A body that records when it has been read to its end.
 #[derive(Debug)]
-pub(super) struct Tracked {
+pub(super) struct TrackedBody {
     body: Incoming,
-    unread: Unread,
+    unread: UnreadFlag,
 }
 
-impl Body for Tracked {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -148,11 +148,11 @@ struct Connections {
     permits: Arc<Semaphore>,
     /// How many are closed at a time when there are too many: finding them means checking each connection.
     close_at_a_time: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     accepted: u64,
     connections: BTreeMap<u64, (IpAddr, Arc<Activity>)>,
     /// The number of connections of each network.
@@ -175,12 +175,12 @@ impl Connections {
         permits.acquire_owned().await.ok() // the semaphore is never closed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenConnections {
     /// Asks this many connections to close: first those of networks with more than their share, ordered by what they wait for;
     /// among equals those of the network with most connections, and those that have waited longest.
     fn ask_to_close(&self, count: usize, now_us: u64) {

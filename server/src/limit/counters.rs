@@ -28,20 +28,20 @@ pub struct Counters {
     pub refused: LimitCounter,
     /// What limits in shadow let through, and would have refused.
     pub would_refuse: LimitCounter,
-    each: Vec<Of>,
+    each: Vec<LimitCounters>,
 }
 
 /// The counters of one limit.
 #[derive(Debug)]
-struct Of {
+struct LimitCounters {
     checked: Counter,
-    refused: Fired,
-    would_refuse: Fired,
+    refused: FiredCounter,
+    would_refuse: FiredCounter,
 }
 
 /// How often a limit has fired.
 #[derive(Debug)]
-struct Fired {
+struct FiredCounter {
     total: Counter,
     /// When it fired last, plus one; 0 if never.
     last_us: AtomicU64,
@@ -52,7 +52,7 @@ struct Fired {
 
 /// How often a limit has fired until now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FiredUntil {
+pub struct FiredCounts {
     pub total: u64,
     /// In the last minute, in whole seconds: the current one and the 59 before it.
     pub last_minute: u64,
@@ -66,10 +66,10 @@ pub struct FiredUntil {
 
 /// What a limit has decided until now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decided {
+pub struct LimitCounts {
     pub checked: u64,
-    pub refused: FiredUntil,
-    pub would_refuse: FiredUntil,
+    pub refused: FiredCounts,
+    pub would_refuse: FiredCounts,
 }
 
 impl Default for Counters {
@@ -78,7 +78,11 @@ impl Default for Counters {
             (LimitCounter::default(), LimitCounter::default(), LimitCounter::default());
         let each = TABLE.iter().map(|spec| {
             let of = |family: &LimitCounter| family.get_or_create(&LimitLabel { limit: spec.name }).clone();
-            Of { checked: of(&checked), refused: Fired::of(of(&refused)), would_refuse: Fired::of(of(&would_refuse)) }
+            LimitCounters {
+                checked: of(&checked),
+                refused: FiredCounter::of(of(&refused)),
+                would_refuse: FiredCounter::of(of(&would_refuse)),
+            }
         });
         let each = each.collect();
         Self { checked, refused, would_refuse, each }
@@ -107,21 +111,21 @@ impl Counters {
 
     /// The bytes that they take.
     pub fn bytes(&self) -> usize {
-        self.each.len() * size_of::<Of>()
+        self.each.len() * size_of::<LimitCounters>()
     }
 
     /// What a limit has decided until now.
-    pub fn decided(&self, limit: Limit, now_us: u64) -> Decided {
+    pub fn decided(&self, limit: Limit, now_us: u64) -> LimitCounts {
         let of = self.each.get(limit.index());
-        Decided {
+        LimitCounts {
             checked: of.map_or(0, |of| of.checked.get()),
-            refused: of.map_or_else(FiredUntil::default, |of| of.refused.until(now_us)),
-            would_refuse: of.map_or_else(FiredUntil::default, |of| of.would_refuse.until(now_us)),
+            refused: of.map_or_else(FiredCounts::default, |of| of.refused.until(now_us)),
+            would_refuse: of.map_or_else(FiredCounts::default, |of| of.would_refuse.until(now_us)),
         }
     }
 }
 
-impl Fired {
+impl FiredCounter {
     fn of(total: Counter) -> Self {
         let (seconds, minutes) = (Window::of(1_000_000), Window::of(60_000_000));
         Self { total, last_us: AtomicU64::new(0), seconds, minutes, quarter_hours: Window::of(900_000_000) }
@@ -135,8 +139,8 @@ impl Fired {
         self.quarter_hours.add(now_us);
     }
 
-    fn until(&self, now_us: u64) -> FiredUntil {
-        FiredUntil {
+    fn until(&self, now_us: u64) -> FiredCounts {
+        FiredCounts {
             total: self.total.get(),
             last_minute: self.seconds.count(now_us),
             last_hour: self.minutes.count(now_us),
@@ -196,7 +200,7 @@ mod tests {
         let counters = Counters::default();
         counters.checked(Limit::DevicePunches);
         let decided = counters.decided(Limit::DevicePunches, 5);
-        assert_eq!((decided.checked, decided.refused), (1, FiredUntil::default()));
+        assert_eq!((decided.checked, decided.refused), (1, FiredCounts::default()));
         counters.refused(Limit::DevicePunches, 0);
         let refused = counters.decided(Limit::DevicePunches, 61_000_000).refused;
         assert_eq!((refused.last_minute, refused.last_hour, refused.since_us), (0, 1, Some(61_000_000)));
@@ -207,7 +211,7 @@ mod tests {
         /// Checked against a list of all moments.
         #[test]
         fn recent_counts_are_those_of_a_list(gaps in prop::collection::vec(0_u64..400_000_000, 0..300), rest in 0_u64..4_000_000_000) {
-            let fired = Fired::of(Counter::default());
+            let fired = FiredCounter::of(Counter::default());
             let mut moments = Vec::new();
             for gap in gaps {
                 let now = moments.last().copied().unwrap_or(0) + gap;

@@ -19,7 +19,7 @@ mod throttle;
 mod turns;
 
 pub use ceiling::Ceiling;
-pub use counters::{Counters, Decided, FiredUntil};
+pub use counters::{Counters, FiredCounts, LimitCounts};
 pub use failure_budget::FailureBudget;
 pub use gcra::{Gcra, Meter, Rate};
 pub use in_force::{LimitValue, LimitValues, Limits, Source, Verdict};

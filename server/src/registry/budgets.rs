@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Known;
+use super::KnownDevice;
 use crate::{
     limit::{Gcra, Limit, Limits, Verdict},
     refusal::Refusal,
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct DeviceLimit {
     limit: Limit,
-    budget: fn(&mut Spent) -> &mut Gcra,
+    budget: fn(&mut DeviceBudgets) -> &mut Gcra,
     /// Says in a refusal that it is used up.
     why: &'static str,
 }
@@ -51,7 +51,7 @@ pub const KEY_CHANGES: DeviceLimit = DeviceLimit {
 
 /// The budgets of a device, whichever key it has, and what they have refused.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spent {
+pub struct DeviceBudgets {
     pub requests: Gcra,
     /// Bytes of log lines.
     pub log_bytes: Gcra,
@@ -77,7 +77,7 @@ pub struct Refusals {
     pub refused_unverified: u32,
 }
 
-impl Known {
+impl KnownDevice {
     /// What a limit says about one more, without counting it.
     pub fn look(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Verdict {
         self.with_state(|now| limits.look(of.limit, now_us, |meter| (of.budget)(&mut now.spent).wait_us(meter)))
@@ -97,7 +97,7 @@ impl Known {
         verdict.refusal().map_err(|wait_us| Refusal::too_often(wait_us, of.why))
     }
 
-    /// Whether anything is left of a budget; what is then stored is charged with [`Known::charge`].
+    /// Whether anything is left of a budget; what is then stored is charged with [`KnownDevice::charge`].
     ///
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.

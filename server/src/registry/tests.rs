@@ -112,7 +112,8 @@ fn a_command_that_was_ordered_meanwhile_still_waits() {
     two_devices(&mut store);
     let mut stored = SqliteReader::open(&folder.path().join("ks"), Locking::Shared).unwrap();
     stored.begin();
-    let known = Known::new(&stored.auth_record(&"KS-1".parse().unwrap()).unwrap().unwrap(), Spent::default());
+    let known =
+        KnownDevice::new(&stored.auth_record(&"KS-1".parse().unwrap()).unwrap().unwrap(), DeviceBudgets::default());
     let before = known.orders();
     known.ordered();
     known.brought(false, before);

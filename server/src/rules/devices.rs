@@ -74,10 +74,10 @@ fn denied(state: Option<DeviceState>, sent: Sequence) -> Denied {
 }
 
 /// Selected devices, each with its state, and unknown names.
-type Found = (Vec<(DeviceId, DeviceState)>, Vec<DeviceId>);
+type SelectedDevices = (Vec<(DeviceId, DeviceState)>, Vec<DeviceId>);
 
 /// The selected devices, and named devices that are unknown.
-pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<Found, StoreError> {
+pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<SelectedDevices, StoreError> {
     let found = store.states_of(which, 0, usize::MAX)?;
     let Some(named) = &which.device_ids else { return Ok((found, Vec::new())) };
     let selected: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
@@ -102,7 +102,7 @@ pub fn import(
     by: &Actor,
 ) -> Result<Result<Imported, Vec<ImportProblem>>, StoreError> {
     // Every row is checked before the first is written, so that a refusal leaves nothing to undo.
-    let Compared { new, revoked, problems } = compare(store, devices)?;
+    let InventoryComparison { new, revoked, problems } = compare(store, devices)?;
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
@@ -128,7 +128,7 @@ pub fn import_problems(
 
 /// An inventory compared with the stored devices.
 #[derive(Default)]
-struct Compared<'d> {
+struct InventoryComparison<'d> {
     new: Vec<&'d NewDevice>,
     /// How many of the known devices are revoked.
     revoked: usize,
@@ -139,14 +139,14 @@ struct Compared<'d> {
 fn compare<'d>(
     store: &mut (impl WhitelistRows + ?Sized),
     devices: &'d [NewDevice],
-) -> Result<Compared<'d>, StoreError> {
+) -> Result<InventoryComparison<'d>, StoreError> {
     let names: Vec<&DeviceId> = devices.iter().map(|device| &device.device_id).collect();
     let known: BTreeMap<DeviceId, Whitelisted> =
         store.whitelisted(&names)?.into_iter().map(|known| (known.device_id.clone(), known)).collect();
     let new = devices.iter().filter(|device| !known.contains_key(&device.device_id));
     let keys: Vec<PublicKey> = new.map(|device| device.public_key).collect();
     let owners: BTreeMap<PublicKey, DeviceId> = store.key_owners(&keys)?.into_iter().collect();
-    let mut compared = Compared::default();
+    let mut compared = InventoryComparison::default();
     for device in devices {
         let conflict = match (known.get(&device.device_id), owners.get(&device.public_key)) {
             (Some(known), _) => {

@@ -11,7 +11,7 @@ use crate::store::{
     Reader, StoreError,
     audit::{
         AuditFilter, AuditRecord,
-        chain::{Broken, Chain, Head},
+        chain::{Chain, ChainError, Head},
     },
 };
 
@@ -63,7 +63,7 @@ pub fn ndjson(lines: Vec<AuditRecord>) -> Vec<u8> {
 
 /// Verifies the whole chain against the head in the store and the `noted` heads, which were recorded elsewhere. Returns the last
 /// entry's number and hash, or what is broken.
-pub async fn verify_chain(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, Broken>, StoreError> {
+pub async fn verify_chain(reader: &Reader, noted: Vec<Head>) -> Result<Result<Head, ChainError>, StoreError> {
     let mut heads = noted;
     heads.extend(reader.ask(|store| store.audit_head()).await?);
     let base = reader.ask(|store| store.audit_base()).await?;
@@ -75,7 +75,7 @@ pub async fn verify_chain(reader: &Reader, noted: Vec<Head>) -> Result<Result<He
     // Pruning removed everything up to the base: an entry below it was inserted and must not be skipped.
     let before_base = reader.ask(|store| store.audit(&AuditFilter::default(), 0, 1)).await?;
     if let Some(line) = before_base.first().filter(|line| line.number <= after) {
-        return Ok(Err(Broken::Missing { expected: after + 1, found: line.number }));
+        return Ok(Err(ChainError::Missing { expected: after + 1, found: line.number }));
     }
     loop {
         let lines = reader.ask(move |store| store.audit(&AuditFilter::default(), after, PAGE)).await?;

@@ -102,7 +102,7 @@ pub struct Investigation {
 }
 
 /// What the store has about one device.
-struct Stored {
+struct StoredDevice {
     last: Option<LastHeartbeat>,
     commands: Vec<Command>,
     logs: Vec<LogLine>,
@@ -110,10 +110,10 @@ struct Stored {
     newest_keyset: u64,
 }
 
-fn load(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<Stored, StoreError> {
+fn load(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<StoredDevice, StoreError> {
     let open = CommandFilter { device_id: Some(device_id.clone()), open_only: true, ..CommandFilter::default() };
     let of_device = LogFilter { device_id: Some(device_id.clone()), ..LogFilter::default() };
-    Ok(Stored {
+    Ok(StoredDevice {
         last: store.last_heartbeat(device_id)?,
         commands: store.commands(&open, 0, 100)?.into_iter().map(Command::from).collect(),
         logs: store.logs(&of_device, i64::MAX, 50, 50)?.lines.into_iter().map(LogLine::from).collect(),

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     clock::ms,
     config::{Config, LimitsDocument, LimitsFault, read_small},
-    limit::{Class, FiredUntil, LimitValues, Mode, Source, Spec, TABLE},
+    limit::{Class, FiredCounts, LimitValues, Mode, Source, Spec, TABLE},
     rules,
     store::{
         Actor, Reader, StoreError, Writer,
@@ -411,8 +411,8 @@ fn settings(config: &Config) -> BTreeMap<&'static str, u64> {
     ])
 }
 
-fn fired(until: FiredUntil, now: UnixMs) -> FiredStatus {
-    let FiredUntil { total, last_minute, last_hour, last_day, since_us } = until;
+fn fired(until: FiredCounts, now: UnixMs) -> FiredStatus {
+    let FiredCounts { total, last_minute, last_hour, last_day, since_us } = until;
     FiredStatus { total, last_minute, last_hour, last_day, last_at: since_us.map(|since_us| before(now, since_us)) }
 }
 

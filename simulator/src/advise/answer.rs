@@ -6,7 +6,7 @@ use ks_protocol::duration;
 use ks_reports::advice::RehearsedPolicy;
 use ks_server::rollout::{plan::percent, policy::WHOLE_BP};
 
-use super::{Advice, Advised, Question, SLOW_START};
+use super::{Advice, AdvisedPolicy, BugToFind, SLOW_START};
 use crate::number::{counted, grouped};
 
 /// Per cent with so many decimals.
@@ -20,7 +20,7 @@ fn time(seconds: u64) -> String {
 
 /// The answer in lines of text.
 pub fn text(of: &Advice) -> String {
-    let Question { detect_bp, group, with_bp, within_s, .. } = &of.question;
+    let BugToFind { detect_bp, group, with_bp, within_s, .. } = &of.question;
     let mut lines = vec![
         format!(
             "To find a bug that breaks {} of {group} ({} of {}), with {}, within {}:",
@@ -107,7 +107,7 @@ fn table(of: &Advice) -> Vec<String> {
 type Value<T> = fn(&T) -> String;
 
 /// The calculated rows of the table.
-const CALCULATED: [(&str, Value<Advised>); 9] = [
+const CALCULATED: [(&str, Value<AdvisedPolicy>); 9] = [
     ("", |of| of.name.clone()),
     ("canary", |of| format!("{} devices, {}", grouped(of.canary_devices), percent(of.canary.share_bp))),
     ("stops at", stops_at),
@@ -130,7 +130,7 @@ const REHEARSED: [(&str, Value<RehearsedPolicy>); 6] = [
 ];
 
 /// `1 failure of 113, then 4 of 573`: in the first step, and in the canary.
-fn stops_at(of: &Advised) -> String {
+fn stops_at(of: &AdvisedPolicy) -> String {
     let canary = format!("{} of {}", of.canary.failures, grouped(of.canary_of_group));
     if of.policy.stages.len() > 2 {
         return format!("{} of {}, then {canary}", of.first_step_stops_at, grouped(of.first_step));
@@ -144,7 +144,7 @@ fn median(seconds: Option<f64>) -> String {
 }
 
 /// Its steps, and what it is good for.
-pub fn sentence(of: &Advised) -> String {
+pub fn sentence(of: &AdvisedPolicy) -> String {
     let steps: Vec<String> = of
         .policy
         .stages

@@ -10,7 +10,7 @@ use ks_server::{
 
 use super::opening::Opening;
 use crate::{
-    scenario::{Churn, ChurnKind, Plan, Share, When},
+    scenario::{Churn, ChurnKind, ChurnTime, Plan, Share},
     trials::first_rollout,
 };
 
@@ -79,7 +79,7 @@ fn closings(
     let start = UnixMs(plan.starts_at.0.saturating_add(ms(begins)));
     let of_it = plan.fleet.churn.iter().filter(|churn| is_of(churn, &model.name, &site.name));
     let mut closed: Vec<(Duration, Duration)> = of_it
-        .filter_map(|churn| if let When::Daily(hours) = churn.when { Some(hours) } else { None })
+        .filter_map(|churn| if let ChurnTime::Daily(hours) = churn.when { Some(hours) } else { None })
         .flat_map(|hours| hours.within(start, length))
         .collect();
     closed.sort_unstable();
@@ -110,7 +110,7 @@ const DAY_S: f64 = 86_400.0;
 
 /// The chance, each day, that it makes a device of its scope silent for so long.
 fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
-    let When::PerDay { share_bp, lasts } = churn.when else { return 0.0 };
+    let ChurnTime::PerDay { share_bp, lasts } = churn.when else { return 0.0 };
     let share = f64::from(share_bp) / 10_000.0;
     match churn.kind {
         ChurnKind::Removed => share,
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(longest_closing(&plan), Duration::from_hours(8));
         // Two tables that follow one another are one night.
         let evening = plan.fleet.churn.first().unwrap().clone();
-        let hours = |hours: &str| When::Daily(crate::scenario::Hours::parse(hours).unwrap());
+        let hours = |hours: &str| ChurnTime::Daily(crate::scenario::Hours::parse(hours).unwrap());
         plan.fleet.churn =
             ["20-24", "00-05"].map(|of| Churn { when: hours(of), ..evening.clone() }).into_iter().collect();
         assert_eq!(longest_closing(&plan), Duration::from_hours(9));

@@ -10,7 +10,7 @@ use ks_server::rollout::{
 };
 
 use super::{
-    Advised, Canary, NoAdvice, Question,
+    AdvisedPolicy, BugToFind, Canary, NoAdvice,
     background::Background,
     binomial::Binomial,
     ceil, executed, judged_as, never_lost,
@@ -84,7 +84,7 @@ fn hit_until_stopped(devices: u32, meanwhile: u32, failures: u32, rate: f64) -> 
 }
 
 pub(super) struct Candidate<'a> {
-    question: &'a Question,
+    question: &'a BugToFind,
     canary: Canary,
     policy: Policy,
     /// The stages that the server would plan for it.
@@ -103,7 +103,7 @@ impl<'a> Candidate<'a> {
     /// The policy with these steps, the last of which is the canary, and then all devices.
     pub(super) fn of(
         population: &Population<'_>,
-        question: &'a Question,
+        question: &'a BugToFind,
         canary: &Canary,
         steps: &[u16],
     ) -> Result<Self, NoAdvice> {
@@ -113,7 +113,7 @@ impl<'a> Candidate<'a> {
     /// The same at another pace, in starts a minute.
     pub(super) fn at_pace(
         population: &Population<'_>,
-        question: &'a Question,
+        question: &'a BugToFind,
         canary: &Canary,
         steps: &[u16],
         starts_per_min: u32,
@@ -244,7 +244,7 @@ impl<'a> Candidate<'a> {
         ((f64::from(first_step) + later) * rate, of_canary.quantile(MOST))
     }
 
-    pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> Advised {
+    pub(super) fn advised(&self, name: &str, background: &Background<'_>) -> AdvisedPolicy {
         let [first_step, of_group, all] = self.devices;
         let rate = share(self.question.detect_bp);
         let (hit, hit_at_most) = self.hit();
@@ -252,7 +252,7 @@ impl<'a> Candidate<'a> {
         let found_by = |stage: Option<usize>| stage.and_then(|stage| found.get(stage)).copied().unwrap_or(0.0);
         let stages = self.planned.iter();
         let canary_devices = stages.take(self.canary_stage + 1).map(|stage| stage.adds).sum();
-        Advised {
+        AdvisedPolicy {
             name: name.to_owned(),
             canary: self.canary,
             canary_devices,

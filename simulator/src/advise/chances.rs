@@ -2,7 +2,7 @@
 
 use ks_reports::advice::{Chances, FoundAt};
 
-use super::{Advised, binomial::Binomial, executed};
+use super::{AdvisedPolicy, binomial::Binomial, executed};
 
 /// Sizes for which chances are computed, more of them at the small ones, where chances change most.
 const SIZES: u32 = 80;
@@ -13,7 +13,7 @@ const LARGEST_TENTHS: u32 = 14;
 const UNEVEN: u64 = 400;
 
 /// Chances of a bug that breaks each of so many devices with this chance, around the canaries of these policies.
-pub(super) fn of(failing: f64, all: u32, policies: &[Advised]) -> Chances {
+pub(super) fn of(failing: f64, all: u32, policies: &[AdvisedPolicy]) -> Chances {
     let largest = policies.iter().map(|of| of.canary_of_group).max().unwrap_or(0);
     let largest = (u64::from(largest) * u64::from(LARGEST_TENTHS) / 10).clamp(1, u64::from(all).max(1));
     // The share of those that have an outcome is a whole number of each ten: other sizes would make a curve uneven.

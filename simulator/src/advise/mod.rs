@@ -23,7 +23,7 @@ use binomial::devices_needed;
 use candidate::Candidate;
 use ks_protocol::duration;
 use ks_reports::advice::Commands;
-pub use ks_reports::advice::{Canary, Group, Question};
+pub use ks_reports::advice::{BugToFind, Canary, Group};
 use ks_server::rollout::{
     plan::percent,
     policy::{Policy, Scope, WHOLE_BP},
@@ -37,7 +37,7 @@ use crate::{number::counted, scenario::Plan};
 /// The advice, with policies that a server accepts.
 pub type Advice = ks_reports::advice::Advice<Policy>;
 /// One of its policies.
-pub type Advised = ks_reports::advice::Advised<Policy>;
+pub type AdvisedPolicy = ks_reports::advice::AdvisedPolicy<Policy>;
 
 /// File name of the advice as text.
 pub const ADVICE_TEXT: &str = "advice.txt";
@@ -95,7 +95,7 @@ pub enum NoAdvice {
 ///
 /// # Errors
 /// The scenario rolls nothing out or has no such devices, or no policy finds the bug.
-pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
+pub fn advise(plan: &Plan, question: &BugToFind) -> Result<Advice, NoAdvice> {
     let population = Population::of(plan, &question.group)?;
     let (rate, wanted) = (share(question.detect_bp), share(question.with_bp));
     let (devices, usable) = (population.devices(), executed(population.devices()));
@@ -161,7 +161,7 @@ pub fn advise(plan: &Plan, question: &Question) -> Result<Advice, NoAdvice> {
 fn slow_start<'q>(
     usual: &Candidate<'q>,
     population: &Population<'_>,
-    question: &'q Question,
+    question: &'q BugToFind,
     canary: &Canary,
 ) -> Option<Candidate<'q>> {
     let of = |pace| Candidate::at_pace(population, question, canary, &[canary.share_bp], pace).ok();
@@ -209,8 +209,8 @@ fn share(bp: u16) -> f64 {
 }
 
 /// No number of devices that the group has suffices.
-fn too_few(question: &Question, devices: u32, smallest: u32) -> NoAdvice {
-    let Question { detect_bp, with_bp, group, .. } = question;
+fn too_few(question: &BugToFind, devices: u32, smallest: u32) -> NoAdvice {
+    let BugToFind { detect_bp, with_bp, group, .. } = question;
     let usable = executed(devices);
     let chance = 1.0 - (1.0 - share(*detect_bp)).powi(i32::try_from(usable).unwrap_or(i32::MAX));
     let (bug, wanted) = (percent(*detect_bp), percent(*with_bp));
@@ -241,7 +241,7 @@ fn too_few(question: &Question, devices: u32, smallest: u32) -> NoAdvice {
 }
 
 /// The bug shows too late.
-fn too_late(question: &Question, found: Duration, fails: &str) -> NoAdvice {
+fn too_late(question: &BugToFind, found: Duration, fails: &str) -> NoAdvice {
     let why = format!(
         "{fails}, so that the first canary has shown it after {}, and --in allows {}",
         duration::format(found),

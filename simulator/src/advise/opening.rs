@@ -8,7 +8,7 @@ use std::time::Duration;
 use ks_protocol::time::UnixMs;
 use ks_server::clock::ms;
 
-use crate::scenario::{Churn, When};
+use crate::scenario::{Churn, ChurnTime};
 
 const HOUR: Duration = Duration::from_hours(1);
 const HOURS: usize = 24;
@@ -24,7 +24,7 @@ impl Opening {
     pub(super) fn of<'a>(churn: impl Iterator<Item = &'a Churn>) -> Self {
         let mut is_closed = [false; HOURS];
         for churn in churn {
-            let When::Daily(hours) = churn.when else { continue };
+            let ChurnTime::Daily(hours) = churn.when else { continue };
             for (hour, is_closed) in (0_u32..).zip(&mut is_closed) {
                 *is_closed |= hours.contain(UnixMs(ms(HOUR * hour)));
             }
@@ -107,7 +107,7 @@ mod tests {
     fn opening(hours: &[&str]) -> Opening {
         let closed = |hours: &&str| Churn {
             kind: ChurnKind::SiteCloses,
-            when: When::Daily(Hours::parse(hours).unwrap()),
+            when: ChurnTime::Daily(Hours::parse(hours).unwrap()),
             loss_bp: 0,
             only_model: None,
             only_site: None,

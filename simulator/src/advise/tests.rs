@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     fleet::{
         self, DeviceSpec,
-        ground_truth::{GroundTruth, InstallOutcome, Subject},
+        ground_truth::{GroundTruth, InstallOutcome, InstallingDevice},
     },
     scenario,
     scenario_settings::ScenarioSettings,
@@ -20,8 +20,8 @@ fn plan(devices: u32) -> Plan {
     plan.with_overrides(overrides).unwrap()
 }
 
-fn question(change: impl Fn(&mut Question)) -> Question {
-    let mut question = Question {
+fn question(change: impl Fn(&mut BugToFind)) -> BugToFind {
+    let mut question = BugToFind {
         detect_bp: 150,
         group: Group::Model("KS-200".to_owned()),
         with_bp: 9_500,
@@ -194,7 +194,7 @@ fn bake_times_cover_the_latest_death() {
 
 #[test]
 fn a_question_that_no_policy_can_answer_says_why_and_what_would_do() {
-    let refused = |devices, change: &dyn Fn(&mut Question)| match advise(&plan(devices), &question(change)) {
+    let refused = |devices, change: &dyn Fn(&mut BugToFind)| match advise(&plan(devices), &question(change)) {
         Err(NoAdvice::NoPolicy { why, help }) => (why, help),
         other => panic!("{other:?}"),
     };
@@ -277,7 +277,7 @@ fn the_tutorial_says_what_the_playbooks_policy_finds() {
     let (truth, firmware) = (GroundTruth::of(&plan), &plan.firmware[0]);
     let seeded = Plan { seed: 2, ..plan.clone() };
     let is_killed = |device: &DeviceSpec| {
-        let subject = Subject {
+        let subject = InstallingDevice {
             device_id: &device.device_id,
             model: &seeded.fleet.models[device.model].name,
             site: &seeded.fleet.sites[device.site].name,

@@ -24,7 +24,7 @@ use super::{
     trials::{TrialOptions, check_and_run, rate_bp},
 };
 use crate::{
-    advise::{ADVICE_TEXT, Advice, Advised, Group, NoAdvice, Question, advise, sentence, text},
+    advise::{ADVICE_TEXT, Advice, AdvisedPolicy, BugToFind, Group, NoAdvice, advise, sentence, text},
     cli::complain,
     drive::rehearse::Signatures,
     failure::{Failure, REHEARSE},
@@ -74,7 +74,7 @@ pub(super) struct AdviseOptions {
 
 impl AdviseOptions {
     /// Without a model or site, the bug is on those devices that the scenario's firmware breaks.
-    fn question(&self, plan: &Plan) -> Result<Question, Failure> {
+    fn question(&self, plan: &Plan) -> Result<BugToFind, Failure> {
         let within = |flag: &str, value_bp: u16, least: u16, most: u16| match value_bp {
             _ if (least..=most).contains(&value_bp) => Ok(value_bp),
             _ => Err(Failure::BadRequest(format!(
@@ -89,7 +89,7 @@ impl AdviseOptions {
             (_, Some(site)) => Group::Site(site.clone()),
             _ => broken_by_scenario(plan)?,
         };
-        Ok(Question {
+        Ok(BugToFind {
             detect_bp: within("--detect", self.detect, 1, WHOLE_BP)?,
             group,
             with_bp: within("--with", self.with, 100, WHOLE_BP - 1)?,
@@ -129,8 +129,10 @@ impl AdviseOptions {
         let bug = of_group("--bug-model", "--bug-site").unwrap_or_default();
         let signatures = format!(" --signatures {}", self.signatures.as_str());
         let rehearse = format!("{}{signatures}{seed}{bug}", replay_command(path, Mode::Rehearse, &long, None));
-        let policy = |of: &Advised| format!(" --policy {}", quoted(&policy_path(folder, of).display().to_string()));
-        let once = |of: &Advised| format!("{rehearse}{} --bug-rates {} --trials 1", policy(of), percent(self.detect));
+        let policy =
+            |of: &AdvisedPolicy| format!(" --policy {}", quoted(&policy_path(folder, of).display().to_string()));
+        let once =
+            |of: &AdvisedPolicy| format!("{rehearse}{} --bug-rates {} --trials 1", policy(of), percent(self.detect));
         let all: String = advice.policies.iter().map(policy).collect();
         let trials = if self.trials == 0 { TRIALS_DEFAULT } else { self.trials };
         Commands {
@@ -291,7 +293,7 @@ fn lasts_at_least(plan: &Plan, advice: &Advice) -> Duration {
 /// Writes the advice, and each policy into a file of its own; returns the policies' paths.
 fn write(folder: &Path, advice: &Advice) -> Result<Vec<PathBuf>, Failure> {
     write_answer(folder, advice)?;
-    let policy = |of: &Advised| {
+    let policy = |of: &AdvisedPolicy| {
         let table = toml::to_string(&of.policy).unwrap_or_default(); // it was made of numbers and names
         put(policy_path(folder, of), &format!("# {}\n\n{table}", sentence(of)))
     };
@@ -306,7 +308,7 @@ fn write_answer(folder: &Path, advice: &Advice) -> Result<(), Failure> {
     Ok(())
 }
 
-fn policy_path(folder: &Path, of: &Advised) -> PathBuf {
+fn policy_path(folder: &Path, of: &AdvisedPolicy) -> PathBuf {
     folder.join(format!("{}.toml", of.name))
 }
 

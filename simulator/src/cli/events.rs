@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::output::{complain, print};
 use crate::{
     failure::Failure,
-    run::run_events::{RunEvents, Wanted},
+    run::run_events::{LineFilter, RunEvents},
 };
 
 /// Lines are printed in pieces of about this size, in bytes.
@@ -27,7 +27,7 @@ pub(super) fn run(folder: &Path, device_id: Option<&str>) -> Result<u8, Failure>
     let mut piece = String::with_capacity(PIECE_BYTES * 2);
     let mut printed = Ok(true);
     let mut has_events = false;
-    let wanted = if device_id.is_some() { Wanted::OfDevice } else { Wanted::All };
+    let wanted = if device_id.is_some() { LineFilter::OfDevice } else { LineFilter::All };
     let read = RunEvents::open(folder)?.each(device_id.unwrap_or_default(), |line| {
         if device_id.is_none_or(|device_id| is_of(line, device_id)) {
             has_events = true;
@@ -37,7 +37,7 @@ pub(super) fn run(folder: &Path, device_id: Option<&str>) -> Result<u8, Failure>
             printed = print(piece.as_bytes());
             piece.clear();
         }
-        Ok(if matches!(printed, Ok(true)) { wanted } else { Wanted::Nothing })
+        Ok(if matches!(printed, Ok(true)) { wanted } else { LineFilter::Nothing })
     });
     if printed? {
         print(piece.as_bytes())?; // also what was before an error

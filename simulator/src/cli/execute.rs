@@ -12,7 +12,7 @@ use ks_server::clock::{Clock, SystemClock};
 
 use super::{
     Options,
-    interrupt::{Concluded, interruptible_until},
+    interrupt::{ConcludedRun, interruptible_until},
     output::{complain, complain_coloured, say_json},
 };
 use crate::{
@@ -115,7 +115,7 @@ pub(super) fn run_one(
     let mut new = None;
     let folder = RunFolder::requested_or_new(folder, &mut new, &plan.name, began)?;
     let out = folder.path();
-    let concluded = Concluded::default();
+    let concluded = ConcludedRun::default();
     let interrupted = interruptible_until(&concluded)?;
     let mut replay = format!("{} --seed {}", replay_command(path, mode, options, target), plan.seed);
     if let Some(segment) = options.segment {
@@ -157,7 +157,7 @@ pub(super) fn run_one(
 pub(super) fn conclude(
     summary: &Summary,
     folder: &RunFolder,
-    concluded: &Concluded,
+    concluded: &ConcludedRun,
     options: &Options,
 ) -> Result<u8, Failure> {
     let shown = concluded.by(folder.path(), || {

@@ -15,7 +15,7 @@ use ks_server::clock::{Clock, SystemClock};
 use super::{
     GeneratorOptions, Options,
     execute::{plan, quoted, read, replay_command},
-    interrupt::{Concluded, interruptible_until},
+    interrupt::{ConcludedRun, interruptible_until},
     output::{complain, say_json},
     target::TargetOptions,
 };
@@ -107,7 +107,7 @@ pub(super) fn run(asked: FindLimitOptions, folder: Option<&RunFolder>) -> Result
     let target = target.map(Target::reached).transpose()?;
     let mut new = None;
     let folder = RunFolder::requested_or_new(folder, &mut new, &format!("{}-limit", plan.name), began)?;
-    let concluded = Concluded::default();
+    let concluded = ConcludedRun::default();
     let budget = budget.unwrap_or(Duration::from_mins(10));
     let search = FindLimit {
         target: target.as_ref(),
@@ -206,7 +206,7 @@ fn clear_line() {
 }
 
 /// Writes the result and prints it; returns its exit code.
-fn conclude(found: &LoadLimit, folder: &RunFolder, concluded: &Concluded, options: &Options) -> Result<u8, Failure> {
+fn conclude(found: &LoadLimit, folder: &RunFolder, concluded: &ConcludedRun, options: &Options) -> Result<u8, Failure> {
     let shown = concluded.by(folder.path(), || {
         let shown = if options.json { say_json(found, true) } else { Ok(()) };
         write_load_limit(folder.path(), found)?;

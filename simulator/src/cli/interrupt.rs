@@ -22,9 +22,9 @@ const CONCLUSION_PAUSE: Duration = Duration::from_millis(20);
 
 /// The folder of a run whose verdict was shown and written. Both happen under one lock: ending the program waits for it.
 #[derive(Clone, Default)]
-pub(super) struct Concluded(Arc<Mutex<Option<PathBuf>>>);
+pub(super) struct ConcludedRun(Arc<Mutex<Option<PathBuf>>>);
 
-impl Concluded {
+impl ConcludedRun {
     /// Shows a verdict and writes it into a folder.
     pub(super) fn by<T>(&self, folder: &Path, conclude: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +34,7 @@ impl Concluded {
     }
 
     /// The message for a user who ends the program now. Does not wait long for a verdict that can't be written, as into a full pipe.
-    pub(super) fn farewell(&self) -> String {
+    pub(super) fn last_message(&self) -> String {
         for _ in 0..CONCLUSION_LOOKS {
             if let Ok(place) = self.0.try_lock() {
                 return place.as_ref().map_or_else(no_report, |folder| {
@@ -54,11 +54,11 @@ pub(super) fn no_report() -> String {
 
 /// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; a later one ends the process.
 pub(super) fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
-    interruptible_until(&Concluded::default())
+    interruptible_until(&ConcludedRun::default())
 }
 
 /// The same of a run that comes to a verdict.
-pub(super) fn interruptible_until(concluded: &Concluded) -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn interruptible_until(concluded: &ConcludedRun) -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let failed = |error: std::io::Error| Failure::Machine { what: "handle signals", cause: error };
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -71,7 +71,7 @@ pub(super) fn interruptible_until(concluded: &Concluded) -> Result<Arc<AtomicBoo
                 None => first = Some((signal, Stopwatch::started())),
                 Some((kind, since)) if *kind == signal && since.elapsed() < SAME_SIGNAL => {}
                 Some(_) => {
-                    complain(&concluded.farewell());
+                    complain(&concluded.last_message());
                     std::process::exit(130);
                 }
             }
@@ -86,17 +86,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_farewell_mentions_a_verdict_once_there_is_one() {
-        let concluded = Concluded::default();
-        assert_eq!(concluded.farewell(), "ended immediately, without a report");
+    fn the_last_message_mentions_a_verdict_once_there_is_one() {
+        let concluded = ConcludedRun::default();
+        assert_eq!(concluded.last_message(), "ended immediately, without a report");
         let failed: Result<(), Failure> = concluded.by(Path::new("/x"), || Err(Failure::BadRequest("full".to_owned())));
         assert!(failed.is_err());
-        assert_eq!(concluded.farewell(), "ended immediately, without a report");
+        assert_eq!(concluded.last_message(), "ended immediately, without a report");
         let (ending, said) = std::sync::mpsc::channel();
         concluded
             .by(Path::new("/a run"), || {
                 let concluded = concluded.clone();
-                let ended = std::thread::Builder::new().spawn(move || ending.send(concluded.farewell()));
+                let ended = std::thread::Builder::new().spawn(move || ending.send(concluded.last_message()));
                 assert!(ended.is_ok());
                 assert!(
                     said.recv_timeout(Duration::from_millis(100)).is_err(),
@@ -105,9 +105,9 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        let farewell = said.recv_timeout(Duration::from_secs(10)).unwrap();
+        let last_message = said.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(
-            farewell,
+            last_message,
             "ended immediately: the verdict is final, and `ks-fleet report '/a run'` draws its report"
         );
     }

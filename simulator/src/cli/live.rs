@@ -20,7 +20,7 @@ const DRAWN_EVERY: Duration = Duration::from_secs(5);
 const DRAWING_SHARE: u32 = 20;
 
 /// What is followed.
-pub(super) struct Following<D> {
+pub(super) struct LiveTrials<D> {
     /// Trials in all.
     pub(super) of: u64,
     pub(super) budget: Option<Duration>,
@@ -30,7 +30,7 @@ pub(super) struct Following<D> {
 
 /// Trials that run.
 pub(super) struct Live<D> {
-    following: Following<D>,
+    following: LiveTrials<D>,
     stopwatch: Stopwatch,
     shown_s: u64,
     drawn: Stopwatch,
@@ -40,7 +40,7 @@ pub(super) struct Live<D> {
 
 impl<D> Live<D> {
     /// Draws the page for the first time.
-    pub(super) fn begin<T: Recorded>(record: &Record<T>, page: &Path, following: Following<D>) -> Result<Self, Failure>
+    pub(super) fn begin<T: Recorded>(record: &Record<T>, page: &Path, following: LiveTrials<D>) -> Result<Self, Failure>
     where
         D: Fn(&Record<T>) -> Result<(), Failure>,
     {

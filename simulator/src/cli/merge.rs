@@ -19,7 +19,7 @@ use ks_server::clock::{Clock, SystemClock};
 use super::{
     Options,
     execute::conclude,
-    interrupt::{Concluded, interruptible_until},
+    interrupt::{ConcludedRun, interruptible_until},
     output::complain,
 };
 use crate::{
@@ -75,7 +75,7 @@ impl MergeOptions {
 
 /// Merges the segments into `folder`, or else into a new one; returns the exit code of the run's verdict.
 pub(super) fn run(asked: &MergeOptions, folder: Option<&RunFolder>) -> Result<u8, Failure> {
-    let concluded = Concluded::default();
+    let concluded = ConcludedRun::default();
     let interrupted = interruptible_until(&concluded)?;
     if let Some(limit) = asked.wait {
         wait(&asked.segments, limit, &interrupted, asked.quiet)?;
@@ -86,7 +86,7 @@ pub(super) fn run(asked: &MergeOptions, folder: Option<&RunFolder>) -> Result<u8
     let mut new = None;
     let folder = RunFolder::requested_or_new(folder, &mut new, &segments.plan.name, began)?;
     let name = segments.plan.name.clone();
-    let summary = match segments.merge(folder.path(), &mut Quiet(interrupted)) {
+    let summary = match segments.merge(folder.path(), &mut QuietObserver(interrupted)) {
         Ok(summary) => Summary { made_at: began.to_string(), ..summary },
         Err(failure) => {
             folder.fail(&name, began, &failure.to_string());
@@ -152,9 +152,9 @@ fn wait(folders: &[PathBuf], limit: Duration, interrupted: &Arc<AtomicBool>, qui
 }
 
 /// Merging takes seconds and has nothing to show meanwhile.
-struct Quiet(Arc<AtomicBool>);
+struct QuietObserver(Arc<AtomicBool>);
 
-impl Observer for Quiet {
+impl Observer for QuietObserver {
     fn tick(&mut self, _: &Tick, _: f64) {}
 
     fn part(&mut self, _: &str) {}

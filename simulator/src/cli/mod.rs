@@ -269,7 +269,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             if error.use_stderr() {
                 let why = error.render().to_string();
-                for out in asked_out(&arguments) {
+                for out in requested_out(&arguments) {
                     folder::leave_failure(out, "command line", SystemClock.now(), &why);
                 }
             }
@@ -285,7 +285,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// The run folders that a command line names, even if it is otherwise invalid.
-fn asked_out(arguments: &[OsString]) -> Vec<&Path> {
+fn requested_out(arguments: &[OsString]) -> Vec<&Path> {
     let Some((_, after)) = arguments.split_first().filter(|(_, after)| {
         after.first().is_some_and(|verb| {
             ["run", "merge", "rehearse", "advise", "limits", "find-limit"].iter().any(|it| verb == it)
@@ -480,7 +480,7 @@ mod tests {
     fn the_folder_is_read_from_an_invalid_command_line_too() {
         let asked = |line: &str| {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            asked_out(&words).into_iter().map(Path::to_owned).collect::<Vec<_>>()
+            requested_out(&words).into_iter().map(Path::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(asked("ks-fleet run a.toml --out=x --bogus"), [Path::new("x")]);
         assert_eq!(asked("ks-fleet rehearse --sed 3 a.toml --out y"), [Path::new("y")]);

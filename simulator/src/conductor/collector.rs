@@ -18,7 +18,7 @@ use crate::{
         ticks::Ticks,
     },
     scenario::Plan,
-    segment::file::{SegmentWriter, Used},
+    segment::file::{GeneratorUse, SegmentWriter},
     server_under_test::process::ServerProcess,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Collector {
 }
 
 /// Whose measurements are collected.
-pub(super) struct Collected<'a> {
+pub(super) struct CollectedRun<'a> {
     pub(super) plan: &'a Plan,
     pub(super) folder: &'a Path,
     /// The start of the run on the wall clock.
@@ -59,7 +59,7 @@ pub(super) struct Collected<'a> {
 }
 
 impl Collector {
-    pub(super) fn new(run: Collected<'_>) -> io::Result<Self> {
+    pub(super) fn new(run: CollectedRun<'_>) -> io::Result<Self> {
         Ok(Self {
             record: (!run.is_trial).then(|| Record::begin(run.folder, run.epoch)).transpose()?,
             judge: if run.segment_file.is_some() { Judge::of_segment() } else { Judge::new(run.plan) },
@@ -103,7 +103,7 @@ impl Collector {
             self.steady.0.add(measured);
             self.steady.1 += to.saturating_sub(from);
         }
-        let used = Used { cpu_s: observer.cpu_s(), sockets: observer.open_sockets() };
+        let used = GeneratorUse { cpu_s: observer.cpu_s(), sockets: observer.open_sockets() };
         // The last tick may come with what came after the end.
         self.phases.take(from, if from < self.end { to.min(self.end) } else { to }, measured, used.cpu_s);
         if let Some(file) = &mut self.segment_file {

@@ -7,7 +7,7 @@ use ks_reports::run_folder::{LateDevices, LimitCount, Tick};
 
 use super::{
     EndReason, Observer, RunOutcome,
-    collector::{Collected, Collector},
+    collector::{CollectedRun, Collector},
 };
 use crate::{
     failure::Failure,
@@ -21,7 +21,7 @@ use crate::{
     },
     scenario::Plan,
     segment::{
-        file::{SavedOutage, SegmentEnd, SegmentTick, Used},
+        file::{GeneratorUse, SavedOutage, SegmentEnd, SegmentTick},
         reader::SegmentReader,
     },
 };
@@ -70,9 +70,9 @@ pub fn collect(
     quiet: &mut dyn Observer,
 ) -> Result<Merged, Failure> {
     let unwritten = |cause: io::Error| Failure::File { what: "write", path: folder.to_owned(), cause };
-    let collected = Collected { plan, folder, epoch, server: None, cpu_s: 0.0, is_trial: false, segment_file: None };
+    let collected = CollectedRun { plan, folder, epoch, server: None, cpu_s: 0.0, is_trial: false, segment_file: None };
     let mut collector = Collector::new(collected).map_err(unwritten)?;
-    let mut parts: Vec<Ticking> = readers.iter_mut().map(Ticking::of).collect::<Result<_, _>>()?;
+    let mut parts: Vec<SegmentTicks> = readers.iter_mut().map(SegmentTicks::of).collect::<Result<_, _>>()?;
     let ticks = Ticks::of(plan);
     let mut number = 0;
     while parts.iter().any(|part| part.next.is_some()) {
@@ -80,27 +80,27 @@ pub fn collect(
         // A segment's last tick may have begun before the end of the run and ended after it; others have gone on.
         let to = if parts.iter().any(|part| part.next.is_some()) { ticks.end(number) } else { sum.to };
         number += 1;
-        let mut observer = Summed { used: sum.used, quiet: &mut *quiet };
+        let mut observer = SummedObserver { used: sum.used, quiet: &mut *quiet };
         collector.take(&sum.measured, to, &mut observer).map_err(unwritten)?;
     }
-    let segments: Vec<PartOfRun> = parts.into_iter().filter_map(Ticking::part).collect();
+    let segments: Vec<PartOfRun> = parts.into_iter().filter_map(SegmentTicks::part).collect();
     let outcome = conclude(collector, plan.duration, &segments).map_err(unwritten)?;
     Ok(Merged { outcome, segments })
 }
 
 /// A segment while its ticks are read.
-struct Ticking<'a> {
+struct SegmentTicks<'a> {
     reader: &'a mut SegmentReader,
     next: Option<SegmentTick>,
     /// What its last tick said.
-    used: Used,
+    used: GeneratorUse,
     total: Measurements,
 }
 
-impl<'a> Ticking<'a> {
+impl<'a> SegmentTicks<'a> {
     fn of(reader: &'a mut SegmentReader) -> Result<Self, Failure> {
         let next = reader.next_tick()?;
-        Ok(Self { reader, next, used: Used::default(), total: Measurements::default() })
+        Ok(Self { reader, next, used: GeneratorUse::default(), total: Measurements::default() })
     }
 
     /// Its next tick, if it has one.
@@ -118,8 +118,8 @@ impl<'a> Ticking<'a> {
 }
 
 /// The next tick of all segments together.
-fn next_tick(parts: &mut [Ticking<'_>]) -> Result<SegmentTick, Failure> {
-    let mut sum = SegmentTick { to: Duration::ZERO, used: Used::default(), measured: Measurements::default() };
+fn next_tick(parts: &mut [SegmentTicks<'_>]) -> Result<SegmentTick, Failure> {
+    let mut sum = SegmentTick { to: Duration::ZERO, used: GeneratorUse::default(), measured: Measurements::default() };
     for part in parts {
         if let Some(tick) = part.take()? {
             sum.to = sum.to.max(tick.to);
@@ -221,12 +221,12 @@ fn same_outage(of_segment: &[SavedOutage], number: usize, all: &[SavedOutage]) -
 }
 
 /// Watches the collection: what was used is that of all generators.
-struct Summed<'a> {
-    used: Used,
+struct SummedObserver<'a> {
+    used: GeneratorUse,
     quiet: &'a mut dyn Observer,
 }
 
-impl Observer for Summed<'_> {
+impl Observer for SummedObserver<'_> {
     fn tick(&mut self, _: &Tick, _: f64) {}
 
     fn part(&mut self, what: &str) {
@@ -258,7 +258,7 @@ mod tests {
         run::{
             generator::Resources,
             measure::{OK, record},
-            summary::{About, summarise},
+            summary::{RunFacts, summarise},
         },
         scenario,
         scenario_settings::ScenarioSettings,
@@ -290,8 +290,8 @@ mod tests {
         scenario::check("t.toml", SCENARIO.as_bytes(), &ScenarioSettings).unwrap()
     }
 
-    fn used(segment: u32, tick: u32) -> Used {
-        Used { cpu_s: f64::from(tick) + f64::from(segment) / 4.0, sockets: u64::from(segment * 10 + tick % 3) }
+    fn used(segment: u32, tick: u32) -> GeneratorUse {
+        GeneratorUse { cpu_s: f64::from(tick) + f64::from(segment) / 4.0, sockets: u64::from(segment * 10 + tick % 3) }
     }
 
     /// The file of a segment with these ticks, in a folder of its own.
@@ -350,7 +350,7 @@ mod tests {
     }
 
     fn summary(plan: &Plan, outcome: RunOutcome) -> Summary {
-        let about = About {
+        let about = RunFacts {
             plan,
             mode: Mode::Load,
             target: String::new(),
@@ -383,7 +383,7 @@ mod tests {
         }
         let merged = collect(&plan, &merged_in, UnixMs(0), &mut readers, &mut Nobody).unwrap();
 
-        let parts = Collected {
+        let parts = CollectedRun {
             plan: &plan,
             folder: &whole_in,
             epoch: UnixMs(0),
@@ -400,7 +400,7 @@ mod tests {
             let here = (1..).zip(&counts).filter(|(_, count)| tick < **count);
             let sockets = here.map(|(number, _)| used(number, tick).sockets).sum();
             let cpu_s = (1..).zip(&counts).map(|(number, count)| used(number, tick.min(count - 1)).cpu_s).sum();
-            let mut observer = Summed { used: Used { cpu_s, sockets }, quiet: &mut Nobody };
+            let mut observer = SummedObserver { used: GeneratorUse { cpu_s, sockets }, quiet: &mut Nobody };
             collector.take(&sum, Duration::from_secs(u64::from(tick) + 1), &mut observer).unwrap();
         }
         let (whole, _) = collector.finish(Reconciled::default(), plan.duration, EndReason::Over, Vec::new()).unwrap();

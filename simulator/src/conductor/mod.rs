@@ -26,12 +26,12 @@ use tokio::sync::watch;
 use crate::{
     device::pending::PendingPeriod,
     host::resources,
-    invariants::{self, Ending, Violation},
+    invariants::{self, RunEnd, Violation},
     operator::{OperatorError, rollout_monitor::ObservedRollouts},
     review::{Confirmations, Notes, review},
     run::{
         expect::Judge,
-        ledger::{DeviceAccount, Reconciled, Reconciliation, StoredCommand, Strangers},
+        ledger::{DeviceAccount, ForeignRows, Reconciled, Reconciliation, StoredCommand},
         measure::Measurements,
         outages::Outage,
         silence::Silences,
@@ -42,7 +42,7 @@ use crate::{
     timeline::{self, RunContext},
 };
 
-use collector::{Collected, Collector};
+use collector::{CollectedRun, Collector};
 use reports::ShardClosed;
 use settlement::Settlement;
 use stop_timeout::StopTimeout;
@@ -214,7 +214,7 @@ impl Run<'_> {
         let late_devices = ledger.reconciled.then(late);
         let reviewed = |seen: &ObservedRollouts| review(self.plan, seen, &notes, &confirmations, lasted);
         let rollout_summaries = collector.watch.write(self.folder, &collector.total, reviewed)?;
-        let ending = Ending {
+        let ending = RunEnd {
             plan: self.plan,
             epoch: self.time.epoch,
             lasted,
@@ -274,8 +274,8 @@ impl Run<'_> {
     }
 
     /// What the collector has to know.
-    fn collected(&mut self, cpu_s: f64) -> Collected<'_> {
-        Collected {
+    fn collected(&mut self, cpu_s: f64) -> CollectedRun<'_> {
+        CollectedRun {
             plan: self.plan,
             folder: self.folder,
             epoch: self.time.epoch,
@@ -353,11 +353,11 @@ impl Run<'_> {
     }
 
     /// Which rows of devices outside this process are misattributed.
-    fn strangers(&self) -> Strangers {
+    fn strangers(&self) -> ForeignRows {
         match (self.is_alone, self.run_context.orders_for_all()) {
-            (true, _) => Strangers::All,
-            (false, true) => Strangers::NamedByAdversaries,
-            (false, false) => Strangers::None,
+            (true, _) => ForeignRows::All,
+            (false, true) => ForeignRows::NamedByAdversaries,
+            (false, false) => ForeignRows::None,
         }
     }
 

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     fleet::{churn::Agenda, ground_truth::InstallOutcome},
-    link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::Luck},
+    link::{BeatAnswer, HttpAnswer, Link, LinkError, faults::FaultDraw},
     run::{
         ledger::DeviceAccount,
         measure::{BAD_ANSWER, OK, UNKNOWN_KEY, UNSENT, record},
@@ -115,7 +115,7 @@ struct InFlight {
 }
 
 /// How a request ended.
-enum Ended {
+enum RequestEnd {
     /// It was a document with this SIG_DEV.
     Document(Result<HttpAnswer, LinkError>, String),
     /// It was a heartbeat, handed over as a value.
@@ -302,18 +302,18 @@ impl Device {
         };
         let called = async move |luck| {
             let reply = shard.network_faults.call(site, &link, http, shard.answer_timeout, luck).await;
-            Ended::Document(reply, sig_dev)
+            RequestEnd::Document(reply, sig_dev)
         };
         self.call(kind, (intended_at, Instant::now()), (wire, notes), called, ctx);
     }
 
     /// Makes a call, given what decides which faults hit it.
-    fn call<F: Future<Output = Ended> + 'static>(
+    fn call<F: Future<Output = RequestEnd> + 'static>(
         &mut self,
         kind: MessageType,
         (intended_at, sent_at): (Instant, Instant),
         (wire, notes): (String, Notes),
-        called: impl FnOnce(Luck) -> F,
+        called: impl FnOnce(FaultDraw) -> F,
         ctx: &mut Context<Self>,
     ) {
         let sequence = self.machine.sequence();
@@ -328,12 +328,12 @@ impl Device {
             measured.of_mut(kind).sent += 1;
             measured.in_flight += 1;
         });
-        let called = called(Luck { draw: self.fault_rng.next_u64(), loss_bp: self.loss_bp });
+        let called = called(FaultDraw { draw: self.fault_rng.next_u64(), loss_bp: self.loss_bp });
         ctx.spawn(called.into_actor(self).map(move |ended, device, ctx| device.ended(in_flight, ended, ctx)));
     }
 
     /// A request has ended, with an answer or without.
-    fn ended(&mut self, mut in_flight: InFlight, ended: Ended, ctx: &mut Context<Self>) {
+    fn ended(&mut self, mut in_flight: InFlight, ended: RequestEnd, ctx: &mut Context<Self>) {
         if self.is_retired {
             return; // it was counted as unanswered
         }
@@ -344,12 +344,12 @@ impl Device {
             _ if is_forgotten => {
                 RequestOutcome { code: LinkError::ConnectionLost.code(), taken: AnswerEffect::default() }
             }
-            Ended::Document(Ok(answer), sig_dev) => self.take(|machine| {
+            RequestEnd::Document(Ok(answer), sig_dev) => self.take(|machine| {
                 let (status, body, took) = (answer.status, &*answer.body, in_flight.sent_at.elapsed());
                 in_flight.kind.exchange().answer(machine, &Incoming { status, sig_dev: &sig_dev, body, took })
             }),
-            Ended::Value(Ok(answer)) => self.take(|machine| heartbeat::answered(machine, answer)),
-            Ended::Document(Err(error), _) | Ended::Value(Err(error)) => {
+            RequestEnd::Value(Ok(answer)) => self.take(|machine| heartbeat::answered(machine, answer)),
+            RequestEnd::Document(Err(error), _) | RequestEnd::Value(Err(error)) => {
                 RequestOutcome { code: error.code(), taken: AnswerEffect::default() }
             }
         };
@@ -479,21 +479,21 @@ async fn hand_over(
     site: usize,
     link: &Rc<dyn Link>,
     (beat, key): (Heartbeat, PrivateKey),
-    luck: Luck,
-) -> Ended {
+    luck: FaultDraw,
+) -> RequestEnd {
     let timeout = shard.answer_timeout;
     if luck.loss_bp == 0
         && let Some(answer) = shard.network_faults.hand(site, link, (&beat, &key.public_key()), timeout).await
     {
-        return Ended::Value(answer);
+        return RequestEnd::Value(answer);
     }
     match Outgoing::signed(&key, &beat) {
         Some(Outgoing { http, sig_dev, .. }) => {
             // In a box, because it is rare and large: every heartbeat would have to move it.
             let call = Box::pin(shard.network_faults.call(site, link, http, timeout, luck));
-            Ended::Document(call.await, sig_dev)
+            RequestEnd::Document(call.await, sig_dev)
         }
-        None => Ended::Value(Err(LinkError::ConnectionLost)), // never: our own heartbeats can be encoded
+        None => RequestEnd::Value(Err(LinkError::ConnectionLost)), // never: our own heartbeats can be encoded
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
 use super::machine::DeviceState;
-use crate::fleet::ground_truth::{InstallOutcome, Subject};
+use crate::fleet::ground_truth::{InstallOutcome, InstallingDevice};
 
 /// What a device noted for the end of the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,23 +13,23 @@ pub struct FateNotes {
     pub fates: Vec<Fate>,
     /// Where it was, what it ran and since when it had been up, from each change of that on; only of a run with a fault that looks
     /// at it.
-    pub stays: Vec<Stay>,
+    pub stays: Vec<DevicePeriod>,
     /// Its condition when the run ended.
     pub at_end: Condition,
     /// Why it was no longer in service by then, if no release broke it.
-    pub gone: Option<Gone>,
+    pub gone: Option<OutOfService>,
 }
 
 /// Why a device is no longer in service, other than by a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+pub enum OutOfService {
     /// It was removed.
     Removed,
     /// The server revoked it, and it knows.
     Revoked,
 }
 
-impl Gone {
+impl OutOfService {
     /// Of a device in this state, with these notes.
     pub fn of(state: DeviceState, notes: &FateNotes) -> Option<Self> {
         match state {
@@ -61,7 +61,7 @@ impl FateNotes {
 
 /// What was true of a device from a moment on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stay {
+pub struct DevicePeriod {
     /// Since the start of the run.
     pub from: Duration,
     /// Where it really was.
@@ -85,9 +85,9 @@ pub struct Condition {
 
 impl Condition {
     /// The device with this name, in this condition at this time.
-    pub fn subject<'a>(&'a self, device_id: &'a DeviceId, now: UnixMs) -> Subject<'a> {
+    pub fn subject<'a>(&'a self, device_id: &'a DeviceId, now: UnixMs) -> InstallingDevice<'a> {
         let Self { model, site, version, uptime } = self;
-        Subject { device_id, model, site, version, uptime: *uptime, now }
+        InstallingDevice { device_id, model, site, version, uptime: *uptime, now }
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ks_protocol::{
     download::Download,
     id::ReleaseId,
-    manifest::{Installed, MANIFEST_BYTES_MAX, Manifest, Wanted},
+    manifest::{InstallDecision, Installed, MANIFEST_BYTES_MAX, Manifest},
     message::{Trust, UpdateClass, UpdateStep},
     text::{Sha256, Text},
     time::UnixMs,
@@ -35,7 +35,7 @@ pub struct Report {
 
 /// The next local action of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum UpdateAction {
     /// Write the image into the other slot.
     Install,
     /// Boot into the other slot.
@@ -79,7 +79,7 @@ pub struct FirmwareSlots {
     reports: Vec<Report>,
     /// The last offer that was refused or failed: each is tried and reported once.
     refused: Option<Text<MANIFEST_BYTES_MAX>>,
-    next: Option<Next>,
+    next: Option<UpdateAction>,
 }
 
 impl FirmwareSlots {
@@ -98,7 +98,7 @@ impl FirmwareSlots {
     }
 
     /// Takes the next action; none while a report must be sent first.
-    pub fn take_next(&mut self) -> Option<Next> {
+    pub fn take_next(&mut self) -> Option<UpdateAction> {
         if self.reports.is_empty() { self.next.take() } else { None }
     }
 
@@ -110,8 +110,8 @@ impl FirmwareSlots {
         let installed =
             Installed { product: PRODUCT, model: &self.model, release_counter: self.running.release_counter };
         match Manifest::accept(offer.as_str(), trust, installed, server_time) {
-            Ok((_, Wanted::AlreadyThere)) => {}
-            Ok((manifest, Wanted::Yes)) => {
+            Ok((_, InstallDecision::AlreadyInstalled)) => {}
+            Ok((manifest, InstallDecision::Install)) => {
                 let download = Download::of(&manifest);
                 self.report(&manifest.release_id, UpdateStep::Downloading, 0, None);
                 let (offer, phase) = (offer.clone(), Phase::Downloading(download));
@@ -156,7 +156,7 @@ impl FirmwareSlots {
             Ok(()) if is_whole => {
                 update.phase = Phase::Installing;
                 self.report(&release_id, UpdateStep::Installing, received, None);
-                self.next = Some(Next::Install);
+                self.next = Some(UpdateAction::Install);
             }
             Ok(()) => {}
         }
@@ -205,7 +205,7 @@ impl FirmwareSlots {
             update.phase = Phase::Written;
             let received_bytes = update.manifest.size_bytes;
             self.report(&release_id, UpdateStep::Rebooting, received_bytes, None);
-            self.next = Some(Next::Reboot);
+            self.next = Some(UpdateAction::Reboot);
         } else {
             self.give_up();
             self.report(&release_id, UpdateStep::Failed, 0, Some(UpdateClass::InstallFailed));
@@ -217,7 +217,7 @@ impl FirmwareSlots {
     pub fn power_returned(&mut self) -> bool {
         let Some(update) = &self.update else { return false };
         if matches!(update.phase, Phase::Installing) {
-            self.next = Some(Next::Install);
+            self.next = Some(UpdateAction::Install);
         }
         matches!(update.phase, Phase::Written)
     }

@@ -34,7 +34,7 @@ use crate::{
         folder,
         generator::Resources,
         live_metrics::LiveMetrics,
-        summary::{About, summarise},
+        summary::{RunFacts, summarise},
     },
     scenario::{self, Addresses, AdversaryKind, Connections, Plan, Timing},
     segment::{
@@ -47,7 +47,7 @@ use crate::{
         process::ServerProcess,
         samples::{self, Samples},
     },
-    setup::{DriverParts, ProvisionError, Setup, SharedState, StartedRun, Way, shard},
+    setup::{DriverParts, ProvisionError, ServerAccess, Setup, SharedState, StartedRun, shard},
 };
 
 /// Limit of files a run's process has open besides its connections.
@@ -129,7 +129,7 @@ pub fn run(of: LoadRun<'_>) -> Result<Summary, Failure> {
         sockets_max: played.sockets_max,
         rss_bytes: resources::peak_rss_bytes(),
     };
-    let about = About {
+    let about = RunFacts {
         plan,
         mode: Mode::Load,
         target: server.described.clone(),
@@ -297,7 +297,7 @@ async fn prepare<'a>(
     waiting_for: &RefCell<String>,
 ) -> Result<(Run<'a>, Option<ClockOffset>), Failure> {
     let sampler = samples.map(|samples| (server.operator(&network), samples));
-    let way = Way {
+    let way = ServerAccess {
         network,
         target: server.endpoint.address,
         addresses,

@@ -34,7 +34,7 @@ use crate::{
     scenario::{Expectation, Plan, Timing, limits},
     server_under_test::samples::Samples,
 };
-use search::{Bounds, Next, Search, Verdict};
+use search::{Bounds, NextStep, Search, Verdict};
 use step::{Lengths, PlannedStep};
 
 /// The search goes down to this part of the load it begins with.
@@ -71,7 +71,7 @@ pub struct FindLimit<'a> {
 }
 
 /// How a step's run ended.
-enum Ended {
+enum StepEnd {
     Made(Box<Step>),
     Interrupted,
     /// Why the search can't go on, and the step, if it ran.
@@ -99,22 +99,22 @@ impl FindLimit<'_> {
         let mut progress = Progress { search, steps: Vec::new(), stopwatch, overhead: Duration::ZERO };
         let (state, broken) = loop {
             let (devices, purpose) = match progress.search.next() {
-                Next::Done(_) => break (SearchState::Finished, String::new()),
-                Next::Try(devices, purpose) => (devices, purpose),
+                NextStep::Done(_) => break (SearchState::Finished, String::new()),
+                NextStep::Try(devices, purpose) => (devices, purpose),
             };
             let needed = self.lengths.whole(devices) + progress.overhead_of_one();
             if !progress.steps.is_empty() && progress.stopwatch.elapsed() + needed > self.budget {
                 break (SearchState::OutOfTime, String::new());
             }
-            let asked = self.asked(&progress, devices, purpose);
+            let asked = self.planned_step(&progress, devices, purpose);
             let began = Stopwatch::started();
             match self.step(&asked, &progress)? {
-                Ended::Interrupted => break (SearchState::Interrupted, String::new()),
-                Ended::Broken(why, step) => {
+                StepEnd::Interrupted => break (SearchState::Interrupted, String::new()),
+                StepEnd::Broken(why, step) => {
                     progress.steps.extend(step.map(|step| *step));
                     break (SearchState::Broken, why);
                 }
-                Ended::Made(step) => {
+                StepEnd::Made(step) => {
                     progress.search.take(devices, verdict(step.verdict));
                     progress.steps.push(*step);
                 }
@@ -142,7 +142,7 @@ impl FindLimit<'_> {
         }
     }
 
-    fn asked(&self, progress: &Progress, devices: u32, purpose: search::Purpose) -> PlannedStep {
+    fn planned_step(&self, progress: &Progress, devices: u32, purpose: search::Purpose) -> PlannedStep {
         PlannedStep {
             number: u32::try_from(progress.steps.len()).unwrap_or(u32::MAX).saturating_add(1),
             purpose,
@@ -162,7 +162,7 @@ impl FindLimit<'_> {
     }
 
     /// Makes the run of a step.
-    fn step(&self, asked: &PlannedStep, progress: &Progress) -> Result<Ended, Failure> {
+    fn step(&self, asked: &PlannedStep, progress: &Progress) -> Result<StepEnd, Failure> {
         let mut plan = step::plan(self.plan, asked.devices, &self.lengths, &self.expectations);
         if self.target.is_some() {
             plan.fleet.id_prefix = id_prefix(&self.plan.fleet.id_prefix, self.started_at, asked.number);
@@ -189,24 +189,24 @@ impl FindLimit<'_> {
         });
         let summary = match ran {
             Ok(summary) => summary,
-            Err(Failure::Interrupted(_)) => return Ok(Ended::Interrupted),
+            Err(Failure::Interrupted(_)) => return Ok(StepEnd::Interrupted),
             Err(failure) if progress.steps.is_empty() => return Err(failure),
-            Err(failure) => return Ok(Ended::Broken(failure.to_string(), None)),
+            Err(failure) => return Ok(StepEnd::Broken(failure.to_string(), None)),
         };
         folder.conclude(&summary)?;
         if summary.interrupted {
-            return Ok(Ended::Interrupted);
+            return Ok(StepEnd::Interrupted);
         }
         let step = step::measured(asked, &summary, &samples.borrow());
         Ok(match self.broken(&summary, &step) {
             Some(why) => {
                 let reasons = vec![why.clone()];
-                Ended::Broken(
+                StepEnd::Broken(
                     why,
                     Some(Box::new(Step { verdict: StepVerdict::Broken, reasons, bottleneck: None, ..step })),
                 )
             }
-            None => Ended::Made(Box::new(step)),
+            None => StepEnd::Made(Box::new(step)),
         })
     }
 

@@ -53,7 +53,7 @@ pub enum Purpose {
 
 /// What the search found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum SearchResult {
     /// `held` held in each of its runs, `above` did not in most of its.
     Between { held: u32, above: u32 },
     /// The highest load that can be offered held in each of its runs.
@@ -64,9 +64,9 @@ pub enum Found {
 
 /// What is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     Try(u32, Purpose),
-    Done(Found),
+    Done(SearchResult),
 }
 
 /// A search, with every verdict so far.
@@ -92,9 +92,9 @@ impl Search {
     }
 
     /// The next load, or the result.
-    pub fn next(&self) -> Next {
+    pub fn next(&self) -> NextStep {
         if self.tried.is_empty() {
-            return Next::Try(self.bounds.start, Purpose::First);
+            return NextStep::Try(self.bounds.start, Purpose::First);
         }
         match (self.held(), self.above()) {
             (_, None) => self.upward(),
@@ -135,41 +135,41 @@ impl Search {
     }
 
     /// No load failed in most of its runs.
-    fn upward(&self) -> Next {
+    fn upward(&self) -> NextStep {
         if let Some(undecided) = self.undecided(0, u32::MAX) {
-            return Next::Try(undecided, Purpose::Decide);
+            return NextStep::Try(undecided, Purpose::Decide);
         }
         let highest = self.tried.last_key_value().map_or(self.bounds.start, |(load, _)| *load);
         if highest < self.bounds.ceiling {
-            return Next::Try(highest.saturating_mul(2).min(self.bounds.ceiling), Purpose::Higher);
+            return NextStep::Try(highest.saturating_mul(2).min(self.bounds.ceiling), Purpose::Higher);
         }
         match self.held() {
-            Some(held) if self.runs(held) < self.bounds.repeats => Next::Try(held, Purpose::Confirm),
-            Some(held) => Next::Done(Found::Ceiling { held }),
-            None => Next::Done(Found::Nothing { lowest: self.lowest() }), // each held in most of its runs, and none in all
+            Some(held) if self.runs(held) < self.bounds.repeats => NextStep::Try(held, Purpose::Confirm),
+            Some(held) => NextStep::Done(SearchResult::Ceiling { held }),
+            None => NextStep::Done(SearchResult::Nothing { lowest: self.lowest() }), // each held in most of its runs, and none in all
         }
     }
 
     /// Nothing below `above` held: halve, and from the second time on quarter.
-    fn downward(&self, above: u32) -> Next {
+    fn downward(&self, above: u32) -> NextStep {
         let lowest = self.lowest();
         if let Some(undecided) = self.undecided(0, above) {
-            return Next::Try(undecided, Purpose::Decide);
+            return NextStep::Try(undecided, Purpose::Decide);
         }
         if lowest > self.bounds.floor {
             let by = if self.tried.len() == 1 { 2 } else { 4 };
-            return Next::Try((lowest / by).max(self.bounds.floor), Purpose::Lower);
+            return NextStep::Try((lowest / by).max(self.bounds.floor), Purpose::Lower);
         }
         if self.runs(lowest) < self.bounds.repeats {
-            return Next::Try(lowest, Purpose::Confirm);
+            return NextStep::Try(lowest, Purpose::Confirm);
         }
-        Next::Done(Found::Nothing { lowest })
+        NextStep::Done(SearchResult::Nothing { lowest })
     }
 
     /// Narrows the interval, then confirms its ends.
-    fn inward(&self, held: u32, above: u32) -> Next {
+    fn inward(&self, held: u32, above: u32) -> NextStep {
         if let Some(undecided) = self.undecided(held, above) {
-            return Next::Try(undecided, Purpose::Decide);
+            return NextStep::Try(undecided, Purpose::Decide);
         }
         let chain: Vec<u32> = self.tried.range(held..=above).map(|(load, _)| *load).collect();
         let gaps = chain.iter().zip(chain.iter().skip(1)).map(|(low, high)| (*low, *high));
@@ -177,15 +177,15 @@ impl Search {
             .filter(|(low, high)| self.is_wide(*low, *high))
             .max_by_key(|(low, high)| u64::from(*high) * 1_000 / u64::from(*low));
         if let Some((low, high)) = widest {
-            return Next::Try(middle(low, high), Purpose::Between);
+            return NextStep::Try(middle(low, high), Purpose::Between);
         }
         let fewest = [held, above]
             .into_iter()
             .min_by_key(|load| self.runs(*load))
             .filter(|load| self.runs(*load) < self.bounds.repeats);
         match fewest {
-            Some(load) => Next::Try(load, Purpose::Confirm),
-            None => Next::Done(Found::Between { held, above }),
+            Some(load) => NextStep::Try(load, Purpose::Confirm),
+            None => NextStep::Done(SearchResult::Between { held, above }),
         }
     }
 

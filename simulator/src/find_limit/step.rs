@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(fast.whole(5_000).as_secs(), 5 + 2 + 10);
     }
 
-    fn asked(is_timed: bool) -> PlannedStep {
+    fn planned_step(is_timed: bool) -> PlannedStep {
         PlannedStep {
             number: 1,
             purpose: Purpose::First,
@@ -417,7 +417,14 @@ mod tests {
         change(&mut expectations, &mut load);
         let figures = PhaseFigures { heartbeat_ms: Some(of(80.25)), ..PhaseFigures::default() };
         let per_min = load.offered as f64 * 6.0;
-        judge(&asked(is_timed), (verdict, &["of the run".to_owned()], true), &expectations, &figures, &load, per_min)
+        judge(
+            &planned_step(is_timed),
+            (verdict, &["of the run".to_owned()], true),
+            &expectations,
+            &figures,
+            &load,
+            per_min,
+        )
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ks_protocol::{id::DeviceId, time::UnixMs};
 use rand_core::Rng;
 
 use crate::{
-    scenario::{Churn, ChurnKind, Plan, Share, When},
+    scenario::{Churn, ChurnKind, ChurnTime, Plan, Share},
     seed,
 };
 
@@ -84,11 +84,11 @@ impl Schedule {
                 continue;
             }
             match churn.when {
-                When::Daily(hours) => {
+                ChurnTime::Daily(hours) => {
                     let closed = hours.within(self.epoch, self.duration);
                     episodes.extend(closed.map(|(from, to)| episode(churn, from, to)));
                 }
-                When::PerDay { share_bp, lasts } => {
+                ChurnTime::PerDay { share_bp, lasts } => {
                     let draw = seed::stream(self.seed, device_id.as_str(), &format!("churn {number}")).next_u64();
                     episodes.extend(self.drawn(churn, draw, (share_bp, lasts)));
                 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn churn(kind: ChurnKind, share_bp: u16) -> Churn {
-        let when = When::PerDay { share_bp, lasts: Duration::from_hours(2) };
+        let when = ChurnTime::PerDay { share_bp, lasts: Duration::from_hours(2) };
         Churn { kind, when, loss_bp: 0, only_model: None, only_site: None }
     }
 
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_site_is_closed_every_night_and_an_agenda_is_in_order() {
-        let when = When::Daily(Hours::parse("22-06").unwrap());
+        let when = ChurnTime::Daily(Hours::parse("22-06").unwrap());
         let closed = Churn { when, ..churn(ChurnKind::SiteCloses, 0) };
         let episodes = all(&schedule(vec![closed])).remove(0);
         assert_eq!(episodes.len(), 11, "the night in which the run begins, nine, and the one in which it ends");

@@ -58,13 +58,18 @@ impl GroundTruth {
     /// scenario does not have does nothing.
     ///
     /// The draws of a fault depend on its place in the list alone, so that a fault at the end changes nothing for those before it.
-    pub fn install_outcome(&self, release_counter: u64, root_seed: u64, device: &Subject<'_>) -> InstallOutcome {
+    pub fn install_outcome(
+        &self,
+        release_counter: u64,
+        root_seed: u64,
+        device: &InstallingDevice<'_>,
+    ) -> InstallOutcome {
         let faults = self.faults_around(release_counter, device);
         self.outcome_of_faults(release_counter, root_seed, device.device_id, &faults)
     }
 
     /// The faults of a release whose scope a device is in, by number.
-    pub fn faults_around(&self, release_counter: u64, device: &Subject<'_>) -> Vec<usize> {
+    pub fn faults_around(&self, release_counter: u64, device: &InstallingDevice<'_>) -> Vec<usize> {
         let faults = self.faults(release_counter).iter().enumerate();
         faults.filter(|(_, fault)| device.is_in(&fault.scope)).map(|(number, _)| number).collect()
     }
@@ -118,7 +123,7 @@ fn drawn_outcome(fault: &Fault, rng: &mut rand_chacha::ChaCha8Rng) -> Option<Ins
 
 /// The device in question, when it has written the image into its slot.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub struct InstallingDevice<'a> {
     pub device_id: &'a DeviceId,
     pub model: &'a str,
     /// Where it really is.
@@ -130,7 +135,7 @@ pub struct Subject<'a> {
     pub now: UnixMs,
 }
 
-impl Subject<'_> {
+impl InstallingDevice<'_> {
     fn is_in(&self, scope: &Scope) -> bool {
         let Scope { only_model, only_site, from_version, uptime_min, uptime_max, hours } = scope;
         let is_it = |only: &Option<String>, own: &str| only.as_deref().is_none_or(|only| only == own);
@@ -177,10 +182,10 @@ mod tests {
     const SUBJECTS: u32 = 10_000;
 
     /// The outcomes of devices, changed in some respect.
-    fn outcomes_of(ground_truth: &GroundTruth, change: impl Fn(&mut Subject<'_>)) -> Vec<InstallOutcome> {
+    fn outcomes_of(ground_truth: &GroundTruth, change: impl Fn(&mut InstallingDevice<'_>)) -> Vec<InstallOutcome> {
         let outcome = |number: u32| {
             let device_id = format!("SIM-{number}").parse().unwrap();
-            let mut subject = Subject {
+            let mut subject = InstallingDevice {
                 device_id: &device_id,
                 model: "KS-100",
                 site: "HQ",
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_scope_restricts_a_fault_to_its_devices() {
-        let hit = |scope: Scope, change: fn(&mut Subject<'_>)| {
+        let hit = |scope: Scope, change: fn(&mut InstallingDevice<'_>)| {
             let ground_truth = ground_truth(vec![Fault { bricks_bp: 10_000, ..Fault::none(scope) }]);
             let drawn = outcomes_of(&ground_truth, change);
             assert!(all(&drawn, InstallOutcome::Bricks) || all(&drawn, InstallOutcome::Good));

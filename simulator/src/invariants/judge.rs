@@ -45,7 +45,7 @@ const MEMORY_BYTES: u64 = 256 << 20;
 const MEMORY_BYTES_PER_DEVICE: u64 = 75 << 10;
 
 /// The state at the end of a run.
-pub struct Ending<'a> {
+pub struct RunEnd<'a> {
     pub plan: &'a Plan,
     /// Wall-clock time of the start of the run.
     pub epoch: UnixMs,
@@ -67,7 +67,7 @@ pub struct Ending<'a> {
 }
 
 /// Every violation, the earliest first.
-pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
+pub fn judge(witness: &Witness, ending: &RunEnd<'_>) -> Vec<Violation> {
     let mut seen = witness.seen();
     stored_once(&mut seen, ending);
     for command in ending.commands {
@@ -92,7 +92,7 @@ pub fn judge(witness: &Witness, ending: &Ending<'_>) -> Vec<Violation> {
     violations
 }
 
-fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
+fn stored_once(seen: &mut Observations, ending: &RunEnd<'_>) {
     if !ending.ledger.reconciled {
         return; // the stored rows could not be read, which fails the run by itself
     }
@@ -112,7 +112,7 @@ fn stored_once(seen: &mut Observations, ending: &Ending<'_>) {
 
 fn terminal_stays(
     seen: &mut Observations,
-    ending: &Ending<'_>,
+    ending: &RunEnd<'_>,
     rollout: &ObservedRollout,
     decisions: &[ObservedDecision],
 ) {
@@ -136,7 +136,7 @@ fn terminal_stays(
     }
 }
 
-fn nothing_after_abort(seen: &mut Observations, ending: &Ending<'_>) {
+fn nothing_after_abort(seen: &mut Observations, ending: &RunEnd<'_>) {
     let mut over: BTreeMap<String, Duration> = seen.releases_revoked.clone();
     let mut open = BTreeSet::new();
     for (rollout, decisions) in &ending.rollouts.rollouts {
@@ -169,7 +169,7 @@ fn nothing_after_abort(seen: &mut Observations, ending: &Ending<'_>) {
 /// earlier stages can have had by then, then the bake time and the approval.
 fn evidence_first(
     seen: &mut Observations,
-    ending: &Ending<'_>,
+    ending: &RunEnd<'_>,
     rollout: &ObservedRollout,
     decisions: &[ObservedDecision],
 ) {
@@ -244,7 +244,7 @@ fn outcomes_by(seen: &Observations, policy: &Policy, version: &str, by: Duration
 type ChurnByDevice = BTreeMap<DeviceId, Vec<(Duration, Duration)>>;
 
 /// The background failures that the scenario planned, up to the first heartbeat after each.
-fn churn(ending: &Ending<'_>) -> ChurnByDevice {
+fn churn(ending: &RunEnd<'_>) -> ChurnByDevice {
     let schedule = Schedule::of(ending.plan, ending.epoch);
     let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::devices(ending.plan) };
     let of_device = |device: DeviceSpec| {
@@ -255,7 +255,7 @@ fn churn(ending: &Ending<'_>) -> ChurnByDevice {
     devices.unwrap_or_default().into_iter().filter_map(of_device).collect() // the run has reported what is wrong with an ID
 }
 
-fn no_starvation(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnByDevice) {
+fn no_starvation(seen: &mut Observations, ending: &RunEnd<'_>, churn: &ChurnByDevice) {
     let wait_limit = wait_limit(ending.plan);
     let fault_free_since = fault_free_since(ending.plan) + ending.plan.interval();
     let Some(judged_from) = ending.lasted.checked_sub(wait_limit).filter(|from| *from >= fault_free_since) else {
@@ -292,7 +292,7 @@ fn no_starvation(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnByDe
 }
 
 /// Of each kind of message that a device has to send, one is accepted in time while there is no fault.
-fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnByDevice) {
+fn all_is_accepted(seen: &mut Observations, ending: &RunEnd<'_>, churn: &ChurnByDevice) {
     let wait_limit = wait_limit(ending.plan);
     let of_fleet = fair_stretches(ending.plan, &[], ending.lasted);
     let mut starved: BTreeMap<MessageType, Vec<(&DeviceId, Duration, Duration)>> = BTreeMap::new();
@@ -325,7 +325,7 @@ fn all_is_accepted(seen: &mut Observations, ending: &Ending<'_>, churn: &ChurnBy
 ///
 /// A revoked device is owed none, even if it was not informed: RATE_LIMITED may be all that it hears behind an address where
 /// somebody else spends the budget of failures.
-fn in_service_until(seen: &Observations, ending: &Ending<'_>, device_id: &DeviceId) -> Option<Duration> {
+fn in_service_until(seen: &Observations, ending: &RunEnd<'_>, device_id: &DeviceId) -> Option<Duration> {
     let device = seen.devices.get(device_id.as_str());
     // If the fleet shares one token, all devices but one can't register.
     if device.is_none() && ending.plan.fleet.otrt == Otrt::Shared {
@@ -370,7 +370,7 @@ fn fair_stretches(plan: &Plan, own: &[(Duration, Duration)], lasted: Duration) -
     fair
 }
 
-fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
+fn memory_bounded(seen: &mut Observations, ending: &RunEnd<'_>) {
     let Some((held, rehearsals)) = ending.memory_bytes else { return };
     let images: u64 = ending.plan.firmware.iter().map(|firmware| firmware.size_bytes).sum();
     let each = MEMORY_BYTES + u64::from(ending.plan.fleet.devices) * MEMORY_BYTES_PER_DEVICE + 3 * images; // copies in the store, in the witness and in flight
@@ -381,7 +381,7 @@ fn memory_bounded(seen: &mut Observations, ending: &Ending<'_>) {
     }
 }
 
-fn limits_as_documented(seen: &mut Observations, ending: &Ending<'_>, oracle: &mut Oracle) {
+fn limits_as_documented(seen: &mut Observations, ending: &RunEnd<'_>, oracle: &mut Oracle) {
     // Within the shortest retention the list has every command that there ever was.
     if ending.ledger.reconciled && ending.lasted < RETENTION_MIN {
         let mut ordered_us: BTreeMap<&str, Vec<u64>> = BTreeMap::new();

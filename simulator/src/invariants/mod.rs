@@ -13,8 +13,8 @@ mod witness;
 use std::time::Duration;
 
 pub use download::DownloadRequest;
-pub use judge::{Ending, judge, wait_limit};
-pub use witness::{Asking, Witness};
+pub use judge::{RunEnd, judge, wait_limit};
+pub use witness::{OpenQuestion, Witness};
 
 /// Most violations that are reported of one run: the first shows what is wrong, and the rest follow from it.
 const REPORTED_MAX: usize = 20;

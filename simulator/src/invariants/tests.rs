@@ -20,7 +20,7 @@ use ks_protocol::{
 use ks_reports::run_folder::Ledger;
 use sha2::Digest as _;
 
-use super::{Ending, Invariant, Violation, Witness, judge};
+use super::{Invariant, RunEnd, Violation, Witness, judge};
 use crate::{
     device::{exchange::MessageType, pending::PendingPeriod},
     limits::oracle::SitePrefixes,
@@ -91,7 +91,7 @@ impl Default for End {
 
 impl End {
     fn judged(&self, witness: &Witness) -> Vec<Violation> {
-        let ending = Ending {
+        let ending = RunEnd {
             plan: &self.plan,
             epoch: UnixMs(0),
             lasted: Duration::from_hours(2),
@@ -227,7 +227,7 @@ fn download(witness: &Witness, device: &str, from: Option<usize>, body: &[u8]) {
     if let Some(from) = from {
         headers.insert(header::RANGE, format!("bytes={from}-99").parse().unwrap());
     }
-    let asked = witness.asked(&path, &headers).unwrap();
+    let asked = witness.download_request(&path, &headers).unwrap();
     witness.download(&asked, from.is_some(), body);
 }
 

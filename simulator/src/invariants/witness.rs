@@ -95,7 +95,7 @@ pub(super) struct ObservedUpdate {
 
 /// A question of an operator that the server has not answered yet.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking {
+pub struct OpenQuestion {
     at_us: u64,
     /// Orders before it.
     orders: Option<u64>,
@@ -186,12 +186,12 @@ impl Witness {
     }
 
     /// An operator asks for something; to be passed to [`Witness::read`].
-    pub fn asks(&self) -> Asking {
-        Asking { at_us: self.at_us(Instant::now()), orders: self.oracle().orders_before_reading() }
+    pub fn asks(&self) -> OpenQuestion {
+        OpenQuestion { at_us: self.at_us(Instant::now()), orders: self.oracle().orders_before_reading() }
     }
 
     /// The server has answered an operator's question with 200.
-    pub fn read(&self, asking: &Asking, path: &str, answer: &[u8]) {
+    pub fn read(&self, asking: &OpenQuestion, path: &str, answer: &[u8]) {
         let at_us = self.at_us(Instant::now());
         if path == "/api/limits"
             && let Some(values) = self.values_in(answer)
@@ -241,7 +241,7 @@ impl Witness {
     }
 
     /// The download that a request asks for, if any; to be read before the request is answered.
-    pub fn asked(&self, path: &str, headers: &HeaderMap) -> Option<DownloadRequest> {
+    pub fn download_request(&self, path: &str, headers: &HeaderMap) -> Option<DownloadRequest> {
         DownloadRequest::of(self.started.elapsed(), path, headers)
     }
 
@@ -296,7 +296,7 @@ impl Observations {
                 }
             }
             Register::PATH => self.registered(at, device_id, request),
-            FirmwareStatus::PATH => self.said_of_update(at, device_id, request),
+            FirmwareStatus::PATH => self.update_reported(at, device_id, request),
             CommandAck::PATH => self.acknowledged(at, answer),
             _ => {}
         }
@@ -351,7 +351,7 @@ impl Observations {
         }
     }
 
-    fn said_of_update(&mut self, at: Duration, device_id: &str, request: &str) {
+    fn update_reported(&mut self, at: Duration, device_id: &str, request: &str) {
         let Ok(signed) = document::split(request.as_bytes(), SIG_DEV) else { return };
         let Ok(FirmwareStatus { release_id, step, .. }) = document::decode(signed.body) else { return };
         let Some(device) = self.devices.get_mut(device_id) else { return };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use ks_reports::sweep::{Configuration, Varied};
+use ks_reports::sweep::{Configuration, VariedSetting};
 use ks_server::config::{Config, Conflict, conflicts};
 
 use super::{
@@ -27,7 +27,7 @@ const ANY_TOKEN: &str = "0123456789abcdef";
 ///
 /// # Errors
 /// A setting is given twice, or there are too many combinations.
-pub fn grid(varied: &[Varied]) -> Result<Vec<Configuration>, Failure> {
+pub fn grid(varied: &[VariedSetting]) -> Result<Vec<Configuration>, Failure> {
     for (nth, of) in varied.iter().enumerate() {
         if varied.iter().take(nth).any(|other| other.name == of.name) {
             return Err(Failure::BadRequest(format!("--vary gives {} twice; put all its values into one", of.name)));
@@ -150,8 +150,8 @@ mod tests {
     use super::*;
     use crate::scenario;
 
-    fn varied(name: &str, values: &[&str]) -> Varied {
-        Varied { name: name.to_owned(), values: values.iter().map(|of| (*of).to_owned()).collect() }
+    fn varied(name: &str, values: &[&str]) -> VariedSetting {
+        VariedSetting { name: name.to_owned(), values: values.iter().map(|of| (*of).to_owned()).collect() }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ks_protocol::duration;
-use ks_reports::sweep::{Configuration, Varied, reacting_cohort, reaction_of};
+use ks_reports::sweep::{Configuration, VariedSetting, reacting_cohort, reaction_of};
 
 use super::settings::{VALUES_MAX, between};
 use crate::{
@@ -26,7 +26,7 @@ pub(super) fn is_meant(name: &str) -> bool {
 ///
 /// # Errors
 /// A sentence with a remedy.
-pub(super) fn varied(name: &str, text: &str, steps: usize) -> Result<Varied, String> {
+pub(super) fn varied(name: &str, text: &str, steps: usize) -> Result<VariedSetting, String> {
     cohort_of(name)?;
     let mut values: Vec<String> = Vec::new();
     for word in text.split(',').map(str::trim) {
@@ -42,7 +42,7 @@ pub(super) fn varied(name: &str, text: &str, steps: usize) -> Result<Varied, Str
     if values.len() > VALUES_MAX {
         return Err(format!("{name} has {} values, and at most {VALUES_MAX} are tried", values.len()));
     }
-    Ok(Varied { name: name.to_owned(), values })
+    Ok(VariedSetting { name: name.to_owned(), values })
 }
 
 /// Refuses a name or a value that is no reaction.

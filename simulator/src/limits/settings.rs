@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ks_reports::sweep::Varied;
+use ks_reports::sweep::VariedSetting;
 use ks_server::config::{LIMITS_FILE, LimitsDocument, SETTINGS};
 
 use super::reaction;
@@ -37,7 +37,7 @@ const FAULTS_MAX: usize = 5;
 ///
 /// # Errors
 /// A sentence with a remedy: an unknown name, an empty range, a value that is no number.
-pub fn varied(text: &str, steps: usize) -> Result<Varied, String> {
+pub fn varied(text: &str, steps: usize) -> Result<VariedSetting, String> {
     let Some((name, values)) = text.split_once('=') else {
         return Err(format!(
             "`{text}`: expected NAME=FROM..TO or NAME=A,B,C, such as RATE_LIMIT_DEVICE_PER_MIN=2..240"
@@ -47,16 +47,16 @@ pub fn varied(text: &str, steps: usize) -> Result<Varied, String> {
     if reaction::is_meant(name) {
         return reaction::varied(name, values, steps);
     }
-    known(name)?;
+    check_name(name)?;
     let values = match values.split_once("..") {
         Some((from, to)) => range(name, from.trim(), to.trim(), steps)?,
         None => list(name, values)?,
     };
-    Ok(Varied { name: name.to_owned(), values })
+    Ok(VariedSetting { name: name.to_owned(), values })
 }
 
 /// Refuses names that are no setting of the server that may be varied.
-fn known(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), String> {
     let names = ScenarioSettings.names();
     if names.contains(&name) {
         return Ok(());
@@ -165,7 +165,7 @@ pub fn limits_of_environment(
         if name == LIMITS_FILE {
             file = Some((line, value)).filter(|(_, path)| !path.is_empty());
         } else if decides_refusals(&name) {
-            known(&name).map_err(|why| format!("line {line}: {why}"))?;
+            check_name(&name).map_err(|why| format!("line {line}: {why}"))?;
             if !value.is_empty() {
                 limits.insert(name, value); // an empty value is none to the server
             }
@@ -195,7 +195,7 @@ pub fn limits_of_environment(
 /// Settings of a file of a sweep, and reactions of cohorts: each must be known.
 pub(super) fn all_known(text: &str) -> Result<BTreeMap<String, String>, String> {
     let each = environment(text)?.into_iter().map(|(name, (line, value))| {
-        let found = if reaction::is_meant(&name) { reaction::check(&name, &value) } else { known(&name) };
+        let found = if reaction::is_meant(&name) { reaction::check(&name, &value) } else { check_name(&name) };
         found.map_err(|why| format!("line {line}: {why}"))?;
         Ok((name, value))
     });

@@ -10,7 +10,7 @@ use ks_reports::{
     reactions::Reactions,
     run_folder::Summary,
     score::State,
-    sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, Varied},
+    sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, VariedSetting},
 };
 
 use super::configurations::{own_limits, with_settings};
@@ -33,7 +33,7 @@ const OVERLOADED: &str = "OVERLOADED";
 #[derive(Debug)]
 pub struct LimitSweep<'a> {
     pub plan: &'a Plan,
-    pub varied: Vec<Varied>,
+    pub varied: Vec<VariedSetting>,
     /// As checked.
     pub configurations: Vec<Configuration>,
     /// Trials of each configuration.
@@ -104,7 +104,7 @@ impl LimitSweep<'_> {
     }
 
     /// The parameters of all trials.
-    pub fn asked(&self) -> SweepSetup {
+    pub fn setup(&self) -> SweepSetup {
         SweepSetup {
             scenario: self.plan.name.clone(),
             devices: u64::from(self.plan.fleet.devices),

@@ -57,7 +57,7 @@ impl Fault {
 
 /// What decides which faults hit one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Luck {
+pub struct FaultDraw {
     /// Its random number.
     pub draw: u64,
     /// Share of requests, and of answers, that the caller's own link loses, in basis points.
@@ -150,7 +150,7 @@ impl NetworkFaults {
     }
 
     /// How the faults affect a request.
-    fn passage(&self, Luck { draw, loss_bp }: Luck) -> Passage {
+    fn passage(&self, FaultDraw { draw, loss_bp }: FaultDraw) -> Passage {
         let below = |number, bound| seed::below_by(seed::nth(draw, number), bound);
         let is_hit = |number, share_bp: &AtomicU64| below(number, 10_000) < share_bp.load(Ordering::SeqCst);
         let longest_ms = self.longest_ms.load(Ordering::SeqCst).saturating_add(1);
@@ -172,7 +172,7 @@ impl NetworkFaults {
         link: &Rc<dyn Link>,
         request: HttpRequest,
         timeout: Duration,
-        luck: Luck,
+        luck: FaultDraw,
     ) -> Reply {
         let Some(site) = self.sites.get(site) else { return Err(LinkError::ConnectFailed) };
         let outages_before = site.outages.load(Ordering::SeqCst);
@@ -268,7 +268,7 @@ mod tests {
     fn overlapping_faults_add_up_and_end_one_by_one() {
         let network_faults = NetworkFaults::none(1);
         let lost = |network_faults: &NetworkFaults| {
-            (0..1_000).filter(|draw| network_faults.passage(Luck { draw: *draw, loss_bp: 0 }).is_lost).count()
+            (0..1_000).filter(|draw| network_faults.passage(FaultDraw { draw: *draw, loss_bp: 0 }).is_lost).count()
         };
         network_faults.add(Fault::RequestsLost(5_000));
         network_faults.add(Fault::RequestsLost(6_000));
@@ -277,7 +277,7 @@ mod tests {
         assert!((500..700).contains(&lost(&network_faults)), "{}", lost(&network_faults));
         network_faults.remove(Fault::RequestsLost(6_000));
         assert_eq!(lost(&network_faults), 0);
-        let own = (0..1_000).map(|draw| network_faults.passage(Luck { draw, loss_bp: 5_000 }));
+        let own = (0..1_000).map(|draw| network_faults.passage(FaultDraw { draw, loss_bp: 5_000 }));
         let both = own.filter(|passage| passage.is_lost && passage.is_answer_lost).count();
         assert!((200..300).contains(&both), "{both}: a caller's own link loses each way for itself");
     }

@@ -154,7 +154,7 @@ impl Link for WitnessedLink {
         let (path, sent) = (request.uri().path().to_owned(), request.body().clone());
         let endpoint = Endpoint::of(request.method(), &path);
         let is_order = request.method() != Method::GET;
-        let asked = self.witness.asked(&path, request.headers());
+        let asked = self.witness.download_request(&path, request.headers());
         let arrived_at = self.witness.now();
         Box::pin(async move {
             let Ok(sent) = sent.collect().await;

@@ -86,7 +86,7 @@ const ADMIN_API: &str = "/api/";
 const SAID_CHARS_MAX: usize = 500;
 
 /// The message in an error answer: the detail of a problem document, or else the raw text.
-fn said(body: &[u8]) -> String {
+fn message_of(body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = match problem.get("detail").and_then(Value::as_str) {
         Some(detail) => match problem.pointer("/errors/0") {
@@ -175,7 +175,7 @@ impl Operator {
         if answer.status == 200 {
             return Ok(answer.body);
         }
-        let detail = said(&answer.body);
+        let detail = message_of(&answer.body);
         Err(OperatorError::Refused { method, path: path.to_owned(), status: answer.status, detail })
     }
 

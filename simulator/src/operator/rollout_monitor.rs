@@ -406,7 +406,7 @@ fn reading(gate: &ObservedGate) -> GateSample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::measure::Broken;
+    use crate::run::measure::BrokenDevices;
 
     fn gate(number: u32, of: &str, failed: u64, verdict: &str) -> ObservedGate {
         let share_ppm = failed * 1_000_000 / 40;
@@ -470,7 +470,7 @@ mod tests {
         let worst = |broken: &[(&str, u64)]| {
             let mut total = Measurements::default();
             for (version, devices) in broken {
-                total.broke(version, Broken { devices: *devices, first_at: Duration::ZERO });
+                total.broke(version, BrokenDevices { devices: *devices, first_at: Duration::ZERO });
             }
             seen.worst(&total, None).unwrap().0.rollout_id.as_str().to_owned()
         };

@@ -14,11 +14,11 @@ use crate::operator::{ObservedDecision, ObservedUpdate, rollout_monitor::Observe
 #[derive(Debug, Default)]
 pub struct Confirmations {
     /// By device: for each of its updates when the window ended, when the update ended, and the first heartbeat in between.
-    wanted: BTreeMap<DeviceId, Vec<Wanted>>,
+    wanted: BTreeMap<DeviceId, Vec<ConfirmationWindow>>,
 }
 
 #[derive(Debug)]
-struct Wanted {
+struct ConfirmationWindow {
     window_ends: UnixMs,
     update_ends: UnixMs,
     first: Option<UnixMs>,
@@ -27,13 +27,13 @@ struct Wanted {
 impl Confirmations {
     /// For the updates of these rollouts.
     pub fn of(seen: &ObservedRollouts) -> Self {
-        let mut wanted: BTreeMap<DeviceId, Vec<Wanted>> = BTreeMap::new();
+        let mut wanted: BTreeMap<DeviceId, Vec<ConfirmationWindow>> = BTreeMap::new();
         for (rollout, _) in &seen.rollouts {
             let window_ms = rollout.policy.confirm_window_s.saturating_mul(1_000);
             for update in seen.updates.get(&rollout.rollout_id).into_iter().flatten() {
                 if let Some((window_ends, update_ends)) = window(update, window_ms) {
                     let of_device = wanted.entry(update.device_id.clone()).or_default();
-                    of_device.push(Wanted { window_ends, update_ends, first: None });
+                    of_device.push(ConfirmationWindow { window_ends, update_ends, first: None });
                 }
             }
         }
@@ -61,7 +61,8 @@ impl Confirmations {
             return update.ended_at;
         }
         let (window_ends, update_ends) = window(update, window_s.saturating_mul(1_000))?;
-        let is_it = |wanted: &&Wanted| wanted.window_ends == window_ends && wanted.update_ends == update_ends;
+        let is_it =
+            |wanted: &&ConfirmationWindow| wanted.window_ends == window_ends && wanted.update_ends == update_ends;
         self.wanted.get(&update.device_id)?.iter().find(is_it)?.first
     }
 }

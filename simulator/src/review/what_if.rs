@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use ks_protocol::time::UnixMs;
-use ks_reports::review::{GateThresholds, ThresholdOutcome, Trip};
+use ks_reports::review::{GateThresholds, GateTrip, ThresholdOutcome};
 use ks_server::rollout::{
     gate::{Test, Verdict, judge},
     policy::{Gate, WHOLE_BP},
@@ -144,11 +144,11 @@ fn thresholds(gate: &Gate, points: &[Point]) -> BTreeSet<u16> {
 }
 
 /// A trip, with the devices that had the release by then.
-fn trip(with: &With<'_>, point: &Point, targets: &[Target<'_>]) -> Trip {
+fn trip(with: &With<'_>, point: &Point, targets: &[Target<'_>]) -> GateTrip {
     let at = with.since_start(point.at);
     let had_it = || targets.iter().filter(|target| target.installed_at.is_some_and(|then| then <= at));
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Trip {
+    GateTrip {
         at_s: at.as_secs_f64(),
         of: point.of.clone(),
         failed: point.failed.into(),

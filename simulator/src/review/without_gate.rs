@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
-use ks_reports::review::{Assumed, Fate, Range, Truth};
+use ks_reports::review::{AssumedWithoutGate, Fate, Range, Truth};
 
 use super::{Target, With, continuation::Window, reach::Reach, truth};
 use crate::{
@@ -108,7 +108,7 @@ fn depends_on_time(scope: &Scope) -> bool {
 }
 
 /// What was assumed of targets that did not write the release; none if it does not matter when they would have got it.
-pub(super) fn assumed(with: &With<'_>, targets: &[Target<'_>]) -> Option<Assumed> {
+pub(super) fn assumed(with: &With<'_>, targets: &[Target<'_>]) -> Option<AssumedWithoutGate> {
     let release_counter = targets.first()?.release_counter;
     let faults = with.truth.faults(release_counter);
     let windows = || targets.iter().filter_map(|target| target.window);
@@ -125,7 +125,7 @@ pub(super) fn assumed(with: &With<'_>, targets: &[Target<'_>]) -> Option<Assumed
         }
     };
     let is_spared = |target: &Target<'_>| target.fate == Fate::Without && !target.update.state.is_failure();
-    Some(Assumed {
+    Some(AssumedWithoutGate {
         devices: u64::try_from(windows().count()).unwrap_or(u64::MAX),
         from_s: windows().map(|window| window.earliest).min()?.as_secs_f64(),
         until_s: windows().map(|window| window.latest).max()?.as_secs_f64(),

@@ -16,7 +16,7 @@ use crate::{
 
 /// The state of one expectation during the run.
 #[derive(Debug)]
-struct Watched {
+struct WatchedExpectation {
     expectation: Expectation,
     /// The span in which it counts.
     span: (Duration, Duration),
@@ -42,12 +42,12 @@ struct Sum {
 /// Evaluates all expectations of a run.
 #[derive(Debug)]
 pub struct Judge {
-    watched: Vec<Watched>,
+    watched: Vec<WatchedExpectation>,
 }
 
 /// Results that are known only at the end of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Final<'a> {
+pub struct FinalResults<'a> {
     pub total: &'a Measurements,
     pub ledger: &'a Ledger,
     /// The rollouts, as they were at the end.
@@ -69,7 +69,8 @@ impl Judge {
                 .find(|(phase, _, _)| phase == name)
                 .map_or((Duration::ZERO, Duration::ZERO), |(_, from, to)| (*from, *to)),
         };
-        let watch = |expectation: &Expectation| Watched::new(expectation.clone(), span_of(&expectation.during));
+        let watch =
+            |expectation: &Expectation| WatchedExpectation::new(expectation.clone(), span_of(&expectation.during));
         Self { watched: plan.expectations.iter().map(watch).collect() }
     }
 
@@ -89,7 +90,7 @@ impl Judge {
     ) -> Option<String> {
         let mut abort = None;
         let (ledger, rollouts) = (Ledger::default(), ObservedRollouts::default());
-        let so_far = Final { total, ledger: &ledger, rollouts: &rollouts, limit_verdicts: None, limits: &[] };
+        let so_far = FinalResults { total, ledger: &ledger, rollouts: &rollouts, limit_verdicts: None, limits: &[] };
         for watched in &mut self.watched {
             let (start, end) = watched.span;
             if from < start || from >= end {
@@ -110,12 +111,12 @@ impl Judge {
     /// Adds what was measured after the run had ended at `end`: it belongs to each span that lasted until then, but no time
     /// passed in it.
     pub fn take_tail(&mut self, end: Duration, measured: &Measurements) {
-        let lasted_until_end = |watched: &&mut Watched| watched.span.0 < end && watched.span.1 >= end;
+        let lasted_until_end = |watched: &&mut WatchedExpectation| watched.span.0 < end && watched.span.1 >= end;
         self.watched.iter_mut().filter(lasted_until_end).for_each(|watched| watched.tail.add(measured));
     }
 
     /// Every expectation with its verdict, and why the load generator may be the cause of a miss.
-    pub fn finish(self, end: Final<'_>) -> (Vec<Judged>, Vec<String>) {
+    pub fn finish(self, end: FinalResults<'_>) -> (Vec<Judged>, Vec<String>) {
         let judged: Vec<(Judged, Option<String>)> =
             self.watched.into_iter().map(|watched| watched.judge(end)).collect();
         let doubts = judged.iter().filter_map(|(judged, unsound)| {
@@ -127,7 +128,7 @@ impl Judge {
     }
 }
 
-impl Watched {
+impl WatchedExpectation {
     fn new(expectation: Expectation, span: (Duration, Duration)) -> Self {
         Self {
             expectation,
@@ -163,7 +164,7 @@ impl Watched {
     }
 
     /// Whether no later sample can still meet the bound.
-    fn is_missed_for_good(&self, so_far: Final<'_>) -> bool {
+    fn is_missed_for_good(&self, so_far: FinalResults<'_>) -> bool {
         self.is_broken_by_emptiness() || self.value(so_far).is_some_and(|value| !self.expectation.bound.holds(value))
     }
 
@@ -172,7 +173,7 @@ impl Watched {
     }
 
     /// The current value; none without a sample.
-    fn value(&self, so_far: Final<'_>) -> Option<f64> {
+    fn value(&self, so_far: FinalResults<'_>) -> Option<f64> {
         let metric = &self.expectation.metric;
         match self.expectation.every {
             Some(_) => self.worst,
@@ -196,7 +197,7 @@ impl Watched {
         }
     }
 
-    fn judge(mut self, end: Final<'_>) -> (Judged, Option<String>) {
+    fn judge(mut self, end: FinalResults<'_>) -> (Judged, Option<String>) {
         self.take_in_tail();
         if self.expectation.every.is_none() {
             self.unsound = generator::lagged(&self.sum.measured);
@@ -226,8 +227,8 @@ fn unit(metric: &Metric) -> String {
 struct BySpan;
 
 /// Metrics of the whole run; none without a sample.
-fn of_whole_run(metric: &Metric, end: Final<'_>) -> Result<Option<f64>, BySpan> {
-    let Final { total, ledger, rollouts, limit_verdicts, limits } = end;
+fn of_whole_run(metric: &Metric, end: FinalResults<'_>) -> Result<Option<f64>, BySpan> {
+    let FinalResults { total, ledger, rollouts, limit_verdicts, limits } = end;
     let verdicts =
         |count: fn(&VerdictCounts) -> u64| limit_verdicts.map(|verdicts: &LimitVerdicts| count(&verdicts.all) as f64);
     let ledger_count = |count: u64| (ledger.reconciled && ledger.checked > 0).then_some(count as f64);
@@ -360,7 +361,7 @@ impl Sum {
 mod tests {
     use super::*;
 
-    fn watched(metric: &str, bound: Bound) -> Watched {
+    fn watched(metric: &str, bound: Bound) -> WatchedExpectation {
         let expectation = Expectation {
             metric: metric.parse().unwrap(),
             bound,
@@ -369,7 +370,7 @@ mod tests {
             allow_empty: false,
             abort: true,
         };
-        Watched::new(expectation, (Duration::from_secs(5), Duration::from_mins(1)))
+        WatchedExpectation::new(expectation, (Duration::from_secs(5), Duration::from_mins(1)))
     }
 
     fn second_with(acked: u64, refused: u64) -> Measurements {
@@ -380,7 +381,7 @@ mod tests {
         measured
     }
 
-    fn run(mut watched: Watched, every: Option<u64>, seconds: &[(u64, u64)]) -> (Judged, Option<u64>) {
+    fn run(mut watched: WatchedExpectation, every: Option<u64>, seconds: &[(u64, u64)]) -> (Judged, Option<u64>) {
         watched.expectation.every = every.map(Duration::from_secs);
         let mut judge = Judge { watched: vec![watched] };
         let mut aborted_at = None;
@@ -392,7 +393,7 @@ mod tests {
         let (total, ledger) = (Measurements::default(), Ledger::default());
         (
             judge
-                .finish(Final {
+                .finish(FinalResults {
                     total: &total,
                     ledger: &ledger,
                     rollouts: &ObservedRollouts::default(),
@@ -456,7 +457,7 @@ mod tests {
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
             let (total, ledger) = (Measurements::default(), Ledger::default());
             judge
-                .finish(Final {
+                .finish(FinalResults {
                     total: &total,
                     ledger: &ledger,
                     rollouts: &ObservedRollouts::default(),
@@ -480,7 +481,7 @@ mod tests {
         crate::run::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
         let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) = judge.finish(Final {
+        let (_, doubts) = judge.finish(FinalResults {
             total: &total,
             ledger: &ledger,
             rollouts: &ObservedRollouts::default(),

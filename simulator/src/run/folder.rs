@@ -12,7 +12,7 @@ use ks_protocol::time::UnixMs;
 use ks_reports::{
     advice::ADVICE,
     run_folder::{EVENTS, SUMMARY, Summary, TICKS},
-    score::{SCORE, TRIALS, TRIALS_ASKED},
+    score::{SCORE, TRIALS, TRIALS_REQUEST},
     sweep::{SWEEP, SWEEP_TRIALS},
 };
 use rustix::fs::{FlockOperation, flock};
@@ -86,7 +86,7 @@ fn is_foreign(path: &Path) -> std::io::Result<bool> {
         has_others |= !is_own;
     }
     Ok(has_others
-        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_ASKED, ADVICE, SWEEP, SWEEP_TRIALS]
+        && ![SUMMARY, TICKS, EVENTS, SCORE, TRIALS, TRIALS_REQUEST, ADVICE, SWEEP, SWEEP_TRIALS]
             .iter()
             .any(|name| path.join(name).exists()))
 }

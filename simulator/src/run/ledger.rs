@@ -24,7 +24,7 @@ pub struct DeviceAccount {
     /// Sequences of heartbeats that a verified answer acknowledged as stored.
     pub acked: Pairs,
     /// Its result of each command.
-    pub said: BTreeMap<CommandId, AckState>,
+    pub command_results: BTreeMap<CommandId, AckState>,
     /// Commands whose result a verified answer acknowledged as stored.
     pub confirmed: BTreeSet<CommandId>,
     /// Punches made on it: numbers 1 to this.
@@ -60,7 +60,7 @@ pub struct StoredPunch {
 
 /// Rows of one device that the server has stored, as they are read.
 #[derive(Debug, Default)]
-struct Stored {
+struct StoredRows {
     punches: Pairs,
     seen: Pairs,
     last: Option<Sequence>,
@@ -69,16 +69,16 @@ struct Stored {
 /// Compares rows with accounts, row by row.
 #[derive(Debug)]
 pub struct Reconciliation {
-    devices: ByDevice<(DeviceAccount, Stored)>,
+    devices: ByDevice<(DeviceAccount, StoredRows)>,
     /// Repeated rows: how many of each sequence, over all devices.
     second: BTreeMap<Sequence, u64>,
-    strangers: Strangers,
+    strangers: ForeignRows,
     ledger: Ledger,
 }
 
 /// Which rows of devices outside the run are misattributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strangers {
+pub enum ForeignRows {
     /// All: the server belongs to the run, and everything it stored came from this run.
     All,
     /// Those under a name that an adversary of the run may use.
@@ -89,19 +89,19 @@ pub enum Strangers {
 
 impl Reconciliation {
     /// Starts from what devices know.
-    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, strangers: Strangers) -> Self {
-        let devices = accounts.into_iter().map(|(name, account)| (name.to_string(), (account, Stored::default())));
+    pub fn of(accounts: BTreeMap<DeviceId, DeviceAccount>, strangers: ForeignRows) -> Self {
+        let devices = accounts.into_iter().map(|(name, account)| (name.to_string(), (account, StoredRows::default())));
         Self { devices: devices.collect(), second: BTreeMap::new(), strangers, ledger: Ledger::default() }
     }
 
-    /// Adds one stored row, in commit order. Rows of devices outside the run are ignored, unless they are [`Strangers`] that
+    /// Adds one stored row, in commit order. Rows of devices outside the run are ignored, unless they are [`ForeignRows`] that
     /// count.
     pub fn row(&mut self, device_id: &DeviceId, sequence: Sequence) {
         let Some((account, stored)) = self.devices.get_mut(device_id.as_str()) else {
             let is_misattributed = match self.strangers {
-                Strangers::All => true,
-                Strangers::NamedByAdversaries => adversary::may_be_named(device_id),
-                Strangers::None => false,
+                ForeignRows::All => true,
+                ForeignRows::NamedByAdversaries => adversary::may_be_named(device_id),
+                ForeignRows::None => false,
             };
             self.ledger.misattributed += u64::from(is_misattributed);
             return;
@@ -122,7 +122,7 @@ impl Reconciliation {
     /// Adds one command as the server has it.
     pub fn command(&mut self, command: &StoredCommand) {
         let Some((account, _)) = self.devices.get_mut(command.device_id.as_str()) else { return };
-        let said = account.said.get(&command.command_id).copied();
+        let said = account.command_results.get(&command.command_id).copied();
         if account.confirmed.remove(&command.command_id) {
             self.ledger.acks_checked += 1;
             // A command whose deadline passed first keeps that state: terminal states do not change.
@@ -148,7 +148,7 @@ impl Reconciliation {
     /// The result, once every row and every command was added.
     pub fn finish(mut self) -> Reconciled {
         let mut missing: BTreeMap<Sequence, u64> = BTreeMap::new();
-        for (_, (account, Stored { punches, seen, .. })) in self.devices.iter() {
+        for (_, (account, StoredRows { punches, seen, .. })) in self.devices.iter() {
             self.ledger.checked += account.acked.len();
             let lost = account.acked.missing_from(seen);
             self.ledger.lost += lost;
@@ -314,7 +314,8 @@ mod tests {
     fn reconcile(sent: &[(u32, u64)], acked: &[(u32, u64)], rows: &[(&str, (u32, u64))]) -> Ledger {
         let device: DeviceId = "D".parse().unwrap();
         let account = DeviceAccount { sent: pairs(sent), acked: pairs(acked), ..DeviceAccount::default() };
-        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device, account)]), Strangers::NamedByAdversaries);
+        let mut reconciliation =
+            Reconciliation::of(BTreeMap::from([(device, account)]), ForeignRows::NamedByAdversaries);
         for (device_id, (epoch, seq)) in rows {
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(*epoch, *seq));
         }
@@ -362,16 +363,16 @@ mod tests {
                 }
                 reconciliation.finish()
             };
-            let whole = reconciled(&devices, Strangers::All).ledger();
+            let whole = reconciled(&devices, ForeignRows::All).ledger();
             // The same devices as two segments, each of which reads all rows.
             let segments = |first_looks_for| {
                 let mut sum = reconciled(&devices[..1], first_looks_for);
-                sum.add(&reconciled(&devices[1..], Strangers::None));
+                sum.add(&reconciled(&devices[1..], ForeignRows::None));
                 sum.ledger()
             };
             let strangers = u64::from(rows.iter().any(|(name, _)| *name == "C"));
             let expected = Ledger { misattributed: whole.misattributed - strangers, ..whole };
-            assert_eq!(segments(Strangers::NamedByAdversaries), expected, "{rows:?}");
+            assert_eq!(segments(ForeignRows::NamedByAdversaries), expected, "{rows:?}");
             let Ledger { lost, duplicated, reordered, misattributed, .. } = whole;
             (lost, duplicated, reordered, misattributed)
         };
@@ -397,12 +398,12 @@ mod tests {
             reconciliation.row(&device_id.parse().unwrap(), Sequence::new(1, 1));
             reconciliation.finish().ledger().misattributed
         };
-        let named = Strangers::NamedByAdversaries;
+        let named = ForeignRows::NamedByAdversaries;
         assert_eq!(
-            (row("X", named), row("X", Strangers::All), row("GHOST-7", named), row("SIM-1-B", named)),
+            (row("X", named), row("X", ForeignRows::All), row("GHOST-7", named), row("SIM-1-B", named)),
             (0, 1, 1, 1)
         );
-        assert_eq!(row("GHOST-7", Strangers::None), 0, "the first segment counts it");
+        assert_eq!(row("GHOST-7", ForeignRows::None), 0, "the first segment counts it");
     }
 
     #[test]
@@ -411,11 +412,11 @@ mod tests {
         let said = ["kept", "late", "dropped", "unlisted"].map(|name| (id(name), AckState::Succeeded));
         let account = DeviceAccount {
             confirmed: said.iter().map(|(id, _)| id.clone()).collect(),
-            said: said.into(),
+            command_results: said.into(),
             ..DeviceAccount::default()
         };
         let device: DeviceId = "D".parse().unwrap();
-        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device.clone(), account)]), Strangers::All);
+        let mut reconciliation = Reconciliation::of(BTreeMap::from([(device.clone(), account)]), ForeignRows::All);
         let states =
             [("kept", "SUCCEEDED"), ("late", "TIMED_OUT"), ("dropped", "DELIVERED"), ("invented", "SUCCEEDED")];
         for (name, state) in states {

@@ -150,18 +150,18 @@ async fn metrics(State(shown): State<Arc<Registry>>, headers: HeaderMap) -> Resp
 
 fn registry(latest: Arc<Mutex<Latest>>) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Shown(latest)));
+    registry.register_collector(Box::new(LiveCollector(latest)));
     registry
 }
 
 /// Encodes the latest figures when they are asked for.
 #[derive(Debug)]
-struct Shown(Arc<Mutex<Latest>>);
+struct LiveCollector(Arc<Mutex<Latest>>);
 
-impl Collector for Shown {
+impl Collector for LiveCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = Out(&mut encoder);
+        let mut out = MetricEncoder(&mut encoder);
         // A gauge: the older text format has no type for information.
         let run = [("scenario", latest.scenario.clone()), ("seed", latest.seed.to_string())];
         let mut family = out.0.encode_descriptor("ks_fleet_run_info", "The run", None, MetricType::Gauge)?;
@@ -196,9 +196,9 @@ impl Collector for Shown {
 }
 
 /// One way to write each type of metric.
-struct Out<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+struct MetricEncoder<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
-impl Out<'_, '_> {
+impl MetricEncoder<'_, '_> {
     fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
         let gauge = ConstGauge::new(value);
         gauge.encode(self.0.encode_descriptor(name, help, unit, gauge.metric_type())?)

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 pub use self::handshakes::Handshakes;
-use crate::device::exchange::{Done, MessageType};
+use crate::device::exchange::{ActionCounts, MessageType};
 use crate::run::outages::Recovered;
 use crate::scenario::{AnswerCode, ChurnKind};
 
@@ -126,7 +126,7 @@ impl AdversaryRequests {
 
 /// Devices that a release has bricked or killed: ground truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Broken {
+pub struct BrokenDevices {
     pub devices: u64,
     /// When the first of them broke, since the start of the run: the exact time, not that of the tick that reports it.
     pub first_at: Duration,
@@ -217,7 +217,7 @@ pub struct Measurements {
     /// CPU time of the adversaries' thread, if they have their own.
     pub adversaries_cpu: Duration,
     /// What devices did because of answers.
-    pub done: Done,
+    pub done: ActionCounts,
     /// Punches that people made.
     pub punches_made: u64,
     /// Devices that a release was installed on for the first time, whether it ran there or not, by its version: ground truth.
@@ -229,7 +229,7 @@ pub struct Measurements {
     /// Background failures that began.
     pub churn: BTreeMap<ChurnKind, u64>,
     /// What releases have broken, by the version that did it: ground truth.
-    pub broken: BTreeMap<String, Broken>,
+    pub broken: BTreeMap<String, BrokenDevices>,
     /// Change of the number of living devices that run a version: ground truth.
     pub running: BTreeMap<String, i64>,
     /// By cohort: its number in the scenario, and one more for the devices in none.
@@ -261,7 +261,7 @@ impl Default for Measurements {
             attacks: BTreeMap::new(),
             adversaries: BTreeMap::new(),
             adversaries_cpu: Duration::ZERO,
-            done: Done::default(),
+            done: ActionCounts::default(),
             punches_made: 0,
             installed: BTreeMap::new(),
             updated: BTreeMap::new(),
@@ -371,8 +371,8 @@ impl Measurements {
     }
 
     /// Adds devices that this version has broken.
-    pub fn broke(&mut self, version: &str, more: Broken) {
-        let sum = |broken: &mut Broken| {
+    pub fn broke(&mut self, version: &str, more: BrokenDevices) {
+        let sum = |broken: &mut BrokenDevices| {
             broken.devices += more.devices;
             broken.first_at = broken.first_at.min(more.first_at);
         };
@@ -454,14 +454,14 @@ mod tests {
     fn the_first_device_that_a_version_broke_is_the_earliest_of_all_threads() {
         let broke = |version: &str, ms| {
             let mut measured = Measurements::default();
-            measured.broke(version, Broken { devices: 1, first_at: Duration::from_millis(ms) });
+            measured.broke(version, BrokenDevices { devices: 1, first_at: Duration::from_millis(ms) });
             measured
         };
         let mut sum = broke("2", 700);
         for other in [broke("2", 650), broke("3", 100), broke("2", 900)] {
             sum.add(&other);
         }
-        assert_eq!(sum.broken["2"], Broken { devices: 3, first_at: Duration::from_millis(650) });
+        assert_eq!(sum.broken["2"], BrokenDevices { devices: 3, first_at: Duration::from_millis(650) });
         assert_eq!((sum.broken_by("3"), sum.broken_by("1"), sum.broken_devices()), (1, 0, 4));
     }
 }

@@ -21,7 +21,7 @@ pub struct PhaseRecorder {
     /// Of the current phase.
     measured: Measurements,
     /// Resource usage at the last start or end of a phase.
-    used: Used,
+    used: ResourceReading,
     server: Option<Rc<dyn ServerProcess>>,
     server_rss_bytes: Option<u64>,
     done: BTreeMap<String, PhaseFigures>,
@@ -29,7 +29,7 @@ pub struct PhaseRecorder {
 
 /// CPU seconds so far.
 #[derive(Clone, Copy)]
-struct Used {
+struct ResourceReading {
     generator_cpu_s: f64,
     server_cpu_s: Option<f64>,
     /// Peak resident memory of the server since the last reading.
@@ -67,16 +67,16 @@ impl PhaseRecorder {
     }
 }
 
-fn used(generator_cpu_s: f64, server: Option<&dyn ServerProcess>) -> Used {
+fn used(generator_cpu_s: f64, server: Option<&dyn ServerProcess>) -> ResourceReading {
     let usage = server.and_then(ServerProcess::usage);
-    Used {
+    ResourceReading {
         generator_cpu_s,
         server_cpu_s: usage.map(|usage| usage.cpu_s),
         server_rss_bytes: usage.and_then(|usage| usage.rss_bytes),
     }
 }
 
-fn figures(measured: &Measurements, before: Used, after: Used) -> PhaseFigures {
+fn figures(measured: &Measurements, before: ResourceReading, after: ResourceReading) -> PhaseFigures {
     let codes = measured.codes();
     let beats = measured.of(MessageType::Heartbeat);
     let server_cpu_s = after.server_cpu_s.zip(before.server_cpu_s);

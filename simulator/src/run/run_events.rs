@@ -49,7 +49,7 @@ impl EventsError {
 
 /// Which of the following lines a reader wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum LineFilter {
     All,
     /// Lines in which the device's name occurs, and lines about no device.
     OfDevice,
@@ -96,10 +96,10 @@ impl RunEvents {
     pub fn each(
         mut self,
         device_id: &str,
-        mut take: impl FnMut(&str) -> Result<Wanted, String>,
+        mut take: impl FnMut(&str) -> Result<LineFilter, String>,
     ) -> Result<Option<String>, EventsError> {
         let (a_device, ours) = (Finder::new("\"device_id\":"), Finder::new(device_id));
-        let mut wanted = Wanted::All;
+        let mut wanted = LineFilter::All;
         let mut lines = 0;
         while let Some(piece) = self.log.next_lines()? {
             let mut start = 0;
@@ -108,10 +108,10 @@ impl RunEvents {
                 let line = piece.get(start..end).unwrap_or_default();
                 (start, lines) = (end + 1, lines + 1);
                 // Most lines are about other devices; parsing them all would take minutes.
-                if wanted == Wanted::OfDevice && a_device.find(line).is_some() && ours.find(line).is_none() {
+                if wanted == LineFilter::OfDevice && a_device.find(line).is_some() && ours.find(line).is_none() {
                     continue;
                 }
-                if wanted == Wanted::Nothing {
+                if wanted == LineFilter::Nothing {
                     return Ok(None);
                 }
                 let text = std::str::from_utf8(line).map_err(|_| "it is not text in UTF-8".to_owned());

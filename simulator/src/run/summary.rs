@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use ks_protocol::{duration, time::UnixMs};
-use ks_reports::reactions::{Beside, Cohort, Reactions};
+use ks_reports::reactions::{Cohort, HonestGroup, Reactions};
 use ks_reports::recovery::{OutageRecovery, Recovered, Recovery};
 use ks_reports::run_folder::{
     Attacks, EventsKept, Expectation, FORMAT, Heartbeats, InvariantResult, Ledger, LimitVerdicts, Mode, Percentiles,
@@ -18,7 +18,7 @@ use crate::{
     invariants::{Invariant, Violation},
     number::{counted, grouped},
     run::{
-        expect::Final,
+        expect::FinalResults,
         generator::{self, Resources},
         measure::{Answered, CohortCounts, Handshakes, Measured, Measurements, OK, Score},
         outages::{self, Outage},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Facts about a run that are not measurements.
-pub struct About<'a> {
+pub struct RunFacts<'a> {
     pub plan: &'a Plan,
     pub mode: Mode,
     pub target: String,
@@ -50,13 +50,13 @@ pub struct About<'a> {
 }
 
 /// The summary of a run, with its verdict.
-pub fn summarise(about: About<'_>, played: RunOutcome) -> Summary {
+pub fn summarise(about: RunFacts<'_>, played: RunOutcome) -> Summary {
     let (total, ledger) = (&played.total, &played.ledger);
     let generator = generator::figures(total, &played.steady.0, about.resources);
     let mut rollouts = played.rollout_summaries.into_iter();
     let rollout = rollouts.next();
     let limit_verdicts = played.limit_verdicts.as_ref();
-    let (expectations, late) = played.judge.finish(Final {
+    let (expectations, late) = played.judge.finish(FinalResults {
         total,
         ledger,
         rollouts: &played.rollouts,
@@ -186,14 +186,14 @@ fn reactions(plan: &Plan, total: &Measurements) -> Reactions {
         }
     };
     let abused = fleet::abused_sites(plan);
-    let site = |(number, answered): (&usize, &Answered)| Beside {
+    let site = |(number, answered): (&usize, &Answered)| HonestGroup {
         name: plan.fleet.sites.get(*number).map(|site| site.name.clone()).unwrap_or_default(),
         shares_address: abused.get(*number).copied().unwrap_or(false),
         requests: answered.requests,
         refused: answered.refused,
     };
     let named = fleet::named_victims(plan);
-    let victims = || Beside {
+    let victims = || HonestGroup {
         name: format!("{} named by adversaries", counted(named, "device")),
         shares_address: false,
         requests: total.named.requests,
@@ -246,7 +246,7 @@ fn facts<'a>(
 /// Why the measurement is unreliable; `late` are the spans in which the generator was the bottleneck, `interrupted` is how
 /// long an interrupted run lasted.
 fn doubts(
-    about: &About<'_>,
+    about: &RunFacts<'_>,
     total: &Measurements,
     late: Vec<String>,
     interrupted: Option<Duration>,

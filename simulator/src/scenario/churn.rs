@@ -38,7 +38,7 @@ impl ChurnKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Churn {
     pub kind: ChurnKind,
-    pub when: When,
+    pub when: ChurnTime,
     /// Share of requests, and of answers, that a flaky link loses, in basis points; otherwise 0.
     pub loss_bp: u16,
     /// It happens to this model only.
@@ -48,7 +48,7 @@ pub struct Churn {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum ChurnTime {
     /// At a random moment of the day, to this share of the devices on each day of the run, in basis points.
     PerDay {
         share_bp: u16,

@@ -29,7 +29,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use adversaries::{Addresses, Adversary, AdversaryKind};
-pub use churn::{Churn, ChurnKind, When};
+pub use churn::{Churn, ChurnKind, ChurnTime};
 pub use cohorts::{Cohort, CohortSize, Retry};
 pub use diagnostic::{Diagnostic, render_all};
 pub use expectation::{Bound, During, Expectation};

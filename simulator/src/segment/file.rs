@@ -106,13 +106,13 @@ pub(super) struct SavedTick {
     pub(super) number: u64,
     /// When it ended, since the start.
     pub(super) to: Duration,
-    pub(super) used: Used,
+    pub(super) used: GeneratorUse,
     pub(super) measured: SavedMeasurements,
 }
 
 /// What a generator used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Used {
+pub struct GeneratorUse {
     /// CPU seconds of its process so far.
     pub cpu_s: f64,
     /// Sockets that are open now.
@@ -123,7 +123,7 @@ pub struct Used {
 #[derive(Debug, Clone)]
 pub struct SegmentTick {
     pub to: Duration,
-    pub used: Used,
+    pub used: GeneratorUse,
     pub measured: Measurements,
 }
 
@@ -218,7 +218,7 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn tick(&mut self, to: Duration, used: Used, measured: &Measurements) -> io::Result<()> {
+    pub fn tick(&mut self, to: Duration, used: GeneratorUse, measured: &Measurements) -> io::Result<()> {
         let measured = SavedMeasurements::of(measured).map_err(io::Error::other)?;
         let number = self.ticks;
         self.ticks += 1;

@@ -30,7 +30,7 @@ use crate::{
     run::{
         event_log::EventLog,
         generator::{self, Resources},
-        summary::{About, summarise},
+        summary::{RunFacts, summarise},
     },
     scenario::{self, Plan, Timing},
     scenario_settings::ScenarioSettings,
@@ -79,7 +79,7 @@ impl Segments {
             ..Resources::default()
         };
         let spread = agreement::start_spread(self.readers.iter().map(|reader| &reader.header));
-        let about = About {
+        let about = RunFacts {
             plan: &self.plan,
             mode: Mode::Load,
             target: self.readers.first().map(|reader| reader.header.target.url.clone()).unwrap_or_default(),

@@ -238,7 +238,7 @@ mod tests {
     use crate::{
         device::exchange::MessageType,
         run::measure::{Measurements, OK},
-        segment::file::{PlanInShort, SavedOverrides, SegmentWriter, TargetSeen, Used},
+        segment::file::{GeneratorUse, PlanInShort, SavedOverrides, SegmentWriter, TargetSeen},
     };
 
     fn header() -> Header {
@@ -296,7 +296,7 @@ mod tests {
         for tick in 1..=2 {
             let mut measured = Measurements::default();
             (0..tick).for_each(|_| measured.of_mut(MessageType::Heartbeat).end(OK, 1_000, None));
-            writer.tick(Duration::from_secs(tick), Used { cpu_s: 0.5, sockets: 3 }, &measured).unwrap();
+            writer.tick(Duration::from_secs(tick), GeneratorUse { cpu_s: 0.5, sockets: 3 }, &measured).unwrap();
         }
         if is_finished {
             writer.finish(end()).unwrap();
@@ -348,7 +348,7 @@ mod tests {
         assert!(error(folder.path()).contains("is cut short"), "{}", error(folder.path()));
         let count = Measurements { punches_made: 1 << 50, ..Measurements::default() };
         let mut writer = SegmentWriter::create(folder.path(), header(), "").unwrap();
-        writer.tick(Duration::from_secs(1), Used::default(), &count).unwrap();
+        writer.tick(Duration::from_secs(1), GeneratorUse::default(), &count).unwrap();
         writer.finish(end()).unwrap();
         let why = error(folder.path());
         assert!(why.contains("1125899906842624 is more than any run counts"), "{why}");

@@ -57,7 +57,7 @@ impl JoinError {
 }
 
 /// A segment that has looked at its target.
-pub struct Joining<'a> {
+pub struct JoiningSegment<'a> {
     of: SegmentRun<'a>,
     target: TargetSeen,
     pub clock: ClockOffset,
@@ -68,7 +68,7 @@ impl<'a> SegmentRun<'a> {
     ///
     /// # Errors
     /// It does not answer, or the start is over.
-    pub async fn look(self, operator: &Operator, progress: impl Fn(String)) -> Result<Joining<'a>, JoinError> {
+    pub async fn look(self, operator: &Operator, progress: impl Fn(String)) -> Result<JoiningSegment<'a>, JoinError> {
         progress("waiting for the target's clock".to_owned());
         let clock = start::clock_offset(operator).await.map_err(JoinError::Operator)?;
         if let Some(start_at) = self.start_at {
@@ -87,11 +87,11 @@ impl<'a> SegmentRun<'a> {
             keys_sha256: hex(&Sha256::digest(format!("{keys:?}"))),
             limits: limits.collect(),
         };
-        Ok(Joining { of: self, target, clock })
+        Ok(JoiningSegment { of: self, target, clock })
     }
 }
 
-impl Joining<'_> {
+impl JoiningSegment<'_> {
     /// Waits for the common start, if there is one. Clocks may be set or drift meanwhile: the target's is asked for again shortly before it.
     ///
     /// # Errors

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adversary,
-    device::exchange::{Done, MessageType},
+    device::exchange::{ActionCounts, MessageType},
     run::{
         measure::{
-            AdversaryRequests, Answered, Broken, CohortCounts, Handshakes, Measured, Measurements, OK, Score, Times,
-            histogram,
+            AdversaryRequests, Answered, BrokenDevices, CohortCounts, Handshakes, Measured, Measurements, OK, Score,
+            Times, histogram,
         },
         outages::Recovered,
     },
@@ -92,13 +92,13 @@ pub struct SavedMeasurements {
     attacks: BTreeMap<String, Score>,
     adversaries: BTreeMap<String, SavedRequests>,
     adversaries_cpu: Duration,
-    done: Done,
+    done: ActionCounts,
     punches_made: u64,
     installed: BTreeMap<String, u64>,
     updated: BTreeMap<String, u64>,
     dying: i64,
     churn: BTreeMap<String, u64>,
-    broken: BTreeMap<String, Broken>,
+    broken: BTreeMap<String, BrokenDevices>,
     running: BTreeMap<String, i64>,
     cohorts: BTreeMap<usize, CohortCounts>,
     sites: BTreeMap<usize, Answered>,
@@ -332,14 +332,14 @@ mod tests {
             }
         }
         measured.adversaries_cpu = Duration::new(3, 141);
-        measured.done = Done { commands_succeeded: 1, commands_applied_twice: 2, keys_rotated: 3 };
+        measured.done = ActionCounts { commands_succeeded: 1, commands_applied_twice: 2, keys_rotated: 3 };
         measured.punches_made = 11;
         measured.installed.insert("1.1.0".to_owned(), 1);
         measured.updated.insert("1.1.0".to_owned(), 2);
         measured.running.insert("1.1.0".to_owned(), -2);
         measured.dying = -1;
         measured.churn = ChurnKind::ALL.into_iter().map(|kind| (kind, 4)).collect();
-        measured.broke("1.1.0", Broken { devices: 2, first_at: Duration::from_millis(1_234) });
+        measured.broke("1.1.0", BrokenDevices { devices: 2, first_at: Duration::from_millis(1_234) });
         let cohort = CohortCounts { devices: 7, sent_again: [(60, 4)].into(), ..CohortCounts::default() };
         measured.cohorts.insert(1, cohort);
         measured.sites.insert(3, Answered { requests: 8, refused: 1 });

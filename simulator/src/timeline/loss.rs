@@ -14,18 +14,18 @@ pub struct Loss {
     pub length: Duration,
     /// Share lost, in basis points.
     pub share_bp: u16,
-    pub of: Lost,
+    pub of: LostMessages,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum LostMessages {
     /// Requests: the server never receives them.
     Requests,
     /// Answers: the server processed the request.
     Answers,
 }
 
-impl Lost {
+impl LostMessages {
     pub const ALL: [Self; 2] = [Self::Requests, Self::Answers];
 
     pub fn as_str(self) -> &'static str {
@@ -51,7 +51,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     Box::new(move |judge| {
         let length = judge.length(length);
         let share_bp = judge.share_bp(share_bp);
-        let of = judge.word(of, "of", &Lost::ALL.map(|lost| (lost.as_str(), lost)), Lost::Answers);
+        let of = judge.word(of, "of", &LostMessages::ALL.map(|lost| (lost.as_str(), lost)), LostMessages::Answers);
         Some(Step::Loss(Loss { length: length?, share_bp: share_bp?, of: of? }))
     })
 }
@@ -59,8 +59,8 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
 impl Act for Loss {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let lost = match self.of {
-            Lost::Requests => Fault::RequestsLost,
-            Lost::Answers => Fault::AnswersLost,
+            LostMessages::Requests => Fault::RequestsLost,
+            LostMessages::Answers => Fault::AnswersLost,
         };
         add_network_fault(context.run_context, self.length, lost(self.share_bp), "loss_ended");
         Ok(())

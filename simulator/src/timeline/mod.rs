@@ -156,7 +156,7 @@ steps! {
     phase::Phase,
 }
 
-pub use {loss::Lost, outage::OutageScope, rotate_server_key::KeyStep, send_command::Recipients};
+pub use {loss::LostMessages, outage::OutageScope, rotate_server_key::KeyStep, send_command::Recipients};
 
 /// The behaviour of a step.
 trait Act {

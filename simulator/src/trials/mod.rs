@@ -1,10 +1,10 @@
 //! Trials: one rehearsal with many seeds, on all cores, for each of several rollout policies and for each of several rates
 //! at which the firmware really breaks devices.
 
-mod asked;
 mod bug_rate;
 mod progress;
 mod record;
+mod request;
 pub mod work;
 
 use std::{
@@ -18,9 +18,9 @@ use ks_reports::{
 };
 use ks_server::rollout::policy::Policy;
 
-pub use asked::{Request, Source, TRIALS, WIDTH_BP};
 use bug_rate::hit_bp_of_fleet;
 pub use record::{Record, Recorded};
+pub use request::{Request, Source, TRIALS, WIDTH_BP};
 use work::{SEED_MAX, Work, nth_case, of_round, rehearse_one};
 
 use crate::{
@@ -92,7 +92,7 @@ impl Trials<'_> {
     }
 
     /// The parameters of all trials, for their score.
-    pub fn asked(&self) -> ScoreSetup {
+    pub fn setup(&self) -> ScoreSetup {
         let policies = self.policies.len().max(1);
         ScoreSetup {
             scenario: self.plan.name.clone(),
@@ -211,7 +211,7 @@ impl Rounds<'_> {
             }
             self.complete += 1;
             let is_due = self.trials.until.is_some() && progress::is_look(self.complete);
-            if is_due && Score::of(self.trials.asked(), &record.trials_below(end)).is_goal_reached() {
+            if is_due && Score::of(self.trials.setup(), &record.trials_below(end)).is_goal_reached() {
                 record.keep_below(end);
                 return true;
             }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crate::support::{fleet_in, summary_in, write_scenario};
 use ks_fleet::{
-    scenario::{self, Hours, When},
+    scenario::{self, ChurnTime, Hours},
     scenario_settings::ScenarioSettings,
 };
 use ks_protocol::{
@@ -172,12 +172,12 @@ fn a_written_scenario_is_accepted_and_says_what_was_planned() {
         let only = churn.only_model.as_deref().or(churn.only_site.as_deref()).unwrap_or("all");
         (churn.kind.as_str(), only.to_owned(), churn.loss_bp, churn.when)
     };
-    let often = |share_bp, hours| When::PerDay { share_bp, lasts: Duration::from_hours(hours) };
+    let often = |share_bp, hours| ChurnTime::PerDay { share_bp, lasts: Duration::from_hours(hours) };
     let expected = [
         ("flaky_link", "KS-100-b".to_owned(), 10_000, often(200, 6)),
         ("flaky_link", "KS-200".to_owned(), 10_000, often(20, 5)),
         ("removed", "all".to_owned(), 0, often(5, 0)),
-        ("site_closes", "Lyon--Gare-2".to_owned(), 0, When::Daily(Hours::parse("22-06").unwrap())),
+        ("site_closes", "Lyon--Gare-2".to_owned(), 0, ChurnTime::Daily(Hours::parse("22-06").unwrap())),
     ];
     assert_eq!(scenario.fleet.churn.iter().map(churn).collect::<Vec<_>>(), expected);
     assert!(!text.contains("metric = \"rollout.completed\""), "removed devices are waited for");

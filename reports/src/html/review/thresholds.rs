@@ -4,7 +4,7 @@ use crate::answers::{evidence_end, test_in_words};
 use crate::html::{labelled_cell, name_cell, table, text};
 use crate::moments::Moments;
 use crate::number::{grouped, span};
-use crate::review::{GateThresholds, RolloutReview, ThresholdOutcome, Trip};
+use crate::review::{GateThresholds, GateTrip, RolloutReview, ThresholdOutcome};
 
 /// A table for each gate.
 pub(super) fn tables(of: &RolloutReview, moments: Moments) -> String {
@@ -39,7 +39,7 @@ fn line(of: &RolloutReview, gate: &GateThresholds, row: &ThresholdOutcome, momen
     let Some(trip) = &row.trip else {
         return format!("{name}<td colspan=\"4\">{}</td>", text(&evidence_end(of, gate, moments)));
     };
-    let Trip { at_s, of: group, failed, executed, installed, broken, breaks } = trip;
+    let GateTrip { at_s, of: group, failed, executed, installed, broken, breaks } = trip;
     let date = moments.date(*at_s).map_or_else(String::new, |date| format!(" ({date})"));
     let group = if group == "all" { String::new() } else { format!(" of {group}") };
     let when = format!(

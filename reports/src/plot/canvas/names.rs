@@ -35,7 +35,7 @@ pub(crate) struct Name {
 }
 
 /// What is to be placed: text, position, whether it hangs on a pole there, and the two colours.
-struct Wanted<'a> {
+struct UnplacedName<'a> {
     text: &'a str,
     target: f64,
     is_flag: bool,
@@ -48,7 +48,7 @@ struct Wanted<'a> {
 pub(crate) fn above(chart: &Chart, left: f64, right: f64) -> Vec<Name> {
     let at = |value| left + chart.x.place(value) * (right - left);
     let flags = flags(&chart.flags, at, (left, right));
-    let bands = chart.bands.iter().map(|(name, from, to)| Wanted {
+    let bands = chart.bands.iter().map(|(name, from, to)| UnplacedName {
         text: name,
         target: f64::midpoint(at(*from), at(*to)),
         is_flag: false,
@@ -68,7 +68,7 @@ fn flags(flags: &[Flag], at: impl Fn(f64) -> f64, edges: (f64, f64)) -> Vec<Name
     let mut in_order: Vec<_> = flags.iter().map(wanted).collect();
     in_order.sort_by(|a, b| b.1.total_cmp(&a.1));
     let placed = |order: &[(String, f64, RGBColor)]| {
-        let wanted = order.iter().map(|(text, target, colour)| Wanted {
+        let wanted = order.iter().map(|(text, target, colour)| UnplacedName {
             text,
             target: *target,
             is_flag: true,
@@ -87,9 +87,9 @@ fn flags(flags: &[Flag], at: impl Fn(f64) -> f64, edges: (f64, f64)) -> Vec<Name
 }
 
 /// Places names in rows from `first_row` on, each in the lowest that is free; one in a higher row gets a stroke.
-fn place<'a>(wanted: impl Iterator<Item = Wanted<'a>>, (left, right): (f64, f64), first_row: u32) -> Vec<Name> {
+fn place<'a>(wanted: impl Iterator<Item = UnplacedName<'a>>, (left, right): (f64, f64), first_row: u32) -> Vec<Name> {
     let mut placed: Vec<Name> = Vec::new();
-    for Wanted { text, target, is_flag, colour, stroke } in wanted {
+    for UnplacedName { text, target, is_flag, colour, stroke } in wanted {
         let text = escape::label(text, NAME_MAX);
         let half_width = theme::text_width(&text, TEXT, false) / 2.0;
         let (first, last) = (left + half_width, right - half_width);

@@ -49,7 +49,7 @@ pub(super) fn together(of_scopes: &[Table], stages: usize) -> Vec<TogetherRow> {
 }
 
 /// Gates of one scope.
-pub(super) struct Scoped {
+pub(super) struct ScopeGates {
     /// A bug that all devices have alike.
     pub(super) all: Table,
     /// The groups, and how many devices each stage adds to them. None where all devices are one group.
@@ -58,7 +58,7 @@ pub(super) struct Scoped {
     alone: BTreeMap<Vec<u32>, Table>,
 }
 
-impl Scoped {
+impl ScopeGates {
     pub(super) async fn new(
         scope: Scope,
         gates: &[&Gate],

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use self::{chances::groups, sentence::rounded};
 use self::{
-    chances::{Scoped, Table, WorkBudget, rows, together},
+    chances::{ScopeGates, Table, WorkBudget, rows, together},
     sentence::{headline, sentence},
 };
 use crate::rollout::{
@@ -114,7 +114,7 @@ async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) 
     let mut pace = WorkBudget { table_max: work_max / tables.max(1), since_yield: 0 };
     let mut of_gates = Vec::with_capacity(policy.gates.len());
     for gate in &policy.gates {
-        of_gates.push(Scoped::new(gate.scope, &[gate], stages, policy.in_flight_max, &mut pace).await);
+        of_gates.push(ScopeGates::new(gate.scope, &[gate], stages, policy.in_flight_max, &mut pace).await);
     }
     let mut of_scopes: Vec<Table> = Vec::with_capacity(scopes.len());
     for (scope, numbers) in scopes {
@@ -122,7 +122,7 @@ async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) 
             [alone] => of_gates.get(*alone).map_or_else(Table::new, |of| of.all.clone()),
             several => {
                 let gates: Vec<&Gate> = several.iter().filter_map(|number| policy.gates.get(*number)).collect();
-                Scoped::new(scope, &gates, stages, policy.in_flight_max, &mut pace).await.all
+                ScopeGates::new(scope, &gates, stages, policy.in_flight_max, &mut pace).await.all
             }
         });
     }
@@ -131,7 +131,7 @@ async fn powers_within(work_max: u64, policy: &Policy, stages: &[PlannedStage]) 
     (gates.map(|(number, (gate, of_gate))| gate_power(number, gate, of_gate, stages)).collect(), together)
 }
 
-fn gate_power(number: usize, gate: &Gate, of: Scoped, stages: &[PlannedStage]) -> GatePower {
+fn gate_power(number: usize, gate: &Gate, of: ScopeGates, stages: &[PlannedStage]) -> GatePower {
     let first = groups(gate.scope, stages.get(..1).unwrap_or_default());
     let sizes: Vec<u32> = first.into_values().flatten().filter(|devices| *devices > 0).collect();
     let clean_needed = clean_needed(gate.test, gate.threshold_bp, gate.min_executed, EXECUTED_MAX);

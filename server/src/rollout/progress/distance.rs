@@ -61,7 +61,7 @@ pub(super) fn gates(policy: &Policy, stage: usize, tally: &Tally) -> Vec<GatePro
 }
 
 /// The devices of a group whose outcome may still change what its gate reads, those of later stages included.
-fn left(gate: &Gate, of: &str, stage: usize, tally: &Tally) -> Left {
+fn left(gate: &Gate, of: &str, stage: usize, tally: &Tally) -> OpenDevices {
     let is_of_group = |cell: &Cell| {
         let (of_stage, model, site) = cell.place();
         // A gate of one stage never judges the devices of the next ones.
@@ -69,7 +69,7 @@ fn left(gate: &Gate, of: &str, stage: usize, tally: &Tally) -> Left {
         group_of(gate.scope, stage, (as_of, model, site)).as_deref() == Some(of)
     };
     let may_be_lost = gate.outcomes.contains(&Outcome::Lost);
-    Left {
+    OpenDevices {
         undecided: tally.count(|cell| is_undecided(cell.state) && is_of_group(cell)),
         confirmed: tally.count(|cell| {
             may_be_lost && cell.state == UpdateState::Confirmed && cell.stage <= stage && is_of_group(cell)
@@ -79,7 +79,7 @@ fn left(gate: &Gate, of: &str, stage: usize, tally: &Tally) -> Left {
 
 /// Devices of a group whose outcome may still change what its gate reads.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct OpenDevices {
     /// Without an outcome.
     undecided: u32,
     /// Confirmed, and LOST if they fall silent.
@@ -87,7 +87,7 @@ struct Left {
 }
 
 /// Further failures that make a gate FAIL.
-fn to_fail(gate: &Gate, reading: &GateReading, left: Left) -> Option<u32> {
+fn to_fail(gate: &Gate, reading: &GateReading, left: OpenDevices) -> Option<u32> {
     let (failed, executed) = (reading.judged.failed, reading.judged.executed);
     let fails = |more: u32| {
         let executed = executed + more.min(left.undecided);

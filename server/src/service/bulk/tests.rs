@@ -76,12 +76,12 @@ fn order_for_all(token: &str) -> NewOrder {
 }
 
 /// A store whose process dies: from then on nothing is committed, and no query is answered.
-struct Dies {
+struct DyingStore {
     store: SqliteStore,
     commits_left: usize,
 }
 
-impl Store for Dies {
+impl Store for DyingStore {
     fn commit(
         &mut self,
         group: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
@@ -106,7 +106,7 @@ impl Database {
     fn with<T>(&self, commits: usize, work: impl AsyncFnOnce(Writer, Reader) -> T) -> T {
         let path = self.0.path().join("ks.sqlite");
         let store = SqliteStore::open(&path, SqliteUse::shared(Synchronous::Off), AT).unwrap();
-        let store = Dies { store, commits_left: commits };
+        let store = DyingStore { store, commits_left: commits };
         let (writer, writes) = writer::writer(64, &Damage::default());
         let (reader, questions) = writer::reader(64, &Damage::default());
         let asked = SqliteReader::open(&path, Locking::Shared).unwrap();

@@ -67,7 +67,7 @@ pub async fn plan(
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
     let _guard = planning.lock().await;
-    let Gathered { release, candidates, past_updates_ms } = gather(request, release_id, selector, reader).await?;
+    let PlanInputs { release, candidates, past_updates_ms } = gather(request, release_id, selector, reader).await?;
     let interval_s = heartbeat_interval_ms.div_ceil(1_000);
     let (plan, _) = plan::plan(request, &release, candidates, interval_s, past_updates_ms)?;
     Ok(with_power(plan).await)
@@ -116,7 +116,7 @@ async fn with_power(plan: Plan) -> Plan {
 }
 
 /// What a plan is made from.
-struct Gathered {
+struct PlanInputs {
     release: ReleaseRecord,
     candidates: Vec<Candidate>,
     /// From offer to confirming, of the fleet's last updates.
@@ -129,14 +129,14 @@ async fn gather(
     release_id: &ReleaseId,
     selector: Selector,
     reader: &Reader,
-) -> Result<Gathered, CreateError> {
+) -> Result<PlanInputs, CreateError> {
     let (wanted, back) = (release_id.clone(), request.policy.roll_back_to.clone());
     let asked = reader.ask(move |store| {
         let Some(release) = store.release(&wanted)? else { return Ok(None) };
         let back = back.map_or(Ok(None), |back| store.release(&back))?;
         let candidates = store.candidates(&release, &selector)?;
         let past_updates_ms = store.update_times_ms(PAST_UPDATES)?;
-        Ok(Some((back, Gathered { release, candidates, past_updates_ms })))
+        Ok(Some((back, PlanInputs { release, candidates, past_updates_ms })))
     });
     let (back, gathered) = asked.await?.ok_or_else(|| CreateError::UnknownRelease(release_id.clone()))?;
     let release = &gathered.release;
@@ -176,7 +176,7 @@ pub async fn create(
     heartbeat_interval_ms: u64,
 ) -> Result<Plan, CreateError> {
     let guard = planning.lock().await;
-    let Gathered { release, candidates, past_updates_ms } = gather(&request, release_id, selector, reader).await?;
+    let PlanInputs { release, candidates, past_updates_ms } = gather(&request, release_id, selector, reader).await?;
     if release.state != ReleaseState::Active {
         return Err(RolloutRefused::NotActive(release.release_id).into());
     }

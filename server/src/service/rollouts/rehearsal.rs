@@ -12,7 +12,7 @@ use std::{
 use ks_protocol::{id::RolloutId, text::counted};
 use serde_json::Value;
 
-use super::background::{self, Background, Beginning, FileNames, Limits, NotMeasured};
+use super::background::{self, Background, FileNames, Limits, NotMeasured, RehearsalStart};
 use crate::{
     rollout::{
         plan::{self, Plan},
@@ -149,7 +149,7 @@ fn places(plan: &Plan, models: &FileNames, sites: &FileNames) -> String {
 }
 
 /// The time of day at which the rehearsal begins.
-fn begins_at(Beginning { hour, there, of }: Beginning) -> String {
+fn begins_at(RehearsalStart { hour, there, of }: RehearsalStart) -> String {
     let open = if there == of {
         "all sites are open".to_owned()
     } else {
@@ -169,7 +169,7 @@ fn approval(rollout_id: &RolloutId, at_s: u64, stage: u32) -> String {
 
 /// What the rehearsal of a good release must show: it completes, and as many devices have it as its stages need. Where devices are
 /// removed, the last stage may wait for one of them.
-fn expectations(plan: &Plan, version: &str, removes: bool, beginning: Option<Beginning>) -> String {
+fn expectations(plan: &Plan, version: &str, removes: bool, beginning: Option<RehearsalStart>) -> String {
     let outcomes: u64 = plan.stages.iter().map(|stage| u64::from(stage.min_executed)).sum();
     // Devices of a site that opens later are no targets.
     let outcomes = beginning.map_or(outcomes, |of| outcomes * of.there / of.of.max(1));

@@ -76,7 +76,7 @@ pub fn note(
 
 /// Why the chain is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum ChainError {
     /// A line is missing or out of order.
     #[error("line {expected} is missing: found line {found} in its place")]
     Missing { expected: i64, found: i64 },
@@ -134,21 +134,21 @@ impl Chain {
     ///
     /// # Errors
     /// It is not the next line, or it was changed.
-    pub fn take(&mut self, line: &AuditRecord) -> Result<(), Broken> {
+    pub fn take(&mut self, line: &AuditRecord) -> Result<(), ChainError> {
         let (last, previous) = self.at;
         if line.number != last + 1 {
-            return Err(Broken::Missing { expected: last + 1, found: line.number });
+            return Err(ChainError::Missing { expected: last + 1, found: line.number });
         }
         let hash = line_hash(&previous, line);
         if hash != line.hash {
-            return Err(Broken::Changed(line.number));
+            return Err(ChainError::Changed(line.number));
         }
         if line.action == PRUNED {
             self.is_base_recorded = line.detail == head_text(self.base);
         }
         self.at = (line.number, hash);
         match self.heads.iter().find(|(number, _)| *number == line.number) {
-            Some((number, noted)) if *noted != hash => Err(Broken::OtherHead(*number)),
+            Some((number, noted)) if *noted != hash => Err(ChainError::OtherHead(*number)),
             _ => Ok(()),
         }
     }
@@ -157,18 +157,18 @@ impl Chain {
     ///
     /// # Errors
     /// Lines after the last one, or unpruned lines before the first one, are missing.
-    pub fn finish(self) -> Result<Head, Broken> {
+    pub fn finish(self) -> Result<Head, ChainError> {
         let (base, last) = (self.base.0, self.at.0);
         if base > 0 && !self.is_base_recorded {
-            return Err(Broken::Unpruned(base));
+            return Err(ChainError::Unpruned(base));
         }
         match self.heads.iter().find(|(number, hash)| *number < base || (*number == base && *hash != self.base.1)) {
-            Some((noted, _)) if *noted == base => return Err(Broken::OtherHead(base)),
-            Some((noted, _)) => return Err(Broken::Pruned { noted: *noted, base }),
+            Some((noted, _)) if *noted == base => return Err(ChainError::OtherHead(base)),
+            Some((noted, _)) => return Err(ChainError::Pruned { noted: *noted, base }),
             None => {}
         }
         match self.heads.iter().map(|(number, _)| *number).max() {
-            Some(head) if head > last => Err(Broken::CutShort { last, head }),
+            Some(head) if head > last => Err(ChainError::CutShort { last, head }),
             _ => Ok(self.at),
         }
     }
@@ -199,7 +199,7 @@ mod tests {
         (1..=count).map(line).collect()
     }
 
-    fn verify(lines: &[AuditRecord], heads: Vec<(i64, [u8; 32])>) -> Result<i64, Broken> {
+    fn verify(lines: &[AuditRecord], heads: Vec<(i64, [u8; 32])>) -> Result<i64, ChainError> {
         let mut chain = Chain::passing(heads);
         lines.iter().try_for_each(|line| chain.take(line))?;
         chain.finish().map(|(last, _)| last)
@@ -223,15 +223,15 @@ mod tests {
         for edit in edits {
             let mut lines = good.clone();
             edit(&mut lines[4]);
-            assert_eq!(verify(&lines, head.clone()), Err(Broken::Changed(5)));
+            assert_eq!(verify(&lines, head.clone()), Err(ChainError::Changed(5)));
         }
         let mut deleted = good.clone();
         deleted.remove(4);
-        assert_eq!(verify(&deleted, head.clone()), Err(Broken::Missing { expected: 5, found: 6 }));
+        assert_eq!(verify(&deleted, head.clone()), Err(ChainError::Missing { expected: 5, found: 6 }));
         let mut swapped = good.clone();
         swapped.swap(3, 4);
         assert!(verify(&swapped, head.clone()).is_err());
-        assert_eq!(verify(&good[..7], head.clone()), Err(Broken::CutShort { last: 7, head: 9 }));
+        assert_eq!(verify(&good[..7], head.clone()), Err(ChainError::CutShort { last: 7, head: 9 }));
 
         let mut anew = lines(9);
         anew[4].detail = "found".to_owned();
@@ -241,6 +241,6 @@ mod tests {
             previous = line.hash;
         }
         assert_eq!(verify(&anew, Vec::new()), Ok(9), "the chain alone does not detect it");
-        assert_eq!(verify(&anew, vec![(7, good[6].hash)]), Err(Broken::OtherHead(7)), "a recorded head does");
+        assert_eq!(verify(&anew, vec![(7, good[6].hash)]), Err(ChainError::OtherHead(7)), "a recorded head does");
     }
 }

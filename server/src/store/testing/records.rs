@@ -19,7 +19,7 @@ use crate::{
         accounts::{NewToken, NewUser, TokenKind, TokenRecord, UserEdit, UserRefused},
         audit::{
             AuditFilter,
-            chain::{Broken, Chain, Head, note},
+            chain::{Chain, ChainError, Head, note},
         },
         keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
         logs::{LogBatch, LogFilter},
@@ -219,18 +219,18 @@ pub fn a_pruned_audit_stays_valid(store: &mut impl Store, reader: &mut impl Stor
     let lines = reader.audit(&AuditFilter::default(), 0, 99).unwrap();
     let left: Vec<_> = lines.iter().map(|line| (line.number, line.subject.as_str())).collect();
     assert_eq!(left, [(3, "KS-2"), (4, "lines 1 to 1"), (5, "lines 2 to 2")]);
-    assert_eq!(walk(reader, None), Err(Broken::Missing { expected: 1, found: 3 }));
+    assert_eq!(walk(reader, None), Err(ChainError::Missing { expected: 1, found: 3 }));
     let mut moved = Chain::behind((3, lines[0].hash), Vec::new());
     lines[1..].iter().for_each(|line| moved.take(line).unwrap());
-    assert_eq!(moved.finish(), Err(Broken::Unpruned(3)));
+    assert_eq!(moved.finish(), Err(ChainError::Unpruned(3)));
     let noted = |head: Head| {
         let mut chain = Chain::behind(base.unwrap(), vec![head]);
         lines.iter().try_for_each(|line| chain.take(line))?;
         chain.finish().map(|(last, _)| last)
     };
     assert_eq!(noted((2, all[1].hash)), Ok(5));
-    assert_eq!(noted((2, [0; 32])), Err(Broken::OtherHead(2)));
-    assert_eq!(noted((1, all[0].hash)), Err(Broken::Pruned { noted: 1, base: 2 }));
+    assert_eq!(noted((2, [0; 32])), Err(ChainError::OtherHead(2)));
+    assert_eq!(noted((1, all[0].hash)), Err(ChainError::Pruned { noted: 1, base: 2 }));
 }
 
 /// Guarantee: each keyset version is published only once, by whichever server is first; holders are counted by what they confirmed.

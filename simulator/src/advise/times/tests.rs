@@ -1,7 +1,7 @@
 //! The bounds of [`super`] against a rollout that is played minute by minute, device by device, by the engine's rules.
 
 use super::*;
-use crate::scenario::{Churn, ChurnKind, Hours, When};
+use crate::scenario::{Churn, ChurnKind, ChurnTime, Hours};
 
 /// A device of the played rollout.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +154,7 @@ impl Game<'_> {
 fn opening(closed: &[&str]) -> Opening {
     let churn = |hours: &&str| Churn {
         kind: ChurnKind::SiteCloses,
-        when: When::Daily(Hours::parse(hours).unwrap()),
+        when: ChurnTime::Daily(Hours::parse(hours).unwrap()),
         loss_bp: 0,
         only_model: None,
         only_site: None,

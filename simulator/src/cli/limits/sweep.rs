@@ -9,7 +9,7 @@ use ks_protocol::{duration, number::within};
 use ks_reports::{
     run_folder::Verdict,
     score::{Drawing, State},
-    sweep::{SWEEP_PAGE, Sweep, SweepSetup, SweepTrial, Varied, draw_sweep, made, table, write_sweep},
+    sweep::{SWEEP_PAGE, Sweep, SweepSetup, SweepTrial, VariedSetting, draw_sweep, made, table, write_sweep},
 };
 use ks_server::clock::{Clock, SystemClock, ms};
 
@@ -19,7 +19,7 @@ use crate::{
         Options,
         execute::{check_possible, plan, quoted, read, replay_command},
         interrupt::interruptible,
-        live::{Following, Live},
+        live::{Live, LiveTrials},
         output::{complain, say, say_json},
         parse_duration,
         trials::BUDGET_MAX,
@@ -109,7 +109,7 @@ impl SweepOptions {
     }
 
     /// What is varied, as given.
-    fn varied(&self) -> Result<Vec<Varied>, Failure> {
+    fn varied(&self) -> Result<Vec<VariedSetting>, Failure> {
         let ranges = self.vary.iter().filter(|text| text.contains("..")).count().max(1);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 100")]
         let fitting = GRID.powf(1.0 / ranges as f64).floor() as usize;
@@ -250,7 +250,7 @@ fn sweep_of(sweep: &LimitSweep<'_>, record: &Record<SweepTrial>, state: State, f
         state,
         drawn_at: (state == State::Running).then(|| SystemClock.now().to_string()),
         resume: (!state.is_final()).then(resume),
-        ..sweep.asked()
+        ..sweep.setup()
     };
     Sweep::of(asked, &record.trials())
 }
@@ -269,7 +269,7 @@ fn make(
         Ok(())
     };
     let page = folder.path().join(SWEEP_PAGE);
-    let following = Following { of: sweep.total(), budget: options.budget, quiet: options.options.quiet, draw };
+    let following = LiveTrials { of: sweep.total(), budget: options.budget, quiet: options.options.quiet, draw };
     let mut live = Live::begin(record, &page, following)?;
     let state = sweep.run(record, &stop, |record, left| live.follow(record, left))?;
     live.end(state)

@@ -94,13 +94,13 @@ struct Objective {
 }
 
 /// The limits that are deployed.
-struct Deployed {
+struct DeployedLimits {
     /// Where they were read.
     place: String,
     settings: BTreeMap<String, String>,
 }
 
-impl Deployed {
+impl DeployedLimits {
     fn of_file(path: &Path) -> Result<Self, Failure> {
         let text = ks_reports::bounded::read(path, ks_reports::bounded::FILE_BYTES_MAX)
             .map_err(|cause| Failure::File { what: "read", path: path.to_owned(), cause })?;
@@ -143,8 +143,8 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
         return Err(Failure::BadRequest(why));
     }
     let deployed = match (&options.env, options.target.clone().target()?) {
-        (Some(path), _) => Deployed::of_file(path)?,
-        (None, Some(target)) => Deployed::of_target(target)?,
+        (Some(path), _) => DeployedLimits::of_file(path)?,
+        (None, Some(target)) => DeployedLimits::of_target(target)?,
         (None, None) => return Err(Failure::BadRequest("give --env FILE or --target URL".to_owned())),
     };
     let of_file = |why: String| Failure::BadRequest(format!("{}: {why}", deployed.place));
@@ -190,7 +190,7 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
 }
 
 /// Every limit that is deployed must fire in one of the scenarios: one that never does was never tried.
-fn silent(deployed: &Deployed, fired: &BTreeMap<String, u64>, may_stay: &[String]) -> Vec<Objective> {
+fn silent(deployed: &DeployedLimits, fired: &BTreeMap<String, u64>, may_stay: &[String]) -> Vec<Objective> {
     let is_off = |spec: &Spec| deployed.settings.get(spec.mode_setting).is_some_and(|mode| mode == "off");
     let wanted = deployed.limits().filter(|spec| !is_off(spec) && !may_stay.iter().any(|name| name == spec.name));
     let objective = |spec: &Spec| {

@@ -8,14 +8,14 @@ use std::sync::{Arc, atomic::AtomicBool};
 use ks_reports::score::{State, Trial};
 use ks_server::clock::{Clock, SystemClock};
 
-pub(super) use request::{BUDGET_MAX, Requested, TrialOptions, rate_bp};
+pub(super) use request::{BUDGET_MAX, RequestedTrials, TrialOptions, rate_bp};
 use results::{conclude, draw_page, score_of};
 
 use super::{
     Options, advise,
     execute::{check_possible, plan, quoted, replay_command},
     interrupt::interruptible,
-    live::{Following, Live},
+    live::{Live, LiveTrials},
 };
 use crate::{
     failure::{Failure, REHEARSE},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Checks a scenario and runs its trials; returns the exit code.
-pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) -> Result<u8, Failure> {
+pub(super) fn check_and_run(requested: RequestedTrials, folder: Option<&RunFolder>) -> Result<u8, Failure> {
     let (path, options) = (&requested.scenario, &requested.options);
     let Some(mut plan) = plan(path, &requested.text, Some(Mode::Rehearse), options)? else { return Ok(2) };
     let (model, site) = (requested.request.bug_model.as_deref(), requested.request.bug_site.as_deref());
@@ -54,11 +54,11 @@ pub(super) fn check_and_run(requested: Requested, folder: Option<&RunFolder>) ->
 fn run(
     plan: &Plan,
     replay: String,
-    requested: Requested,
+    requested: RequestedTrials,
     folder: Option<&RunFolder>,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
-    let Requested { request, policies, budget, resumed, options, is_printed, .. } = requested;
+    let RequestedTrials { request, policies, budget, resumed, options, is_printed, .. } = requested;
     let (count, until) = (request.trials, request.until);
     let policy_files = request.policies.iter().map(|of| quoted(&of.path)).collect();
     let bug_rates_bp = request.bug_rates_bp.clone();
@@ -79,7 +79,7 @@ fn run(
     let (folder, mut record) = if let Some(path) = &resumed {
         let folder = new.insert(RunFolder::resume(path)?);
         let record = Record::resume(path, numbers)?;
-        let total = u64::from(count) * u64::try_from(trials.asked().cells).unwrap_or(u64::MAX);
+        let total = u64::from(count) * u64::try_from(trials.setup().cells).unwrap_or(u64::MAX);
         if record.end() > total {
             let why = format!("it has trials beyond the first {count} seeds; omit --trials, or give a greater number");
             return Err(Failure::NotResumable { by: REHEARSE, path: path.clone(), why });
@@ -112,12 +112,12 @@ fn make(
     options: &Options,
     stop: &Arc<AtomicBool>,
 ) -> Result<State, Failure> {
-    let asked = trials.asked();
+    let asked = trials.setup();
     let of = u64::try_from(asked.cells.saturating_mul(asked.trials_per_cell)).unwrap_or(u64::MAX);
     let draw =
         |record: &Record<Trial>| draw_page(folder.path(), &score_of(trials, record, State::Running, folder.path()));
     let page = folder.path().join(ks_reports::score::SCORE_PAGE);
-    let mut live = Live::begin(record, &page, Following { of, budget: trials.budget, quiet: options.quiet, draw })?;
+    let mut live = Live::begin(record, &page, LiveTrials { of, budget: trials.budget, quiet: options.quiet, draw })?;
     let state = trials.run(record, stop, |record, left| live.follow(record, left))?;
     live.end(state)
 }

@@ -91,7 +91,7 @@ fn goal(text: &str) -> Result<Goal, String> {
 }
 
 /// Trials to be made: their request, and what was read for it.
-pub(in crate::cli) struct Requested {
+pub(in crate::cli) struct RequestedTrials {
     pub(in crate::cli) request: Request,
     pub(in crate::cli) policies: Vec<NamedPolicy>,
     pub(super) budget: Option<Duration>,
@@ -162,7 +162,7 @@ impl TrialOptions {
         scenario: Option<&Path>,
         signatures: Option<Signatures>,
         options: Options,
-    ) -> Result<Requested, Failure> {
+    ) -> Result<RequestedTrials, Failure> {
         let before = self.resume.as_deref().map(Request::read).transpose()?;
         let scenario = scenario.map(Path::to_owned).or_else(|| before.as_ref().map(|of| of.scenario.place()));
         let scenario = scenario.unwrap_or_default(); // the command line requires it, or a folder that has one
@@ -214,7 +214,7 @@ impl TrialOptions {
             ..options
         };
         let (budget, resumed) = (self.budget, self.resume.clone());
-        Ok(Requested { request, policies, budget, resumed, scenario, text, options, is_printed: true })
+        Ok(RequestedTrials { request, policies, budget, resumed, scenario, text, options, is_printed: true })
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn score_of(trials: &Trials<'_>, record: &Record<Trial>, state: State
         drawn_at: is_running.then(|| SystemClock.now().to_string()),
         resume: (!state.is_final())
             .then(|| format!("ks-fleet rehearse --resume {}", quoted(&folder.display().to_string()))),
-        ..trials.asked()
+        ..trials.setup()
     };
     Score::of(asked, &record.trials())
 }

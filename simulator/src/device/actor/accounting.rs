@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Device, micros};
 use crate::{
-    device::{exchange::MessageType, fate::Gone, machine::DeviceState},
+    device::{exchange::MessageType, fate::OutOfService, machine::DeviceState},
     run::{
         ledger::DeviceAccount,
         measure::{UNANSWERED, UNSENT},
@@ -29,11 +29,11 @@ impl Device {
         }
         self.count_unserved();
         let mut account = std::mem::take(&mut self.account);
-        (account.said, account.confirmed) = self.machine.take_commands();
+        (account.command_results, account.confirmed) = self.machine.take_commands();
         (account.punches_made, account.punches_acked) = self.machine.take_punches();
         account.pending_periods = self.pending.take(self.shard.time.elapsed());
         account.releases.at_end = self.condition();
-        account.releases.gone = Gone::of(self.machine.state(), &account.releases);
+        account.releases.gone = OutOfService::of(self.machine.state(), &account.releases);
         account.is_alive = !matches!(self.machine.state(), DeviceState::Revoked | DeviceState::Dead);
         account
     }

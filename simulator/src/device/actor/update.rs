@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::Device;
 use crate::{
     device::{
-        fate::{Condition, Fate, FateEvent, Stay},
-        firmware::Next,
+        fate::{Condition, DevicePeriod, Fate, FateEvent},
+        firmware::UpdateAction,
         machine::DeviceState,
     },
     fleet::ground_truth::InstallOutcome,
-    run::measure::Broken,
+    run::measure::BrokenDevices,
     scenario::HeartbeatInterval,
 };
 
@@ -30,7 +30,7 @@ impl Device {
         let cycle = self.power_cycle;
         match self.machine.firmware.take_next() {
             None => {}
-            Some(Next::Install) => {
+            Some(UpdateAction::Install) => {
                 ctx.run_later(INSTALL_TIME, move |device, ctx| {
                     let is_current = device.power_cycle == cycle;
                     if let Some(release_counter) = device.machine.firmware.installing().filter(|_| is_current) {
@@ -42,7 +42,7 @@ impl Device {
                     }
                 });
             }
-            Some(Next::Reboot) => {
+            Some(UpdateAction::Reboot) => {
                 self.is_off = true;
                 self.lose_memory();
                 // The heartbeat that it was asked for is forgotten too: the next one is scheduled once it has booted.
@@ -92,7 +92,7 @@ impl Device {
         let now = self.shard.time.unix_now();
         let Condition { site, version, uptime, .. } = self.condition();
         let booted_at = UnixMs(now.0.saturating_sub(u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)));
-        self.account.releases.stays.push(Stay { from: self.shard.time.elapsed(), site, version, booted_at });
+        self.account.releases.stays.push(DevicePeriod { from: self.shard.time.elapsed(), site, version, booted_at });
     }
 
     /// Booting after an update has ended, in success or in a brick.
@@ -150,7 +150,7 @@ impl Device {
         self.note_fate(release_counter, how);
         self.machine.die();
         self.waiting.clear();
-        let broken = Broken { devices: 1, first_at: self.shard.time.elapsed() };
+        let broken = BrokenDevices { devices: 1, first_at: self.shard.time.elapsed() };
         let by = self.shard.ground_truth.version(release_counter);
         self.shard.measure(|measured| {
             measured.broke(&by, broken);

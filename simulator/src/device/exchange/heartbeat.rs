@@ -9,7 +9,7 @@ use ks_protocol::{
 };
 use serde_json::json;
 
-use super::{AnswerEffect, Done, Exchange, Incoming, Notes, Outgoing};
+use super::{ActionCounts, AnswerEffect, Exchange, Incoming, Notes, Outgoing};
 use crate::{
     device::{
         commands::Delivery,
@@ -108,7 +108,7 @@ fn notes(next: &NextBeat) -> Notes {
 }
 
 /// Executes a command once, however often it is delivered; ACKs each delivery.
-pub(super) fn execute(machine: &mut Machine, command: &Command, done: &mut Done, now: UnixMs) {
+pub(super) fn execute(machine: &mut Machine, command: &Command, done: &mut ActionCounts, now: UnixMs) {
     let command_id = &command.command_id;
     let order = match CommandOrder::from_wire(command.kind.as_str(), command.argument.as_str()) {
         Ok(CommandOrder::Custom(_)) => {

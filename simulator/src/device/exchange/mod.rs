@@ -159,13 +159,13 @@ pub struct AnswerEffect {
     pub refusal: Option<RefusalCode>,
     /// Milliseconds until the next beat or retry, as the server asked.
     pub wait_ms: Option<u64>,
-    pub done: Done,
+    pub done: ActionCounts,
     pub notes: Notes,
 }
 
 /// Counts of what answers made a device do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
+pub struct ActionCounts {
     /// Commands executed and acknowledged.
     pub commands_succeeded: u64,
     /// Commands executed a second time: a defect of the device.
@@ -174,7 +174,7 @@ pub struct Done {
     pub keys_rotated: u64,
 }
 
-impl std::ops::AddAssign for Done {
+impl std::ops::AddAssign for ActionCounts {
     fn add_assign(&mut self, more: Self) {
         self.commands_succeeded += more.commands_succeeded;
         self.commands_applied_twice += more.commands_applied_twice;

@@ -15,7 +15,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{AnswerEffect, Done, Incoming, MessageType, Outgoing, due, heartbeat};
+use super::{ActionCounts, AnswerEffect, Incoming, MessageType, Outgoing, due, heartbeat};
 use crate::device::machine::{DeviceInit, DeviceState, Machine};
 
 fn next_request(device: &mut Machine, kind: MessageType, at_ms: u64) -> Outgoing {
@@ -91,7 +91,7 @@ fn a_command_delivered_twice_is_executed_once_and_acked_twice() {
     for expected in [1, 0] {
         let sig = next_request(&mut device, MessageType::Heartbeat, 1).sig_dev;
         let taken = receive(&mut device, MessageType::Heartbeat, 200, &sig, sealed(200, &sig, &answer)).unwrap();
-        assert_eq!(taken.done, Done { commands_succeeded: expected, ..Done::default() });
+        assert_eq!(taken.done, ActionCounts { commands_succeeded: expected, ..ActionCounts::default() });
         let states: Vec<_> = device.commands.acks().iter().map(|ack| ack.state).collect();
         assert_eq!(states, [AckState::Succeeded, AckState::Rejected]);
     }
@@ -239,7 +239,7 @@ fn a_rotation_whose_answer_was_lost_is_ended_by_the_new_key() {
     let mut device = machine();
     device.state = DeviceState::Registered;
     let old = device.key.public_key();
-    let mut done = Done::default();
+    let mut done = ActionCounts::default();
     heartbeat::execute(&mut device, &command("c1", "rotate_key"), &mut done, UnixMs(1));
     assert_eq!((due(&device), done.commands_succeeded), (Some(MessageType::RotateKey), 1));
     let sig = next_request(&mut device, MessageType::RotateKey, 2).sig_dev;

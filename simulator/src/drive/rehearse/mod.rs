@@ -32,10 +32,10 @@ use crate::{
     run::{
         event_log::EventLog,
         generator::Resources,
-        summary::{About, summarise},
+        summary::{RunFacts, summarise},
     },
     scenario::{Addresses, Adversary, FleetAddresses, Plan},
-    setup::{DriverParts, ProvisionError, Setup, Way, shard},
+    setup::{DriverParts, ProvisionError, ServerAccess, Setup, shard},
 };
 
 /// The operator's token; no outside caller can reach a router in this process.
@@ -140,7 +140,7 @@ fn rehearse_expecting(
         rss_bytes: resources::peak_rss_bytes(),
         ..Resources::default()
     };
-    let about = About {
+    let about = RunFacts {
         plan,
         mode: Mode::Rehearse,
         target: "in process".to_owned(),
@@ -222,7 +222,7 @@ async fn play(
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));
     server.start().await.map_err(Failure::Server)?;
-    let way = Way {
+    let way = ServerAccess {
         network: Arc::new(Witnessed::new(reached, Arc::clone(&witness))),
         target: NOWHERE,
         addresses: addresses_of(plan),

@@ -13,12 +13,12 @@ const STEPS_MAX: usize = 80;
 const BOUNDS: Bounds = Bounds { start: 1_000, floor: 1, ceiling: 1_000_000, repeats: 3, resolution_per_cent: 10 };
 
 /// Searches against a server; returns the result and every step.
-fn run(bounds: Bounds, mut server: impl FnMut(u32) -> Verdict) -> (Found, Search, usize) {
+fn run(bounds: Bounds, mut server: impl FnMut(u32) -> Verdict) -> (SearchResult, Search, usize) {
     let mut search = Search::new(bounds);
     for steps in 0..=STEPS_MAX {
         match search.next() {
-            Next::Done(found) => return (found, search, steps),
-            Next::Try(load, _) => {
+            NextStep::Done(found) => return (found, search, steps),
+            NextStep::Try(load, _) => {
                 assert!((bounds.floor.min(bounds.ceiling)..=bounds.ceiling).contains(&load), "{load} is out of bounds");
                 search.take(load, server(load));
             }
@@ -32,7 +32,7 @@ fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Whether the result is what the runs of its loads show.
-fn assert_is_shown(found: Found, search: &Search, bounds: Bounds) {
+fn assert_is_shown(found: SearchResult, search: &Search, bounds: Bounds) {
     let held = |load: u32| {
         let runs = &search.tried[&load];
         assert!(runs.len() >= bounds.repeats && runs.iter().all(|run| *run == Verdict::Held), "{load}: {runs:?}");
@@ -43,15 +43,15 @@ fn assert_is_shown(found: Found, search: &Search, bounds: Bounds) {
         assert!(runs.len() >= bounds.repeats && bad * 2 > runs.len(), "{load}: {runs:?}");
     };
     match found {
-        Found::Between { held: low, above } => {
+        SearchResult::Between { held: low, above } => {
             held(low);
             failed(above);
             let is_mixed = |runs: &Vec<Verdict>| runs.len() >= bounds.repeats;
             let mut between = search.tried.range(low + 1..above);
             assert!(between.all(|(_, runs)| is_mixed(runs)), "a load inside is undecided");
         }
-        Found::Ceiling { held: low } => held(low),
-        Found::Nothing { lowest } => assert!(search.tried[&lowest].len() >= bounds.repeats),
+        SearchResult::Ceiling { held: low } => held(low),
+        SearchResult::Nothing { lowest } => assert!(search.tried[&lowest].len() >= bounds.repeats),
     }
 }
 
@@ -61,7 +61,7 @@ proptest! {
     fn a_hard_limit_is_found(limit in 1_u32..900_000, start in 1_u32..1_000_000, resolution in 1_u32..30) {
         let bounds = Bounds { start, resolution_per_cent: resolution, ..BOUNDS };
         let (found, search, steps) = run(bounds, |load| if load <= limit { Verdict::Held } else { Verdict::Failed });
-        let Found::Between { held, above } = found else { return Err(TestCaseError::fail(format!("{found:?}"))) };
+        let SearchResult::Between { held, above } = found else { return Err(TestCaseError::fail(format!("{found:?}"))) };
         prop_assert!(held <= limit && limit < above, "{held} {limit} {above}");
         let narrow = u64::from(above) * 100 <= u64::from(held) * u64::from(100 + resolution);
         prop_assert!(narrow || above == held + 1, "{held} {above}");
@@ -85,7 +85,7 @@ proptest! {
             let count = 10_000.0 * slow + normal * (10_000.0 * slow * (1.0 - slow)).sqrt();
             if count <= 100.0 { Verdict::Held } else { Verdict::Failed }
         });
-        let Found::Between { held, above } = found else { return Err(TestCaseError::fail(format!("{found:?}"))) };
+        let SearchResult::Between { held, above } = found else { return Err(TestCaseError::fail(format!("{found:?}"))) };
         // Four standard deviations of 100 slow ones: from 60 to 140 of 10,000.
         let at_share = |share: f64| f64::from(capacity) + share.ln() / bound_s;
         prop_assert!(f64::from(held) <= at_share(0.0140) && f64::from(above) >= at_share(0.0060), "{held} {limit} {above}");
@@ -114,7 +114,7 @@ fn one_wrong_verdict_in_twenty_seldom_moves_the_result() {
             let is_true = uniform(&mut rng) >= 0.05;
             if (load <= limit) == is_true { Verdict::Held } else { Verdict::Failed }
         });
-        matches!(found, Found::Between { held, above } if held <= limit + limit / 10 && above >= limit - limit / 10)
+        matches!(found, SearchResult::Between { held, above } if held <= limit + limit / 10 && above >= limit - limit / 10)
     };
     let near = (0..300).filter(is_near).count();
     assert!(near >= 285, "{near} of 300");
@@ -130,14 +130,14 @@ fn a_failure_by_chance_no_longer_bounds_the_search_once_it_holds_again() {
         }
         if load <= 30_000 { Verdict::Held } else { Verdict::Failed }
     });
-    assert!(matches!(found, Found::Between { held, above } if held <= 30_000 && above > 30_000), "{found:?}");
+    assert!(matches!(found, SearchResult::Between { held, above } if held <= 30_000 && above > 30_000), "{found:?}");
 }
 
 #[test]
 fn where_nothing_is_met_the_lowest_load_is_repeated_and_named() {
     let bounds = Bounds { start: 5_000, floor: 78, ..BOUNDS };
     let (found, search, steps) = run(bounds, |_| Verdict::Failed);
-    assert_eq!((found, search.runs(78)), (Found::Nothing { lowest: 78 }, 3));
+    assert_eq!((found, search.runs(78)), (SearchResult::Nothing { lowest: 78 }, 3));
     assert_eq!(steps, 7, "5,000, 2,500, 625, 156, and 78 three times");
 }
 
@@ -145,13 +145,13 @@ fn where_nothing_is_met_the_lowest_load_is_repeated_and_named() {
 fn where_everything_is_met_the_highest_load_is_repeated_and_a_lower_bound() {
     let bounds = Bounds { ceiling: 3_000, ..BOUNDS };
     let (found, search, _) = run(bounds, |_| Verdict::Held);
-    assert_eq!((found, search.runs(3_000)), (Found::Ceiling { held: 3_000 }, 3));
+    assert_eq!((found, search.runs(3_000)), (SearchResult::Ceiling { held: 3_000 }, 3));
 }
 
 #[test]
 fn what_could_not_be_measured_bounds_the_search_as_a_failure_does() {
     let (found, _, _) = run(BOUNDS, |load| if load <= 1_500 { Verdict::Held } else { Verdict::Unmeasured });
-    assert!(matches!(found, Found::Between { held, above } if held <= 1_500 && above > 1_500), "{found:?}");
+    assert!(matches!(found, SearchResult::Between { held, above } if held <= 1_500 && above > 1_500), "{found:?}");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_fleet_of_a_few_devices_is_searched_too() {
     let bounds = Bounds { start: 1, floor: 1, ceiling: 5, ..BOUNDS };
     for limit in 1..5 {
         let (found, _, _) = run(bounds, |load| if load <= limit { Verdict::Held } else { Verdict::Failed });
-        assert_eq!(found, Found::Between { held: limit, above: limit + 1 });
+        assert_eq!(found, SearchResult::Between { held: limit, above: limit + 1 });
     }
 }
 
@@ -167,11 +167,11 @@ fn a_fleet_of_a_few_devices_is_searched_too() {
 fn bounds_that_contradict_each_other_are_corrected() {
     let bounds = Bounds { start: 900, floor: 500, ceiling: 0, ..BOUNDS };
     let mut search = Search::new(bounds);
-    assert_eq!(search.next(), Next::Try(1, Purpose::First));
+    assert_eq!(search.next(), NextStep::Try(1, Purpose::First));
     search.take(1, Verdict::Failed);
     search.take(1, Verdict::Failed);
     search.take(1, Verdict::Failed);
-    assert_eq!(search.next(), Next::Done(Found::Nothing { lowest: 1 }));
+    assert_eq!(search.next(), NextStep::Done(SearchResult::Nothing { lowest: 1 }));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn the_steps_left_count_down_to_none() {
     let mut search = Search::new(BOUNDS);
     assert_eq!(search.steps_left(), 1 + 3 + 4, "to double once, to halve three times, and to confirm both ends twice");
     let mut before = usize::MAX;
-    while let Next::Try(load, _) = search.next() {
+    while let NextStep::Try(load, _) = search.next() {
         search.take(load, if load <= 1_400 { Verdict::Held } else { Verdict::Failed });
         if search.above().is_some() {
             assert!(search.steps_left() < before, "{search:?}");

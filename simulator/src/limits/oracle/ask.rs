@@ -11,7 +11,7 @@ pub(super) struct Refusal {
     /// The limit that decides.
     pub(super) limit: LimitName,
     /// The limit whose message and wait it has.
-    pub(super) said: LimitName,
+    pub(super) named: LimitName,
     pub(super) least_us: u64,
     pub(super) most_us: u64,
 }
@@ -39,7 +39,7 @@ pub(super) enum BudgetVerdict {
 
 /// What the server did with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Did {
+pub(super) enum ServerDecision {
     /// It went on, also after limits that the oracle can't know.
     WentOn,
     /// It refused it by the limit that it named, if it named one.
@@ -48,7 +48,7 @@ pub(super) enum Did {
 
 /// What the server has shown of a limit's verdict by what it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum ShownVerdict {
     /// It went on after it.
     Passed,
     /// It refused by it.
@@ -56,10 +56,10 @@ pub(super) enum Seen {
     Nothing,
 }
 
-impl Seen {
+impl ShownVerdict {
     /// Of the limit in this place among those that a request is asked by.
-    fn of(place: usize, asked: &[LimitName], did: Did) -> Self {
-        let Did::RefusedBy(by) = did else { return Self::Passed };
+    fn of(place: usize, asked: &[LimitName], did: ServerDecision) -> Self {
+        let ServerDecision::RefusedBy(by) = did else { return Self::Passed };
         let refused = by.and_then(|by| asked.iter().position(|limit| *limit == by));
         match refused {
             Some(refused) if refused > place => Self::Passed,
@@ -70,18 +70,18 @@ impl Seen {
 }
 
 /// One limit's verdict.
-enum Said {
+enum LimitVerdict {
     Passed,
     Refused { least_us: u64, most_us: u64 },
     Unsure,
 }
 
 /// The verdict of a limit whose budget is in this state.
-fn said(limit: &Limit, state: State) -> Said {
+fn verdict_of(limit: &Limit, state: State) -> LimitVerdict {
     match (limit.value.mode, state) {
-        (Mode::Enforce, State::UsedUp { least_us, most_us }) => Said::Refused { least_us, most_us },
-        (Mode::Enforce, State::Unsure { .. }) => Said::Unsure,
-        _ => Said::Passed,
+        (Mode::Enforce, State::UsedUp { least_us, most_us }) => LimitVerdict::Refused { least_us, most_us },
+        (Mode::Enforce, State::Unsure { .. }) => LimitVerdict::Unsure,
+        _ => LimitVerdict::Passed,
     }
 }
 
@@ -103,11 +103,11 @@ impl Oracle {
             if !limit.is_on() {
                 continue;
             }
-            match said(&limit, self.failures_state(name, ticket)) {
-                Said::Passed => {}
-                Said::Unsure => return BudgetVerdict::Unsure(name),
-                Said::Refused { least_us, most_us } => {
-                    return self.ask_sign(ticket, sent, Refusal { limit: name, said: name, least_us, most_us });
+            match verdict_of(&limit, self.failures_state(name, ticket)) {
+                LimitVerdict::Passed => {}
+                LimitVerdict::Unsure => return BudgetVerdict::Unsure(name),
+                LimitVerdict::Refused { least_us, most_us } => {
+                    return self.ask_sign(ticket, sent, Refusal { limit: name, named: name, least_us, most_us });
                 }
             }
         }
@@ -125,29 +125,31 @@ impl Oracle {
             _ => return BudgetVerdict::Unsure(refusal.limit),
         }
         let of_pairs = self.limit(LimitName::DevicePairFailures);
-        match said(&of_pairs, device.owes.pair_failures.state(&of_pairs, ticket.now_us)) {
-            Said::Refused { .. } => {
+        match verdict_of(&of_pairs, device.owes.pair_failures.state(&of_pairs, ticket.now_us)) {
+            LimitVerdict::Refused { .. } => {
                 return BudgetVerdict::Refused(Refusal { limit: LimitName::DevicePairFailures, ..refusal });
             }
-            Said::Unsure => return BudgetVerdict::Unsure(LimitName::DevicePairFailures),
-            Said::Passed => {}
+            LimitVerdict::Unsure => return BudgetVerdict::Unsure(LimitName::DevicePairFailures),
+            LimitVerdict::Passed => {}
         }
         let of_new = self.limit(LimitName::NewDeviceFailures);
         if device.has_stored {
             return BudgetVerdict::PassedBySign;
         }
-        match said(&of_new, self.new_device_failures.state(&of_new, ticket.now_us)) {
-            Said::Passed => {}
-            Said::Refused { .. } if !device.may_have_stored => {
+        match verdict_of(&of_new, self.new_device_failures.state(&of_new, ticket.now_us)) {
+            LimitVerdict::Passed => {}
+            LimitVerdict::Refused { .. } if !device.may_have_stored => {
                 return BudgetVerdict::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
             }
-            Said::Refused { .. } | Said::Unsure => return BudgetVerdict::Unsure(LimitName::NewDeviceFailures),
+            LimitVerdict::Refused { .. } | LimitVerdict::Unsure => {
+                return BudgetVerdict::Unsure(LimitName::NewDeviceFailures);
+            }
         }
         BudgetVerdict::PassedBySign
     }
 
     /// Steps 6 and 7, of a device that has passed step 5, given what the server did.
-    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
+    pub(super) fn ask_device(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: ServerDecision) -> Prediction {
         let mut unsure = None;
         let asked = asked_for(sent.endpoint);
         for (place, name) in asked.iter().enumerate() {
@@ -156,7 +158,7 @@ impl Oracle {
                 continue;
             }
             // While an operator's change is under way, nobody can say by which values the server decided.
-            let seen = if ticket.is_unsure { Seen::Nothing } else { Seen::of(place, asked, did) };
+            let seen = if ticket.is_unsure { ShownVerdict::Nothing } else { ShownVerdict::of(place, asked, did) };
             let state = match name {
                 LimitName::AllRequests => self.spend_of_all(ticket, sent, &limit, seen),
                 _ => self.spend_or_look(*name, ticket, &limit, seen),
@@ -164,20 +166,20 @@ impl Oracle {
             if matches!(name, LimitName::DeviceLogBytes | LimitName::DevicePunches) {
                 ticket.counted = state;
             }
-            match said(&limit, state) {
+            match verdict_of(&limit, state) {
                 // It refused, and had to pass: what others would have said does not matter.
-                Said::Passed if seen == Seen::Refused => return Prediction::Admitted,
-                Said::Passed => {}
-                Said::Refused { least_us, most_us } => {
+                LimitVerdict::Passed if seen == ShownVerdict::Refused => return Prediction::Admitted,
+                LimitVerdict::Passed => {}
+                LimitVerdict::Refused { least_us, most_us } => {
                     if *name == LimitName::Registrations {
                         self.refund_address(ticket);
                     }
-                    let refused = Prediction::Refused(Refusal { limit: *name, said: *name, least_us, most_us });
+                    let refused = Prediction::Refused(Refusal { limit: *name, named: *name, least_us, most_us });
                     return unsure.map_or(refused, Prediction::Unsure);
                 }
-                Said::Unsure if Seen::of(place, asked, did) == Seen::Passed => unsure = unsure.or(Some(*name)),
-                Said::Unsure => {
-                    if *name == LimitName::Registrations && seen == Seen::Refused {
+                LimitVerdict::Unsure if ShownVerdict::of(place, asked, did) == ShownVerdict::Passed => unsure = unsure.or(Some(*name)),
+                LimitVerdict::Unsure => {
+                    if *name == LimitName::Registrations && seen == ShownVerdict::Refused {
                         self.refund_address(ticket);
                     }
                     return Prediction::Unsure(*name);
@@ -186,13 +188,13 @@ impl Oracle {
         }
         match unsure {
             // One that it passed can't have refused it, and no other one had to.
-            Some(name) if did == Did::WentOn => Prediction::Unsure(name),
+            Some(name) if did == ServerDecision::WentOn => Prediction::Unsure(name),
             _ => Prediction::Admitted,
         }
     }
 
     /// Spends one of a budget, or looks at one whose charge comes later.
-    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
+    fn spend_or_look(&mut self, name: LimitName, ticket: &Ticket, limit: &Limit, seen: ShownVerdict) -> State {
         let now_us = ticket.now_us;
         match name {
             LimitName::AddressRegistrations => {
@@ -229,14 +231,14 @@ impl Oracle {
 }
 
 /// The same of a budget of which the server has shown whether something was left: what is owed after it is known.
-fn spend_seen(budget: &mut Budget, ticket: &Ticket, limit: &Limit, seen: Seen) -> State {
+fn spend_seen(budget: &mut Budget, ticket: &Ticket, limit: &Limit, seen: ShownVerdict) -> State {
     let state = budget.state(limit, ticket.now_us);
     match (state, seen) {
-        (State::Unsure { .. }, Seen::Passed) if limit.value.mode == Mode::Enforce => {
+        (State::Unsure { .. }, ShownVerdict::Passed) if limit.value.mode == Mode::Enforce => {
             budget.was_left(limit, ticket.now_us);
             budget.charge(1, limit, ticket.now_us);
         }
-        (State::Unsure { .. }, Seen::Refused) if limit.value.mode == Mode::Enforce => {
+        (State::Unsure { .. }, ShownVerdict::Refused) if limit.value.mode == Mode::Enforce => {
             budget.was_used_up(limit, ticket.now_us);
         }
         _ => return spend(budget, ticket, limit),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Endpoint, LimitName, Oracle, OrderTicket, Sent, Ticket,
-    ask::{Refusal, Seen, spend},
+    ask::{Refusal, ShownVerdict, spend},
     budget::{Budget, Limit, State},
     orders::Orders,
     values::{Mode, Value},
@@ -30,7 +30,7 @@ const SHARE: u64 = 10;
 
 /// Whether commands wait for a device, as far as the server knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Awaited {
+pub(super) enum WaitingCommands {
     #[default]
     No,
     Yes,
@@ -103,7 +103,7 @@ impl Oracle {
     /// Commands may have been ordered by now, for any device.
     pub(super) fn commands_may_wait(&mut self, at_us: u64) {
         self.ceiling.ordered_us = self.ceiling.ordered_us.max(Some(at_us));
-        self.devices.iter_mut().for_each(|(_, device)| device.awaited = Awaited::Unsure);
+        self.devices.iter_mut().for_each(|(_, device)| device.awaited = WaitingCommands::Unsure);
     }
 
     /// An operator's order about rollouts reaches the server: one may begin, and may order commands at any time.
@@ -127,25 +127,31 @@ impl Oracle {
     }
 
     /// What the server knows of a device's commands after the answer to a heartbeat: if it brings some, it knows that.
-    pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> Awaited {
+    pub(super) fn awaited_after(&self, at_us: u64, has_commands: bool) -> WaitingCommands {
         let Ceiling { ordered_us, has_rollout, ref orders, .. } = self.ceiling;
         let is_open = has_rollout || orders.is_any_open();
         let is_followed = ordered_us.is_none_or(|ordered_us| at_us >= ordered_us + FOLLOWED_US);
         match has_commands {
-            true => Awaited::Yes,
-            false if is_open || !is_followed => Awaited::Unsure,
-            false => Awaited::No,
+            true => WaitingCommands::Yes,
+            false if is_open || !is_followed => WaitingCommands::Unsure,
+            false => WaitingCommands::No,
         }
     }
 
     /// What it knows of any device's commands when nothing was heard of it: after a start, or an answer that got lost.
-    pub(super) fn awaited_unheard(&self) -> Awaited {
-        if self.ceiling.ordered_us.is_some() { Awaited::Unsure } else { Awaited::No }
+    pub(super) fn awaited_unheard(&self) -> WaitingCommands {
+        if self.ceiling.ordered_us.is_some() { WaitingCommands::Unsure } else { WaitingCommands::No }
     }
 
     /// Spends one request of all devices. Where its class, and so the verdict, is not known, the server's verdict shows what it was: the
     /// request itself is undecidable then, and what is owed after it is known.
-    pub(super) fn spend_of_all(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, limit: &Limit, seen: Seen) -> State {
+    pub(super) fn spend_of_all(
+        &mut self,
+        ticket: &mut Ticket,
+        sent: &Sent<'_>,
+        limit: &Limit,
+        seen: ShownVerdict,
+    ) -> State {
         let now_us = ticket.now_us;
         // The lowest class is asked first: what it may do, the others may too, and nobody has to look into the document.
         if self.ceiling.state_of(Class::Unproven, limit, now_us) == State::Left {
@@ -163,7 +169,7 @@ impl Oracle {
         let states: Vec<State> = states.collect();
         let state = states.iter().copied().reduce(either).unwrap_or(State::Left);
         // A limit in shadow lets everything through, whatever it decides.
-        let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
+        let is_seen = seen != ShownVerdict::Nothing && limit.value.mode == Mode::Enforce;
         if !(is_seen && matches!(state, State::Unsure { .. })) {
             if ticket.is_unsure {
                 self.ceiling.owes.perhaps_charge(1, limit, now_us);
@@ -174,13 +180,13 @@ impl Oracle {
         }
         // Which classes can have had that verdict: the highest has the largest burst, the lowest the smallest.
         let is_possible = |state: &State| match seen {
-            Seen::Passed => !matches!(state, State::UsedUp { .. }),
+            ShownVerdict::Passed => !matches!(state, State::UsedUp { .. }),
             _ => *state != State::Left,
         };
         let possible = classes.iter().zip(&states).filter(|(_, state)| is_possible(state)).map(|(class, _)| *class);
         let possible: Vec<Class> = possible.collect();
         match (seen, possible.first(), possible.last()) {
-            (Seen::Passed, _, Some(highest)) => {
+            (ShownVerdict::Passed, _, Some(highest)) => {
                 self.ceiling.owes.was_left(&part_of(*highest, limit), now_us);
                 self.ceiling.owes.charge(1, limit, now_us);
             }
@@ -193,14 +199,14 @@ impl Oracle {
         // Nothing else is open: if no command waits, it has to be refused, and if one does, it must not be.
         if let [State::UsedUp { least_us, most_us }, State::Left] = *states {
             let name = LimitName::AllRequests;
-            ticket.in_doubt = Some(Refusal { limit: name, said: name, least_us, most_us });
+            ticket.in_doubt = Some(Refusal { limit: name, named: name, least_us, most_us });
         }
         state
     }
 
     /// The same of a device that has not registered, or of which that is not known; none of all others. It gets what log lines and all others
     /// leave, or a share of its own.
-    fn spend_unproven(&mut self, ticket: &Ticket, sent: &Sent<'_>, limit: &Limit, seen: Seen) -> Option<State> {
+    fn spend_unproven(&mut self, ticket: &Ticket, sent: &Sent<'_>, limit: &Limit, seen: ShownVerdict) -> Option<State> {
         let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device)?;
         if device.has_stored {
             return None;
@@ -218,12 +224,12 @@ impl Oracle {
             }
             return Some(state);
         }
-        let is_seen = seen != Seen::Nothing && limit.value.mode == Mode::Enforce;
+        let is_seen = seen != ShownVerdict::Nothing && limit.value.mode == Mode::Enforce;
         match (from_all, state) {
             _ if ticket.is_unsure => self.ceiling.perhaps_charge_either(limit, now_us),
             (_, State::UsedUp { .. }) => {}
             (State::UsedUp { .. }, State::Left) => self.ceiling.unproven.charge(SHARE, limit, now_us),
-            (_, State::Unsure { .. }) if is_seen && seen == Seen::Refused => {
+            (_, State::Unsure { .. }) if is_seen && seen == ShownVerdict::Refused => {
                 if let Some(part) = as_seen_by(Class::Unproven, limit) {
                     self.ceiling.owes.was_used_up(&part, now_us);
                 }
@@ -250,7 +256,7 @@ impl Oracle {
             return;
         }
         let awaited = match class {
-            Class::First => Awaited::Yes,
+            Class::First => WaitingCommands::Yes,
             _ => self.awaited_after(ticket.at_us, false), // one that is ordered meanwhile is known soon
         };
         if let Some(device) = ticket.device.and_then(|place| self.device(place)) {
@@ -261,10 +267,10 @@ impl Oracle {
     /// The classes that a request may be of: two, where commands may wait for the device.
     fn classes(&self, ticket: &Ticket, sent: &Sent<'_>) -> &'static [Class] {
         let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device);
-        match (sent.endpoint, device.map_or(Awaited::No, |device| device.awaited)) {
+        match (sent.endpoint, device.map_or(WaitingCommands::No, |device| device.awaited)) {
             (Endpoint::Logs | Endpoint::Artifact, _) => &[Class::Logs],
-            (Endpoint::Heartbeat, Awaited::No) if !sent.has_acks() => &[Class::Heartbeats],
-            (Endpoint::Heartbeat, Awaited::Unsure) if !sent.has_acks() => &[Class::Heartbeats, Class::First],
+            (Endpoint::Heartbeat, WaitingCommands::No) if !sent.has_acks() => &[Class::Heartbeats],
+            (Endpoint::Heartbeat, WaitingCommands::Unsure) if !sent.has_acks() => &[Class::Heartbeats, Class::First],
             _ => &[Class::First],
         }
     }

@@ -4,7 +4,7 @@ use ks_protocol::id::Sequence;
 
 use super::{
     budget::{Budget, Limit},
-    ceiling::Awaited,
+    ceiling::WaitingCommands,
     orders::Orders,
 };
 
@@ -14,12 +14,12 @@ const BOOTS_AHEAD_MAX: u32 = 16;
 
 /// A pair that is known within two bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct PairBounds {
     pub(super) least: Sequence,
     pub(super) most: Sequence,
 }
 
-impl Last {
+impl PairBounds {
     /// It is this pair, or a later one that may have come since.
     pub(super) fn at_least(&mut self, pair: Sequence) {
         self.least = self.least.max(pair);
@@ -50,9 +50,9 @@ pub(super) struct Device {
     /// One may have been: its answer was cut off.
     pub(super) may_have_stored: bool,
     /// The last pair that the server's memory has.
-    pub(super) kept: Last,
+    pub(super) kept: PairBounds,
     /// The last pair that is stored: what memory has after a start.
-    pub(super) stored: Last,
+    pub(super) stored: PairBounds,
     /// The number after the last log line that is stored.
     pub(super) next_line_no: u64,
     /// A request with log lines was cut off: which are stored is not known.
@@ -60,16 +60,16 @@ pub(super) struct Device {
     /// What requests that were cut off while the server went on may be charged yet, at most. A later one that is stored ends that: they
     /// were in the queue before it.
     pub(super) pending: Charges,
-    pub(super) awaited: Awaited,
+    pub(super) awaited: WaitingCommands,
     /// When its last heartbeat arrived whose answer brought no commands, since the server's last start, in microseconds since the start of
     /// the run.
     pub(super) empty_us: Option<u64>,
-    pub(super) owes: Owed,
+    pub(super) owes: DeviceBudgets,
 }
 
 /// What a device owes, by limit.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct DeviceBudgets {
     pub(super) requests: Budget,
     pub(super) stored_bytes: Budget,
     pub(super) log_bytes: Budget,
@@ -97,11 +97,11 @@ impl Charges {
 
 impl Device {
     /// The server has started again: it has forgotten the budgets, and knows the pairs that are stored.
-    pub(super) fn server_started(&mut self, awaited: Awaited, at_us: u64) {
+    pub(super) fn server_started(&mut self, awaited: WaitingCommands, at_us: u64) {
         (self.awaited, self.empty_us) = (awaited, None);
         self.revocations.server_started(at_us);
         self.kept = self.stored;
-        self.owes = Owed::default();
+        self.owes = DeviceBudgets::default();
         self.pending = Charges::default();
     }
 

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use ks_protocol::{id::Sequence, refusal::RefusalCode};
 
-use ask::{BudgetVerdict, Did, Prediction};
+use ask::{BudgetVerdict, Prediction, ServerDecision};
 use budget::{Budget, Limit, State};
 use ceiling::Ceiling;
 use device::Device;
@@ -201,7 +201,7 @@ impl Oracle {
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         if !device.is_revoked {
             ticket.is_unsure |= device.revocations.is_any_open();
-            ticket.in_handler = Some(self.ask_device(ticket, sent, Did::WentOn));
+            ticket.in_handler = Some(self.ask_device(ticket, sent, ServerDecision::WentOn));
             self.in_flight(ticket, sent);
         }
     }
@@ -214,7 +214,7 @@ impl Oracle {
                     BudgetVerdict::Refused(_) => None,
                     // One of the device's own limits has refused it, so it has passed those that can't be known.
                     BudgetVerdict::Unsure(_) if !refused.limit.is_some_and(ask::is_of_device) => None,
-                    _ => Some(self.handlers_prediction(&mut ticket, sent, Did::RefusedBy(refused.limit))),
+                    _ => Some(self.handlers_prediction(&mut ticket, sent, ServerDecision::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
             }

@@ -192,7 +192,7 @@ impl Refused {
         Self {
             code: refusal.code,
             retry_after_s: refusal.retry_after_s,
-            limit: LimitName::said_by(&refusal.message),
+            limit: LimitName::of_message(&refusal.message),
             is_overload: refusal.code == RefusalCode::Overloaded && refusal.message.starts_with(OVERLOAD),
             kept: kept.map(|(boot_epoch, seq)| Sequence { boot_epoch, seq }),
         }

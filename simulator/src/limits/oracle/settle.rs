@@ -4,7 +4,7 @@ use ks_protocol::refusal::RefusalCode;
 
 use super::{
     Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Mode, Oracle, Refused, Sent, Stored, Ticket, Wrong,
-    ask::{BudgetVerdict, Did, Prediction, Refusal, is_of_device, spend},
+    ask::{BudgetVerdict, Prediction, Refusal, ServerDecision, is_of_device, spend},
     budget::State,
     device::Charges,
     request::new_line_bytes,
@@ -17,7 +17,12 @@ const NEARLY_FULL_S: u64 = 60;
 
 impl Oracle {
     /// What the device's limits have to say: said when the handler took the request, or now.
-    pub(super) fn handlers_prediction(&mut self, ticket: &mut Ticket, sent: &Sent<'_>, did: Did) -> Prediction {
+    pub(super) fn handlers_prediction(
+        &mut self,
+        ticket: &mut Ticket,
+        sent: &Sent<'_>,
+        did: ServerDecision,
+    ) -> Prediction {
         match (ticket.in_handler, ticket.device) {
             (Some(prediction), _) => prediction,
             (None, Some(_)) => self.ask_device(ticket, sent, did),
@@ -55,7 +60,7 @@ impl Oracle {
                 let what = format!("was refused by {by}; no limit was used up");
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
             }
-            Prediction::Refused(refusal) if refused.limit != Some(refusal.said) => {
+            Prediction::Refused(refusal) if refused.limit != Some(refusal.named) => {
                 let what = format!("was refused by {by}; {} had to", refusal.limit.as_str());
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
             }
@@ -109,7 +114,7 @@ impl Oracle {
         } else if is_disk || is_overload {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
         } else {
-            let prediction = self.handlers_prediction(&mut ticket, sent, Did::WentOn);
+            let prediction = self.handlers_prediction(&mut ticket, sent, ServerDecision::WentOn);
             self.compare_passed(&ticket, sent, prediction);
             self.handled(&ticket, at_us, sent, answer);
         }

@@ -460,7 +460,7 @@ fn the_ceiling_knows_which_devices_commands_wait_for() {
     let mut oracle = self::oracle(&[(by, 60, 10)]);
     commands(&mut oracle, 0);
     ask(&mut oracle, S, "KS-1", 11, OK); // too soon: it may not know yet
-    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::Unsure);
+    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::WaitingCommands::Unsure);
     ask(&mut oracle, 60 * S, "KS-1", 12, Answer::Accepted(Stored::Beat { has_commands: true }));
     (13..22)
         .for_each(|seq| ask(&mut oracle, 60 * S, "KS-1", seq, Answer::Accepted(Stored::Beat { has_commands: true })));

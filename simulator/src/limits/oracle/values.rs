@@ -3,7 +3,7 @@
 use crate::operator::ObservedLimit;
 
 macro_rules! limit_names {
-    ($($variant:ident = $name:literal, $said:literal;)*) => {
+    ($($variant:ident = $name:literal, $message:literal;)*) => {
         /// A limit of the data plane.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum LimitName { $(#[doc = $name] $variant,)* }
@@ -18,8 +18,8 @@ macro_rules! limit_names {
             }
 
             /// What a refusal by it says; empty for a limit that refuses in another one's words.
-            fn said(self) -> &'static str {
-                match self { $(Self::$variant => $said,)* }
+            fn refusal_message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)* }
             }
         }
     };
@@ -43,8 +43,8 @@ limit_names! {
 
 impl LimitName {
     /// The limit that a refusal with this message names; none if it is none of these.
-    pub fn said_by(message: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|limit| !message.is_empty() && limit.said() == message)
+    pub fn of_message(message: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|limit| !message.is_empty() && limit.refusal_message() == message)
     }
 }
 

@@ -12,7 +12,7 @@ use ks_protocol::{
 use ks_server::{clock::Clock, limit::Limit};
 use serde::de::IgnoredAny;
 
-use super::record::{By, Caller, Outcome};
+use super::record::{Caller, CallerKind, Outcome};
 use crate::{
     device::{
         exchange::{Incoming, MessageType, post},
@@ -263,15 +263,15 @@ impl Calls<'_, '_> {
 }
 
 impl Caller for Calls<'_, '_> {
-    async fn call(&mut self, by: By) -> Result<Outcome, String> {
+    async fn call(&mut self, by: CallerKind) -> Result<Outcome, String> {
         let Callers { server, device, other_device, own, away } = &mut *self.callers;
         let link = match (by, &*away) {
-            (By::Neighbor, Some((neighbor, _))) => Some(neighbor),
-            (By::Elsewhere, Some((_, elsewhere))) => Some(elsewhere),
+            (CallerKind::Neighbor, Some((neighbor, _))) => Some(neighbor),
+            (CallerKind::Elsewhere, Some((_, elsewhere))) => Some(elsewhere),
             _ => None,
         };
         match (by, self.limit) {
-            (By::OtherDevice, _) => other_device.send(MessageType::Heartbeat, None, server).await,
+            (CallerKind::OtherDevice, _) => other_device.send(MessageType::Heartbeat, None, server).await,
             (_, Limit::DeviceRequests) => {
                 let is_new = device.machine.state() == DeviceState::New;
                 let kind = if is_new { MessageType::Register } else { MessageType::Heartbeat };
@@ -281,13 +281,13 @@ impl Caller for Calls<'_, '_> {
         }
     }
 
-    fn others(&self) -> Vec<By> {
-        let away: &[By] = match self.limit {
+    fn others(&self) -> Vec<CallerKind> {
+        let away: &[CallerKind] = match self.limit {
             _ if self.callers.away.is_none() => &[],
-            Limit::DeviceRequests => &[By::Elsewhere],
-            _ => &[By::Neighbor, By::Elsewhere],
+            Limit::DeviceRequests => &[CallerKind::Elsewhere],
+            _ => &[CallerKind::Neighbor, CallerKind::Elsewhere],
         };
-        [&[By::OtherDevice], away].concat()
+        [&[CallerKind::OtherDevice], away].concat()
     }
 }
 

@@ -23,12 +23,12 @@ const REASON: &str = "a probe of rate limits is over";
 
 /// Devices that the probe could not revoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub struct UnrevokedDevices {
     pub devices: Vec<DeviceId>,
     pub why: String,
 }
 
-impl Left {
+impl UnrevokedDevices {
     /// A command that revokes them, for a shell with the admin token in `ADMIN_TOKEN`.
     pub fn command(&self, target: &str) -> String {
         let order = json!({ "which": { "device_ids": self.devices }, "reason": REASON });
@@ -46,14 +46,14 @@ pub(super) async fn revoke(
     devices: &[DeviceId],
     is_import_known: bool,
     progress: &impl Fn(String),
-) -> Option<Left> {
+) -> Option<UnrevokedDevices> {
     let mut why = String::new();
     let tried = tokio::time::timeout(TIME_MAX, until_revoked(operator, devices, is_import_known, &mut why, progress));
     if tried.await.unwrap_or(false) {
         return None;
     }
     let why = if why.is_empty() { format!("no answer within {} s", TIME_MAX.as_secs()) } else { why };
-    Some(Left { devices: devices.to_vec(), why })
+    Some(UnrevokedDevices { devices: devices.to_vec(), why })
 }
 
 /// Whether they are revoked in the end; `why` is the last error.
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_command_names_every_device() {
         let devices = ["PROBE-1-1", "PROBE-1-2"].map(|name| name.parse().unwrap()).to_vec();
-        let command = Left { devices, why: String::new() }.command("http://127.0.0.1:3000/");
+        let command = UnrevokedDevices { devices, why: String::new() }.command("http://127.0.0.1:3000/");
         assert_eq!(
             command,
             "curl -fsS -X POST -H \"Authorization: Bearer $ADMIN_TOKEN\" -H 'Content-Type: application/json' -d '{\"reason\":\"a probe of rate limits is over\",\"which\":{\"device_ids\":[\"PROBE-1-1\",\"PROBE-1-2\"]}}' 'http://127.0.0.1:3000/api/devices/revoke'"

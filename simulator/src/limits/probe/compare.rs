@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{
     Measured, RetryAfter, Shape, Subject,
-    evidence::Known,
+    evidence::DeclaredLimits,
     fit::{Contradiction, Gcra},
-    record::{Attempt, By, Outcome, own},
+    record::{Attempt, CallerKind, Outcome, own},
 };
 
 /// A range whose ends differ by more than this factor says too little about a rate.
@@ -28,7 +28,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of one limit in this mode, from every call; and what was measured.
-    pub(super) fn of(attempts: &[Attempt], known: &Known, mode: &str) -> (Measured, Subject, Self) {
+    pub(super) fn of(attempts: &[Attempt], known: &DeclaredLimits, mode: &str) -> (Measured, Subject, Self) {
         let mut found = Self::default();
         found.other_limits(attempts);
         let Some(declared) = known.declared else {
@@ -43,7 +43,7 @@ impl Comparison {
         let subject = known.subject(attempts);
         // A device that has a budget at each address does not spend this one elsewhere.
         let is_apart = subject == Subject::DeviceAndAddress;
-        let calls = if is_apart { own(attempts) } else { known.calls_of(By::Own, attempts) };
+        let calls = if is_apart { own(attempts) } else { known.calls_of(CallerKind::Own, attempts) };
         let explained = declared.explains_nearly(&calls, known.owed_max);
         let fit = explained.ok().map(|nearly| {
             // A budget that need not have been whole says nothing about the burst, unless as much came through as from a whole one.

@@ -5,12 +5,12 @@ use ks_server::limit::Limit;
 use super::{
     Subject,
     fit::Gcra,
-    record::{Attempt, By},
+    record::{Attempt, CallerKind},
 };
 
 /// What a limit and the others' budgets are declared to be, and what is known of their state at the start.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct DeclaredLimits {
     pub(super) limit: Limit,
     /// None if the limit is not enforced.
     pub(super) declared: Option<Gcra>,
@@ -22,31 +22,32 @@ pub(super) struct Known {
     pub(super) owed_max_of_other_device: f64,
 }
 
-impl Known {
+impl DeclaredLimits {
     /// Calls that are charged to the budget of `by`.
-    pub(super) fn calls_of(&self, by: By, attempts: &[Attempt]) -> Vec<Attempt> {
+    pub(super) fn calls_of(&self, by: CallerKind, attempts: &[Attempt]) -> Vec<Attempt> {
         // A device's budget goes with it.
-        let is_shared = self.limit == Limit::DeviceRequests && matches!(by, By::Own | By::Elsewhere);
-        let is_its =
-            |attempt: &&Attempt| attempt.by == by || (is_shared && matches!(attempt.by, By::Own | By::Elsewhere));
+        let is_shared = self.limit == Limit::DeviceRequests && matches!(by, CallerKind::Own | CallerKind::Elsewhere);
+        let is_its = |attempt: &&Attempt| {
+            attempt.by == by || (is_shared && matches!(attempt.by, CallerKind::Own | CallerKind::Elsewhere))
+        };
         attempts.iter().filter(is_its).copied().collect()
     }
 
     /// Whether the declared budgets explain what `by` met.
-    fn is_explained(&self, by: By, attempts: &[Attempt]) -> bool {
+    fn is_explained(&self, by: CallerKind, attempts: &[Attempt]) -> bool {
         let calls = self.calls_of(by, attempts);
         let (limit, owed_max) = match by {
-            By::OtherDevice => (self.of_devices, self.owed_max_of_other_device),
-            By::Own => (self.declared, self.owed_max),
-            By::Elsewhere if self.limit == Limit::DeviceRequests => (self.declared, self.owed_max),
-            By::Neighbor | By::Elsewhere => (self.declared, 0.0),
+            CallerKind::OtherDevice => (self.of_devices, self.owed_max_of_other_device),
+            CallerKind::Own => (self.declared, self.owed_max),
+            CallerKind::Elsewhere if self.limit == Limit::DeviceRequests => (self.declared, self.owed_max),
+            CallerKind::Neighbor | CallerKind::Elsewhere => (self.declared, 0.0),
         };
         limit.is_some_and(|limit| limit.explains_nearly(&calls, owed_max).is_ok())
     }
 
     /// Whether `by` is refused when the probe has used up the limit; none if the calls do not show it.
-    pub(super) fn is_refused(&self, by: By, attempts: &[Attempt]) -> Option<bool> {
-        let is_of_the_device = self.limit == Limit::DeviceRequests && by == By::Elsewhere;
+    pub(super) fn is_refused(&self, by: CallerKind, attempts: &[Attempt]) -> Option<bool> {
+        let is_of_the_device = self.limit == Limit::DeviceRequests && by == CallerKind::Elsewhere;
         let was_refused = attempts.iter().any(|attempt| attempt.by == by && attempt.is_refused());
         if was_refused {
             // A device that is refused elsewhere too met its own budget, or one that is shared even more widely.
@@ -56,7 +57,7 @@ impl Known {
             return was_served(by, attempts).then_some(false);
         }
         // Its budget may have come back meanwhile: served, although there was nothing left in it?
-        let is_its_own = self.is_explained(By::Elsewhere, attempts);
+        let is_its_own = self.is_explained(CallerKind::Elsewhere, attempts);
         (was_served(by, attempts) && !is_its_own).then_some(false)
     }
 
@@ -64,18 +65,20 @@ impl Known {
     pub(super) fn subject(&self, attempts: &[Attempt]) -> Subject {
         let refused = |by| self.is_refused(by, attempts);
         match self.limit {
-            Limit::DeviceRequests => subject_of_device(refused(By::OtherDevice), refused(By::Elsewhere)),
-            _ => subject_of_address(refused(By::Neighbor), refused(By::Elsewhere)),
+            Limit::DeviceRequests => {
+                subject_of_device(refused(CallerKind::OtherDevice), refused(CallerKind::Elsewhere))
+            }
+            _ => subject_of_address(refused(CallerKind::Neighbor), refused(CallerKind::Elsewhere)),
         }
     }
 }
 
 /// Whether `by` was served between two refusals of the probe, with nothing that came through for the probe in between.
-fn was_served(by: By, attempts: &[Attempt]) -> bool {
+fn was_served(by: CallerKind, attempts: &[Attempt]) -> bool {
     let served = attempts.iter().enumerate().filter(|(_, attempt)| attempt.by == by && attempt.is_admitted());
     served.map(|(number, _)| number).any(|number| {
         let (before, after) = attempts.split_at(number);
-        let own = |attempt: &&Attempt| attempt.by == By::Own;
+        let own = |attempt: &&Attempt| attempt.by == CallerKind::Own;
         let is_refused = |attempt: Option<&Attempt>| attempt.is_some_and(Attempt::is_refused);
         is_refused(before.iter().rev().find(own)) && is_refused(after.iter().find(own))
     })

@@ -21,7 +21,7 @@ use ks_server::{clock::Clock, limit::Limit};
 use serde::Serialize;
 
 pub use callers::Secrets;
-pub use cleanup::Left;
+pub use cleanup::UnrevokedDevices;
 pub use compare::Comparison;
 pub(crate) use compare::range;
 pub use shape::{Measured, RetryAfter, Shape};
@@ -34,9 +34,9 @@ use crate::{
     operator::{ObservedLimit, Operator, OperatorError},
 };
 use callers::{Callers, Server};
-use evidence::Known;
+use evidence::DeclaredLimits;
 use fit::Gcra;
-use record::{Attempt, By};
+use record::{Attempt, CallerKind};
 
 /// What a probe may cost.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +119,7 @@ pub struct Findings {
     pub failure: Option<Failure>,
     pub is_interrupted: bool,
     /// Devices that could not be revoked.
-    pub left: Option<Left>,
+    pub left: Option<UnrevokedDevices>,
 }
 
 /// Why a probe ended early.
@@ -269,7 +269,7 @@ impl<'a> Session<'a> {
         let name = limit.spec().name;
         let of = |name: &str| declared.iter().find(|of| of.name == name);
         let its = of(name).ok_or_else(|| format!("it has no limit {name}; is it of the same version?"))?;
-        let known = Known {
+        let known = DeclaredLimits {
             limit,
             declared: enforced(its),
             of_devices: of(Limit::DeviceRequests.spec().name).and_then(enforced),
@@ -326,10 +326,10 @@ fn enforced(of: &ObservedLimit) -> Option<Gcra> {
 }
 
 /// What the calls of a probe show. Pure.
-fn judged(attempts: &[Attempt], known: &Known, mode: &str) -> Probed {
+fn judged(attempts: &[Attempt], known: &DeclaredLimits, mode: &str) -> Probed {
     let (measured, subject, comparison) = Comparison::of(attempts, known, mode);
     let was_used_up = measured.retry_after.refusals > 0;
-    let served = known.is_refused(By::OtherDevice, attempts).map(|refused| !refused);
+    let served = known.is_refused(CallerKind::OtherDevice, attempts).map(|refused| !refused);
     Probed {
         limit: known.limit.spec().name,
         mode: mode.to_owned(),

@@ -24,7 +24,7 @@ const OTHER_LIMIT_MAX: usize = 50;
 
 /// Who makes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum By {
+pub(super) enum CallerKind {
     /// The probe, to use up the limit.
     Own,
     /// Another device at the same address.
@@ -54,7 +54,7 @@ pub(super) enum Outcome {
 /// One call, in microseconds since the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attempt {
-    pub(super) by: By,
+    pub(super) by: CallerKind,
     pub(super) sent_us: u64,
     pub(super) answered_us: u64,
     pub(super) outcome: Outcome,
@@ -76,10 +76,10 @@ pub(super) trait Caller {
     ///
     /// # Errors
     /// There is no answer, or one that no limit gives.
-    async fn call(&mut self, by: By) -> Result<Outcome, String>;
+    async fn call(&mut self, by: CallerKind) -> Result<Outcome, String>;
 
-    /// Those besides [`By::Own`] who can call.
-    fn others(&self) -> Vec<By>;
+    /// Those besides [`CallerKind::Own`] who can call.
+    fn others(&self) -> Vec<CallerKind>;
 }
 
 /// Calls until enough is known, or the bounds are reached; every call is in `attempts`, also if this is dropped meanwhile.
@@ -96,7 +96,7 @@ pub(super) async fn record(
     // Others have called `tried` times, each time while the limit was used up; `are_done` once it still was after them.
     let (mut refused_since, mut tried, mut have_called, mut are_done) = (None, 0, false, false);
     while attempts.len() < bounds.calls_max && started.elapsed() < bounds.budget {
-        let attempt = made(caller, By::Own, started).await?;
+        let attempt = made(caller, CallerKind::Own, started).await?;
         attempts.push(attempt);
         if attempt.is_admitted() {
             (refused_since, have_called) = (None, false);
@@ -125,7 +125,7 @@ pub(super) async fn record(
     Ok(())
 }
 
-async fn made(caller: &mut impl Caller, by: By, started: Instant) -> Result<Attempt, String> {
+async fn made(caller: &mut impl Caller, by: CallerKind, started: Instant) -> Result<Attempt, String> {
     let sent_us = micros(started.elapsed());
     let outcome = caller.call(by).await?;
     Ok(Attempt { by, sent_us, answered_us: micros(started.elapsed()), outcome })
@@ -133,7 +133,8 @@ async fn made(caller: &mut impl Caller, by: By, started: Instant) -> Result<Atte
 
 /// The probe's own calls that the limit decided.
 pub(super) fn own(attempts: &[Attempt]) -> Vec<Attempt> {
-    let is_own = |attempt: &&Attempt| attempt.by == By::Own && !matches!(attempt.outcome, Outcome::OtherLimit(_));
+    let is_own =
+        |attempt: &&Attempt| attempt.by == CallerKind::Own && !matches!(attempt.outcome, Outcome::OtherLimit(_));
     attempts.iter().filter(is_own).copied().collect()
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     fit::Fit,
-    record::{Attempt, By, Outcome, SPLIT, groups, own},
+    record::{Attempt, CallerKind, Outcome, SPLIT, groups, own},
 };
 
 /// How a limit comes back once it is used up.
@@ -74,7 +74,7 @@ impl Measured {
             None => (recognized, recognized_burst(&own, recognized)),
         };
         let late_us = attempts.iter().map(|attempt| attempt.answered_us - attempt.sent_us).max();
-        let calls = attempts.iter().filter(|attempt| attempt.by == By::Own).count();
+        let calls = attempts.iter().filter(|attempt| attempt.by == CallerKind::Own).count();
         Self {
             calls: count_of(calls),
             burst,
@@ -211,7 +211,7 @@ const DRIFT_PER_WAIT: u64 = 1_000;
 /// Checks the wait that each refusal asks for against what came later.
 fn retry_after(attempts: &[Attempt]) -> RetryAfter {
     let mut found = RetryAfter::default();
-    for (number, attempt) in attempts.iter().enumerate().filter(|(_, attempt)| attempt.by == By::Own) {
+    for (number, attempt) in attempts.iter().enumerate().filter(|(_, attempt)| attempt.by == CallerKind::Own) {
         let Outcome::Refused { retry_after_s, is_signed } = attempt.outcome else { continue };
         found.refusals += 1;
         if !is_signed {
@@ -226,9 +226,10 @@ fn retry_after(attempts: &[Attempt]) -> RetryAfter {
         let until_us = attempt.answered_us.saturating_add(wait_us).saturating_add(wait_us / DRIFT_PER_WAIT);
         let later = attempts.get(number + 1..).unwrap_or_default();
         // Until something may have spent what had come back: a call of the probe, also from elsewhere.
-        let still_refused = later.iter().take_while(|later| !may_have_spent(later)).filter(|later| later.by == By::Own);
+        let still_refused =
+            later.iter().take_while(|later| !may_have_spent(later)).filter(|later| later.by == CallerKind::Own);
         found.too_short += u64::from(still_refused.clone().any(|later| later.sent_us >= until_us));
-        if let Some(came) = later.iter().find(|later| later.by == By::Own && later.is_admitted()) {
+        if let Some(came) = later.iter().find(|later| later.by == CallerKind::Own && later.is_admitted()) {
             let wait_s = seconds(came.answered_us - attempt.sent_us).ceil();
             let spread_s = (wait_s / 4.0).clamp(1.0, 60.0);
             found.too_long += u64::from(asked_s as f64 > wait_s + spread_s + 1.0);
@@ -239,5 +240,5 @@ fn retry_after(attempts: &[Attempt]) -> RetryAfter {
 
 /// Whether a call may have been charged to the budget of the probe.
 fn may_have_spent(attempt: &Attempt) -> bool {
-    !attempt.is_refused() && attempt.by != By::OtherDevice
+    !attempt.is_refused() && attempt.by != CallerKind::OtherDevice
 }

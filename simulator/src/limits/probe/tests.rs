@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     Comparison, Measured, ProbeBounds, Shape, Subject,
-    evidence::{Known, subject_of_address, subject_of_device},
+    evidence::{DeclaredLimits, subject_of_address, subject_of_device},
     fit::Gcra,
-    record::{Attempt, By, Caller, Outcome, record},
+    record::{Attempt, Caller, CallerKind, Outcome, record},
 };
 use ks_server::limit::Limit;
 
@@ -94,8 +94,8 @@ struct Probe<L> {
 }
 
 impl<L: Limiter> Caller for Probe<L> {
-    async fn call(&mut self, by: By) -> Result<Outcome, String> {
-        if by == By::OtherDevice {
+    async fn call(&mut self, by: CallerKind) -> Result<Outcome, String> {
+        if by == CallerKind::OtherDevice {
             return Ok(Outcome::Admitted);
         }
         tokio::time::sleep(Duration::from_micros(500)).await;
@@ -105,8 +105,8 @@ impl<L: Limiter> Caller for Probe<L> {
         Ok(wait_s.map_or(Outcome::Admitted, refused))
     }
 
-    fn others(&self) -> Vec<By> {
-        vec![By::OtherDevice, By::Elsewhere]
+    fn others(&self) -> Vec<CallerKind> {
+        vec![CallerKind::OtherDevice, CallerKind::Elsewhere]
     }
 }
 
@@ -129,9 +129,9 @@ async fn measured(limiter: impl Limiter, retry_after_s: fn(f64) -> Option<u64>) 
     Measured::of(&calls(limiter, retry_after_s).await, None)
 }
 
-fn known(per_min: u32, burst: u32) -> Known {
+fn known(per_min: u32, burst: u32) -> DeclaredLimits {
     let declared = Gcra { per_min: f64::from(per_min), burst: f64::from(burst) };
-    Known {
+    DeclaredLimits {
         limit: Limit::DeviceRequests,
         declared: Some(declared),
         of_devices: Some(declared),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Known;
+use super::CheckContext;
 use super::faults::Wrong;
 use super::value::{at_most, duration_in, integer_in, one_of, or_default, required};
 use crate::scenario::limits;
@@ -18,7 +18,11 @@ use crate::{
 use ks_protocol::duration;
 
 /// Checks all of them; none if one is invalid.
-pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<Adversary>> {
+pub(super) fn check(
+    raw: Vec<RawAdversary>,
+    known: &CheckContext<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<Adversary>> {
     let first_beyond = raw.get(limits::ADVERSARIES_MAX).map(|adversary| adversary.at);
     at_most(raw.len(), limits::ADVERSARIES_MAX, ADVERSARY.title, first_beyond, problems);
     let count = raw.len();
@@ -36,7 +40,7 @@ pub(super) fn check(raw: Vec<RawAdversary>, known: &Known<'_>, problems: &mut Pr
     (adversaries.len() == count).then_some(adversaries)
 }
 
-fn check_one(raw: RawAdversary, known: &Known<'_>, problems: &mut Problems) -> Option<Adversary> {
+fn check_one(raw: RawAdversary, known: &CheckContext<'_>, problems: &mut Problems) -> Option<Adversary> {
     let owner = (ADVERSARY.title, raw.at);
     let kind = required(raw.kind, "kind", owner, "kind = \"forger\"", problems);
     let kinds = AdversaryKind::ALL.map(|kind| (kind.as_str(), kind));
@@ -78,7 +82,7 @@ fn check_rate(attempts_per_s: f64, at: Place, problems: &mut Problems) -> bool {
 fn check_fits_mode(
     kind: AdversaryKind,
     at: Place,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<AdversaryKind> {
     if !(kind.needs_sockets() && known.mode == Some(Mode::Rehearse)) {
@@ -96,7 +100,7 @@ fn check_fits_mode(
 fn check_victims(
     raw: Field<i64>,
     kind: Option<AdversaryKind>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Result<Option<u32>, Wrong> {
     let given = match raw {
@@ -142,7 +146,7 @@ fn check_addresses(raw: Field<Result<i64, String>>, at: Place, problems: &mut Pr
 fn check_window(
     from: Option<At<Duration>>,
     until: Option<At<Duration>>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<(Duration, Duration)> {
     let (from, until, end) = (from?, until?, known.duration?);

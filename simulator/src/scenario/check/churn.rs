@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Known;
+use super::CheckContext;
 use super::faults::{check_hours, only, place_of};
 use super::value::{at_most, duration_in, integer_in, one_of, required};
-use crate::scenario::churn::{Churn, ChurnKind, When};
+use crate::scenario::churn::{Churn, ChurnKind, ChurnTime};
 use crate::scenario::limits;
 use crate::scenario::problem::{Problem, Problems};
 use crate::scenario::raw::{CHURN, RawChurn};
@@ -13,7 +13,7 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 
 /// Checks all of them.
-pub(super) fn check(raw: Vec<RawChurn>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<Churn>> {
+pub(super) fn check(raw: Vec<RawChurn>, known: &mut CheckContext<'_>, problems: &mut Problems) -> Option<Vec<Churn>> {
     let first_beyond = raw.get(limits::CHURN_MAX).map(|churn| churn.at);
     at_most(raw.len(), limits::CHURN_MAX, CHURN.title, first_beyond, problems);
     let count = raw.len();
@@ -22,7 +22,7 @@ pub(super) fn check(raw: Vec<RawChurn>, known: &mut Known<'_>, problems: &mut Pr
     (checked.len() == count).then_some(checked)
 }
 
-fn check_one(raw: RawChurn, known: &mut Known<'_>, problems: &mut Problems) -> Option<Churn> {
+fn check_one(raw: RawChurn, known: &mut CheckContext<'_>, problems: &mut Problems) -> Option<Churn> {
     let owner = (CHURN.title, raw.at);
     let kind = required(raw.kind, "kind", owner, "kind = \"unplugged\"", problems);
     let kind_at = kind.as_ref().map_or(raw.at, |kind| kind.at);
@@ -57,7 +57,7 @@ fn check_one(raw: RawChurn, known: &mut Known<'_>, problems: &mut Problems) -> O
         } else {
             Some(Duration::ZERO)
         };
-        share_bp.zip(lasts).map(|(share_bp, lasts)| When::PerDay { share_bp, lasts })
+        share_bp.zip(lasts).map(|(share_bp, lasts)| ChurnTime::PerDay { share_bp, lasts })
     };
     let loss_bp =
         if has(&[ChurnKind::FlakyLink]) { number(raw.loss_bp, "loss_bp", "loss_bp = 3000", problems) } else { Some(0) };
@@ -74,7 +74,12 @@ fn check_one(raw: RawChurn, known: &mut Known<'_>, problems: &mut Problems) -> O
 }
 
 /// The hours in which a site is closed.
-fn daily(hours: Field<String>, owner: (&str, Place), known: &Known<'_>, problems: &mut Problems) -> Option<When> {
+fn daily(
+    hours: Field<String>,
+    owner: (&str, Place),
+    known: &CheckContext<'_>,
+    problems: &mut Problems,
+) -> Option<ChurnTime> {
     let hours = required(hours, "hours", owner, "hours = \"22-06\"", problems)?;
-    check_hours(Field::Given(hours), known.mode, problems).ok().flatten().map(When::Daily)
+    check_hours(Field::Given(hours), known.mode, problems).ok().flatten().map(ChurnTime::Daily)
 }

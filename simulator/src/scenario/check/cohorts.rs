@@ -1,6 +1,6 @@
 //! Checks `[[fleet.cohort]]`.
 
-use super::Known;
+use super::CheckContext;
 use super::faults::only;
 use super::value::{LABEL, at_most, integer_in, or_default, required, text_like};
 use crate::number::{counted, grouped};
@@ -12,7 +12,7 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 
 /// Checks all of them; none if one is invalid.
-pub(super) fn check(raw: Vec<RawCohort>, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<Cohort>> {
+pub(super) fn check(raw: Vec<RawCohort>, known: &CheckContext<'_>, problems: &mut Problems) -> Option<Vec<Cohort>> {
     let first_beyond = raw.get(limits::COHORTS_MAX).map(|cohort| cohort.at);
     at_most(raw.len(), limits::COHORTS_MAX, COHORT.title, first_beyond, problems);
     let count = raw.len();
@@ -33,7 +33,7 @@ pub(super) fn check(raw: Vec<RawCohort>, known: &Known<'_>, problems: &mut Probl
 fn check_one(
     raw: RawCohort,
     names: &mut Vec<At<String>>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<Cohort> {
     let owner = (COHORT.title, raw.at);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Known;
+use super::CheckContext;
 use super::value::{at_most, or_default, required};
 use crate::scenario::ServerSettings;
 use crate::scenario::expectation::{Bound, During, Expectation};
 use crate::scenario::limits;
-use crate::scenario::metric::{AnswerCode, Known as MetricIsKnown, Metric};
+use crate::scenario::metric::{AnswerCode, Availability, Metric};
 use crate::scenario::plan::Timing;
 use crate::scenario::problem::{Problem, Problems, any_of, closest, closest_value, quoted};
 use crate::scenario::raw::{EXPECT, RawExpectation};
@@ -26,7 +26,7 @@ struct NotSound;
 pub(super) fn check(
     raw: Vec<RawExpectation>,
     phases: Phases<'_>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<Vec<Expectation>> {
     if raw.is_empty() {
@@ -73,7 +73,7 @@ pub(in crate::scenario) fn check_text(
         abort: Field::Absent,
     };
     let mut problems = Problems::default();
-    let checked = check_one(raw, Some(&[]), &Known::of_expectation(timing, settings), &mut problems);
+    let checked = check_one(raw, Some(&[]), &CheckContext::of_expectation(timing, settings), &mut problems);
     let found = |problems: Problems| problems.into_first().map(Box::new);
     checked.ok_or_else(|| found(problems).unwrap_or_else(|| wrong(format!("{} is invalid", quoted(text)))))
 }
@@ -81,13 +81,13 @@ pub(in crate::scenario) fn check_text(
 fn check_one(
     raw: RawExpectation,
     phases: Phases<'_>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<Expectation> {
     let metric = required(raw.metric, "metric", (EXPECT.title, raw.at), "metric = \"errors\"", problems);
     let metric = check_metric(metric, known, problems);
     let bound = check_bound([("max", raw.max), ("min", raw.min), ("equals", raw.equals)], raw.at, problems);
-    let is_windowless = metric.as_ref().is_some_and(|metric| metric.known() != MetricIsKnown::AnyTime);
+    let is_windowless = metric.as_ref().is_some_and(|metric| metric.known() != Availability::AnyTime);
     if let (true, Some(metric)) = (is_windowless, &metric) {
         let during = place_of(&raw.during).map(|at| (at, "during"));
         let every = place_of(&raw.every).map(|at| (at, "every"));
@@ -114,7 +114,7 @@ fn check_one(
     })
 }
 
-fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Problems) -> Option<Metric> {
+fn check_metric(name: Option<At<String>>, known: &CheckContext<'_>, problems: &mut Problems) -> Option<Metric> {
     let name = name?;
     match name.value.parse::<Metric>() {
         Ok(Metric::Codes(code)) => check_code(code, name.at, known, problems).map(Metric::Codes),
@@ -135,7 +135,7 @@ fn check_metric(name: Option<At<String>>, known: &Known<'_>, problems: &mut Prob
 }
 
 /// Whether this name is a metric.
-fn is_known(name: &str, known: &Known<'_>) -> bool {
+fn is_known(name: &str, known: &CheckContext<'_>) -> bool {
     match name.parse::<Metric>() {
         Ok(Metric::Codes(code)) => codes(known).is_none_or(|codes| codes.contains(&code.as_str())),
         other => other.is_ok(),
@@ -143,14 +143,14 @@ fn is_known(name: &str, known: &Known<'_>) -> bool {
 }
 
 /// Every code that a request can end with; none if the server's are unknown.
-fn codes(known: &Known<'_>) -> Option<Vec<&'static str>> {
+fn codes(known: &CheckContext<'_>) -> Option<Vec<&'static str>> {
     let of_server = known.settings.answer_codes();
     let all = [AnswerCode::OK].into_iter().chain(AnswerCode::LOCAL).chain(of_server.iter().copied()).collect();
     (!of_server.is_empty()).then_some(all)
 }
 
 /// Refuses codes that no server answers: a typo would count nothing, and `equals = 0` would hold.
-fn check_code(code: AnswerCode, at: Place, known: &Known<'_>, problems: &mut Problems) -> Option<AnswerCode> {
+fn check_code(code: AnswerCode, at: Place, known: &CheckContext<'_>, problems: &mut Problems) -> Option<AnswerCode> {
     let Some(all) = codes(known) else { return Some(code) };
     if all.contains(&code.as_str()) {
         return Some(code);
@@ -233,7 +233,7 @@ fn check_every(
     every: Field<Duration>,
     during: Option<&During>,
     phases: Phases<'_>,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Result<Option<Duration>, NotSound> {
     let every = match every {
@@ -277,7 +277,7 @@ fn check_abort(
         return Some(false);
     }
     let is_known_early = every.is_some() || (bound.is_upper() && metric.only_rises());
-    if metric.known() == MetricIsKnown::AfterEnd {
+    if metric.known() == Availability::AfterEnd {
         let message = format!("`{metric}` is known only after the end, so it cannot end the run");
         problems.push(Problem::new(abort.at, message).expected("no `abort`"));
         None

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Known;
+use super::CheckContext;
 use super::value::{at_most, duration_in, integer_in, named, or_default};
 use crate::fleet::{self, DeviceSpec};
 use crate::scenario::faults::{Fault, Scope};
@@ -16,7 +16,7 @@ use crate::scenario::source::Place;
 use ks_protocol::duration;
 
 /// A valid fault, and where its conditions are.
-pub(super) struct Checked {
+pub(super) struct CheckedFault {
     pub(super) at: Place,
     pub(super) fault: Fault,
     from_version_at: Place,
@@ -26,9 +26,9 @@ pub(super) struct Checked {
 pub(super) fn check(
     own: RawFault,
     tables: Option<Vec<RawFault>>,
-    known: &mut Known<'_>,
+    known: &mut CheckContext<'_>,
     problems: &mut Problems,
-) -> Option<Vec<Checked>> {
+) -> Option<Vec<CheckedFault>> {
     let tables = tables?;
     let Some(first) = tables.first() else {
         let idle = key_without_share(&own);
@@ -76,13 +76,13 @@ fn key_without_share(fault: &RawFault) -> Option<(&'static str, Place)> {
 
 /// Reports a fault in a table that can never happen, or says what it does not do.
 fn happens(
-    checked: &Checked,
+    checked: &CheckedFault,
     dies_after: Option<Place>,
-    before: &[Checked],
-    known: &Known<'_>,
+    before: &[CheckedFault],
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) {
-    let Checked { at, fault, .. } = checked;
+    let CheckedFault { at, fault, .. } = checked;
     if fault.hits_bp() == 0 {
         let expected = "a share above 0, such as `bricks_bp = 10`";
         problems.push(Problem::new(*at, "this fault has no share, so it never happens").expected(expected));
@@ -90,7 +90,7 @@ fn happens(
         let problem = Problem::new(dies_after, "`dies_after` has no effect: no device dies of this fault");
         problems.push(problem.expected("`dies_bp` above 0, or no `dies_after`"));
     }
-    let whole: Vec<&Checked> = before.iter().filter(|earlier| earlier.fault.hits_bp() == 10_000).collect();
+    let whole: Vec<&CheckedFault> = before.iter().filter(|earlier| earlier.fault.hits_bp() == 10_000).collect();
     if let Some(earlier) = whole.iter().find(|earlier| earlier.fault.scope.covers(&fault.scope)) {
         let message = "this fault can never happen: an earlier one already hits every device in its scope";
         let problem =
@@ -104,7 +104,7 @@ fn happens(
 }
 
 /// Whether each model at each site in this scope is covered by one of these faults.
-fn cover_together(faults: &[&Checked], scope: &Scope, known: &Known<'_>) -> bool {
+fn cover_together(faults: &[&CheckedFault], scope: &Scope, known: &CheckContext<'_>) -> bool {
     let (Some(models), Some(sites)) = (&known.models, &known.sites) else { return false };
     // Those that no fault names are all alike: the first stands for them.
     let alike = |own: &Option<String>, names: &[String], is_named: &dyn Fn(&Scope, &str) -> bool| -> Vec<String> {
@@ -126,7 +126,7 @@ fn cover_together(faults: &[&Checked], scope: &Scope, known: &Known<'_>) -> bool
         })
 }
 
-fn check_one(raw: RawFault, known: &mut Known<'_>, problems: &mut Problems) -> Option<Checked> {
+fn check_one(raw: RawFault, known: &mut CheckContext<'_>, problems: &mut Problems) -> Option<CheckedFault> {
     let at = raw.at;
     let mut share = |key: &str, field: Field<i64>| {
         integer_in::<u16>(key, or_default(field, 0, at), &limits::SHARE_BP, problems).map(|share| share.value)
@@ -170,7 +170,7 @@ fn check_one(raw: RawFault, known: &mut Known<'_>, problems: &mut Problems) -> O
         problems.push(Problem::new(at, message).expected("at most 10,000: each device has one"));
         return None;
     }
-    Some(Checked { at, fault, from_version_at })
+    Some(CheckedFault { at, fault, from_version_at })
 }
 
 /// The problem has been reported.
@@ -204,7 +204,7 @@ pub(super) fn only(
 fn check_uptime(
     (min, max): (Field<Duration>, Field<Duration>),
     at: Place,
-    known: &Known<'_>,
+    known: &CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<(Duration, Option<Duration>)> {
     let is_limited = matches!(max, Field::Given(_) | Field::Wrong);
@@ -262,12 +262,12 @@ pub(super) fn check_hours(
 /// Reports each `from_version` that no device can have when it installs the release.
 pub(super) fn check_from_versions(
     of_fleet: Option<&str>,
-    releases: &[(Firmware, Vec<Checked>)],
+    releases: &[(Firmware, Vec<CheckedFault>)],
     problems: &mut Problems,
 ) {
     let Some(of_fleet) = of_fleet else { return };
     for (release, faults) in releases {
-        for Checked { fault, from_version_at, .. } in faults {
+        for CheckedFault { fault, from_version_at, .. } in faults {
             let Some(from) = fault.scope.from_version.as_deref().filter(|from| *from != of_fleet) else { continue };
             let below = |other: &&Firmware| other.release_counter < release.release_counter;
             let all = releases.iter().map(|(other, _)| other);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ks_server::rollout::policy::Policy;
 
 use super::value::{LABEL, NAME, at_most, integer_in, or_default, required, text_like};
-use super::{Known, faults};
+use super::{CheckContext, faults};
 use crate::scenario::limits;
 use crate::scenario::plan::Firmware;
 use crate::scenario::problem::{Problem, Problems, quoted};
@@ -15,12 +15,16 @@ use crate::scenario::reader::{At, Field};
 use crate::scenario::source::Place;
 
 /// Checks all releases and records their versions.
-pub(super) fn check(raw: Vec<RawFirmware>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<Firmware>> {
+pub(super) fn check(
+    raw: Vec<RawFirmware>,
+    known: &mut CheckContext<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<Firmware>> {
     let first_beyond = raw.get(limits::FIRMWARE_MAX).map(|firmware| firmware.at);
     at_most(raw.len(), limits::FIRMWARE_MAX, FIRMWARE.title, first_beyond, problems);
     let count = raw.len();
     let mut seen = Vec::new();
-    let mut checked: Vec<(Firmware, Vec<faults::Checked>)> = Vec::new();
+    let mut checked: Vec<(Firmware, Vec<faults::CheckedFault>)> = Vec::new();
     for raw in raw.into_iter().take(limits::FIRMWARE_MAX) {
         let (at, version) = (raw.at, raw.version.clone());
         let firmware = check_one(raw, known, problems);
@@ -56,9 +60,9 @@ fn is_first(name: &At<String>, seen: &mut Vec<At<String>>, title: &str, problems
 /// A release and its faults, which it does not have yet.
 fn check_one(
     raw: RawFirmware,
-    known: &mut Known<'_>,
+    known: &mut CheckContext<'_>,
     problems: &mut Problems,
-) -> Option<(Firmware, Vec<faults::Checked>)> {
+) -> Option<(Firmware, Vec<faults::CheckedFault>)> {
     let owner = (FIRMWARE.title, raw.at);
     let version = required(raw.version, "version", owner, "version = \"1.1.0\"", problems);
     let version = text_like("version", version, LABEL, problems);
@@ -74,7 +78,7 @@ fn check_one(
 /// Checks all policies and records their names.
 pub(super) fn check_policies(
     raw: Vec<RawPolicy>,
-    known: &mut Known<'_>,
+    known: &mut CheckContext<'_>,
     problems: &mut Problems,
 ) -> Option<BTreeMap<String, Policy>> {
     let title = "[[policy]]";

@@ -32,7 +32,7 @@ pub(super) fn check(
     at_most(raw.len(), limits::GROUPS_MAX, GROUP.title, first_beyond, problems);
     let count = raw.len();
     let mut places = BTreeMap::new();
-    let (mut models, mut sites) = (Named::new("models"), Named::new("sites"));
+    let (mut models, mut sites) = (NamedShares::new("models"), NamedShares::new("sites"));
     let groups: Vec<Group> = raw
         .into_iter()
         .take(limits::GROUPS_MAX)
@@ -96,13 +96,13 @@ fn refuse_both(at: Place, shares: &RawShares, (table, series): (Section, Section
 }
 
 /// Models or sites, with the devices that each has so far.
-struct Named {
+struct NamedShares {
     title: &'static str,
     shares: Vec<Share>,
     numbers: BTreeMap<String, usize>,
 }
 
-impl Named {
+impl NamedShares {
     fn new(title: &'static str) -> Self {
         Self { title, shares: Vec::new(), numbers: BTreeMap::new() }
     }

@@ -32,7 +32,7 @@ use ks_protocol::duration;
 use value::{NAME, duration_in, integer_in, one_of, or_default, required, text_like, text_within};
 
 /// What the checks of one part need from the others; a field is none if it is invalid, and checks that depend on it are skipped.
-pub(crate) struct Known<'a> {
+pub(crate) struct CheckContext<'a> {
     pub(crate) mode: Option<Mode>,
     pub(crate) timing: Option<Timing>,
     pub(crate) duration: Option<Duration>,
@@ -56,7 +56,7 @@ pub(crate) struct Known<'a> {
     pub(crate) server: BTreeMap<String, String>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> CheckContext<'a> {
     /// What is known of an expectation that is in no file.
     fn of_expectation(timing: Timing, settings: &'a dyn ServerSettings) -> Self {
         Self { mode: Some(Mode::Load), timing: Some(timing), ..Self::nothing(settings) }
@@ -100,7 +100,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
     let starts_at = check_starts_at(raw.starts_at, problems);
     let (fleet, churn, cohorts) = check_fleet(raw.fleet, problems);
     let drain = check_drain(raw.drain, fleet.answer_timeout, problems);
-    let mut known = Known {
+    let mut known = CheckContext {
         mode,
         timing,
         duration: duration.map(|duration| duration.value),
@@ -109,7 +109,7 @@ pub(super) fn check(raw: RawScenario, settings: &dyn ServerSettings, problems: &
         sites: fleet.site_names(),
         firmware_version: fleet.firmware_version.clone(),
         uptime_at_start: fleet.uptime_at_start,
-        ..Known::nothing(settings)
+        ..CheckContext::nothing(settings)
     };
     let churn = churn.and_then(|raw| churn::check(raw, &mut known, problems));
     let cohorts = cohorts.and_then(|raw| cohorts::check(raw, &known, problems));

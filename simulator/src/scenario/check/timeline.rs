@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ks_protocol::id::RolloutId;
 
-use super::Known;
+use super::CheckContext;
 use super::value::{at_most, duration_in, integer_in, named, one_of, or_default, required};
 use crate::scenario::plan::{Mode, TimedStep};
 use crate::scenario::problem::{Problem, Problems};
@@ -17,11 +17,15 @@ use ks_protocol::duration;
 pub(crate) const BUILT_IN_PHASES: [&str; 2] = ["ramp", "steady"];
 
 /// Checks all steps; none if one is invalid. Steps of the same time keep the order of the file.
-pub(super) fn check(raw: Vec<RawStep>, known: &mut Known<'_>, problems: &mut Problems) -> Option<Vec<TimedStep>> {
+pub(super) fn check(
+    raw: Vec<RawStep>,
+    known: &mut CheckContext<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<TimedStep>> {
     let first_beyond = raw.get(limits::STEPS_MAX).map(|step| step.place);
     at_most(raw.len(), limits::STEPS_MAX, "[[timeline]]", first_beyond, problems);
     let count = raw.len();
-    let mut seen = Declared::default();
+    let mut seen = DeclaredNames::default();
     let raw = raw.into_iter().take(limits::STEPS_MAX);
     let mut steps: Vec<_> = raw.filter_map(|raw| check_one(raw, known, &mut seen, problems)).collect();
     steps.sort_by_key(|step| step.at);
@@ -31,13 +35,18 @@ pub(super) fn check(raw: Vec<RawStep>, known: &mut Known<'_>, problems: &mut Pro
 
 /// Names that earlier steps have declared.
 #[derive(Default)]
-pub(crate) struct Declared {
+pub(crate) struct DeclaredNames {
     pub(crate) phases: Vec<At<String>>,
     pub(crate) rollouts: Vec<At<RolloutId>>,
     pub(crate) revoked: u32,
 }
 
-fn check_one(raw: RawStep, known: &Known<'_>, seen: &mut Declared, problems: &mut Problems) -> Option<TimedStep> {
+fn check_one(
+    raw: RawStep,
+    known: &CheckContext<'_>,
+    seen: &mut DeclaredNames,
+    problems: &mut Problems,
+) -> Option<TimedStep> {
     let at = required(raw.at, "at", ("[[timeline]]", raw.place), "at = \"10s\"", problems);
     let at = check_at(at, known.duration, problems);
     let action = raw.action?;
@@ -67,8 +76,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) place: Place,
     /// The step's name in messages.
     title: &'static str,
-    pub(crate) known: &'a Known<'a>,
-    pub(crate) seen: &'a mut Declared,
+    pub(crate) known: &'a CheckContext<'a>,
+    pub(crate) seen: &'a mut DeclaredNames,
     pub(crate) problems: &'a mut Problems,
 }
 

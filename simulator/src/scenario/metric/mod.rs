@@ -6,7 +6,7 @@ mod table;
 use std::str::FromStr;
 
 pub use self::by_name::AnswerCode;
-pub(in crate::scenario) use self::table::Known;
+pub(in crate::scenario) use self::table::Availability;
 use self::{
     by_name::{CODES_PREFIX, CountedLimit, RUNNING_PREFIX, UPDATED_PREFIX, Version},
     table::{NAMED, row},
@@ -208,11 +208,11 @@ impl Metric {
         )
     }
 
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> Availability {
         match self {
-            Self::Updated(_) | Self::Running(_) => Known::OfWholeRun,
-            Self::Limit(_) => Known::AfterEnd,
-            named => row(named).map_or(Known::AnyTime, |row| row.known),
+            Self::Updated(_) | Self::Running(_) => Availability::OfWholeRun,
+            Self::Limit(_) => Availability::AfterEnd,
+            named => row(named).map_or(Availability::AnyTime, |row| row.known),
         }
     }
 }
@@ -223,26 +223,26 @@ pub fn metrics_in_words() -> String {
         (
             "codes.<CODE>",
             "requests",
-            Known::AnyTime,
+            Availability::AnyTime,
             "requests of honest devices with this result: `codes.REVOKED`; the codes are below",
         ),
         (
             "updated.<VERSION>",
             "devices",
-            Known::OfWholeRun,
+            Availability::OfWholeRun,
             "devices that really booted that version: the ground truth, whatever they report",
         ),
-        ("running.<VERSION>", "devices", Known::OfWholeRun, "living devices that really run it at the end"),
+        ("running.<VERSION>", "devices", Availability::OfWholeRun, "living devices that really run it at the end"),
         (
             "limits.<NAME>.refused",
             "requests",
-            Known::AfterEnd,
+            Availability::AfterEnd,
             "requests that this limit of the server refused, by its name in `GET /api/limits`: `limits.address_failures.refused`; those of an external server since it started. No sample if they can't be read",
         ),
         (
             "limits.<NAME>.would_refuse",
             "requests",
-            Known::AfterEnd,
+            Availability::AfterEnd,
             "requests that it would have refused, had it not been in shadow, likewise",
         ),
     ];
@@ -250,9 +250,9 @@ pub fn metrics_in_words() -> String {
     let mut text = String::from("\n");
     for (name, unit, known, meaning) in named.chain(of_a_kind) {
         let known = match known {
-            Known::AnyTime => "any time",
-            Known::OfWholeRun => "whole run",
-            Known::AfterEnd => "after the end",
+            Availability::AnyTime => "any time",
+            Availability::OfWholeRun => "whole run",
+            Availability::AfterEnd => "after the end",
         };
         text += &format!("- `{name}` ({unit}, {known}): {meaning}\n");
     }

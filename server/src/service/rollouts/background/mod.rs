@@ -18,7 +18,7 @@ use ks_protocol::time::UnixMs;
 
 pub use observation::Observation;
 pub use sites::Hours;
-pub(super) use tables::{Beginning, FileNames, beginning, tables};
+pub(super) use tables::{FileNames, RehearsalStart, beginning, tables};
 
 use crate::{
     clock::{is_ahead, ms},
@@ -58,7 +58,7 @@ pub struct Limits {
 
 /// When the fleet is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looks {
+pub struct LookSchedule {
     /// How long a look takes.
     pub lasts: Duration,
     /// From the begin of one to that of the next.
@@ -73,12 +73,12 @@ impl Limits {
 
     /// Looks with which of so many heartbeats at most [`BEATS_MAX`] are read; none if all can be, or if looks would be so rare that
     /// silences of `lost_after` were missed.
-    fn looks(self, beats: i64) -> Option<Looks> {
+    fn looks(self, beats: i64) -> Option<LookSchedule> {
         let most = self.lost_after.as_millis() / (4 * self.interval).as_millis().max(1);
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let parts = u32::try_from(beats / BEATS_MAX).unwrap_or(u32::MAX).saturating_add(1).max(LOOKS_MIN).min(most);
         let lasts = 2 * self.interval;
-        (beats > BEATS_MAX && parts >= LOOKS_MIN).then(|| Looks { lasts, every: lasts * parts })
+        (beats > BEATS_MAX && parts >= LOOKS_MIN).then(|| LookSchedule { lasts, every: lasts * parts })
     }
 }
 
@@ -156,7 +156,7 @@ pub struct Background {
     pub from: UnixMs,
     pub to: UnixMs,
     /// When the fleet was looked at; none if all heartbeats between these were read.
-    pub looks: Option<Looks>,
+    pub looks: Option<LookSchedule>,
     pub models: BTreeMap<String, OfModel>,
     /// The hours in which sites are closed, by site.
     pub closed: BTreeMap<String, Vec<Hours>>,
@@ -253,7 +253,7 @@ struct Window {
     after: i64,
     last: i64,
     from: UnixMs,
-    looks: Option<Looks>,
+    looks: Option<LookSchedule>,
 }
 
 /// The last two weeks, or as much of them as can be read.

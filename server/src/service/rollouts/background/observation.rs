@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ks_protocol::time::UnixMs;
 
 use super::{
-    Background, LeftOut, Limits, Looks, NotMeasured, OfModel, SILENCES_PER_DAY_MAX, Silences, WINDOW_MIN, sites,
+    Background, LeftOut, Limits, LookSchedule, NotMeasured, OfModel, SILENCES_PER_DAY_MAX, Silences, WINDOW_MIN, sites,
 };
 use crate::{
     clock::{is_ahead, ms},
@@ -26,7 +26,7 @@ const ESTIMATED_MAX: f64 = 4.0;
 const WITNESS_MS: u64 = 24 * 3_600_000;
 
 /// What was heard of a device.
-struct Heard<'a> {
+struct DeviceContact<'a> {
     model: &'a str,
     site: &'a str,
     first: Option<UnixMs>,
@@ -47,7 +47,7 @@ struct Rule {
 }
 
 impl Rule {
-    fn of(limits: Limits, looks: Option<Looks>) -> Self {
+    fn of(limits: Limits, looks: Option<LookSchedule>) -> Self {
         let limit_ms = ms(limits.silence());
         let Some(looks) = looks else { return Self { limit_ms, unheard_ms: 0 } };
         // A device that is not silent is heard in each look, also if it misses a heartbeat. Of its `n` heartbeats from look to look two
@@ -59,13 +59,13 @@ impl Rule {
     }
 }
 
-impl<'a> Heard<'a> {
+impl<'a> DeviceContact<'a> {
     /// Its silence up to `to`, if it was one while a server was listening.
     fn silence(
         &mut self,
         first: UnixMs,
         to: UnixMs,
-        ending: Ending,
+        ending: SilenceEnd,
         rule: Rule,
         gaps: &[ObservationGap],
     ) -> Option<Silence<'a>> {
@@ -78,7 +78,7 @@ impl<'a> Heard<'a> {
 
 /// What a silence ended with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum SilenceEnd {
     Boot,
     /// The same boot.
     Link,
@@ -97,16 +97,16 @@ struct Silence<'a> {
     to: UnixMs,
     /// Without the time in which no server was listening.
     length_ms: u64,
-    ending: Ending,
+    ending: SilenceEnd,
 }
 
 /// Devices as they are heard.
 pub struct Observation<'a> {
     limits: Limits,
-    looks: Option<Looks>,
+    looks: Option<LookSchedule>,
     rule: Rule,
     gaps: &'a [ObservationGap],
-    devices: Vec<Heard<'a>>,
+    devices: Vec<DeviceContact<'a>>,
     by_id: BTreeMap<&'a str, usize>,
     silences: Vec<Silence<'a>>,
     from: Option<UnixMs>,
@@ -115,8 +115,13 @@ pub struct Observation<'a> {
 
 impl<'a> Observation<'a> {
     /// Of these devices; others are not counted. With `looks`, only what was received within them will be heard.
-    pub fn of(devices: &'a [LastSeenRecord], gaps: &'a [ObservationGap], limits: Limits, looks: Option<Looks>) -> Self {
-        let heard = |device: &'a LastSeenRecord| Heard {
+    pub fn of(
+        devices: &'a [LastSeenRecord],
+        gaps: &'a [ObservationGap],
+        limits: Limits,
+        looks: Option<LookSchedule>,
+    ) -> Self {
+        let heard = |device: &'a LastSeenRecord| DeviceContact {
             model: &device.model,
             site: &device.site,
             first: None,
@@ -158,9 +163,9 @@ impl<'a> Observation<'a> {
         let first = *device.first.get_or_insert(at);
         if first < at && at.since_ms(device.last) > self.rule.limit_ms {
             let ending = match () {
-                () if beat.release_counter != device.release_counter => Ending::Update,
-                () if beat.sequence.boot_epoch > device.boot_epoch => Ending::Boot,
-                () => Ending::Link,
+                () if beat.release_counter != device.release_counter => SilenceEnd::Update,
+                () if beat.sequence.boot_epoch > device.boot_epoch => SilenceEnd::Boot,
+                () => SilenceEnd::Link,
             };
             self.silences.extend(device.silence(first, at, ending, self.rule, self.gaps));
         }
@@ -176,7 +181,7 @@ impl<'a> Observation<'a> {
 
     /// That heartbeats come as rarely as most of the silences are long.
     pub fn too_rare(&self) -> NotMeasured {
-        let ended = self.silences.iter().filter(|silence| silence.ending != Ending::Lasts);
+        let ended = self.silences.iter().filter(|silence| silence.ending != SilenceEnd::Lasts);
         let mut lengths_ms: Vec<u64> = ended.map(|silence| silence.length_ms).collect();
         lengths_ms.sort_unstable();
         let median_ms = lengths_ms.get(lengths_ms.len() / 2).copied().unwrap_or_default();
@@ -193,7 +198,7 @@ impl<'a> Observation<'a> {
             return Err(NotMeasured::TooShort);
         }
         self.end_devices();
-        let ended = self.silences.iter().filter(|silence| silence.ending != Ending::Lasts).count();
+        let ended = self.silences.iter().filter(|silence| silence.ending != SilenceEnd::Lasts).count();
         let observed_ms: u64 = self.devices.iter().map(|device| self.observed_ms(device)).sum();
         if self.is_too_rare() || ended as u64 * 24 * 3_600_000 > SILENCES_PER_DAY_MAX * observed_ms {
             return Err(self.too_rare());
@@ -219,12 +224,12 @@ impl<'a> Observation<'a> {
     fn end_devices(&mut self) {
         for device in &mut self.devices {
             let Some(first) = device.first else { continue };
-            self.silences.extend(device.silence(first, self.to, Ending::Lasts, self.rule, self.gaps));
+            self.silences.extend(device.silence(first, self.to, SilenceEnd::Lasts, self.rule, self.gaps));
         }
     }
 
     /// Time in which a device was not silent and a server was listening.
-    fn observed_ms(&self, device: &Heard<'_>) -> u64 {
+    fn observed_ms(&self, device: &DeviceContact<'_>) -> u64 {
         let known_ms = device.first.and_then(|first| silence_ms(first, self.to, self.gaps));
         known_ms.unwrap_or(0).saturating_sub(device.silent_ms)
     }
@@ -240,8 +245,9 @@ impl<'a> Observation<'a> {
         }
         let window = (background.from, background.to);
         for (name, (devices, silences)) in sites {
-            let (witnesses, absent): (Vec<&Silence<'_>>, Vec<_>) =
-                silences.iter().partition(|silence| silence.ending != Ending::Lasts || silence.length_ms <= WITNESS_MS);
+            let (witnesses, absent): (Vec<&Silence<'_>>, Vec<_>) = silences
+                .iter()
+                .partition(|silence| silence.ending != SilenceEnd::Lasts || silence.length_ms <= WITNESS_MS);
             let times = witnesses.iter().map(|silence| (silence.from, silence.to));
             let site = sites::Site::of(times, devices - absent.len(), window, self.gaps);
             let is_judged = devices >= SITE_DEVICES_MIN;
@@ -252,9 +258,9 @@ impl<'a> Observation<'a> {
                 match (silence.ending, dark) {
                     (_, Some(dark)) if dark.is_closing => left_out.at_closing += 1,
                     (_, Some(_)) if is_judged => left_out.in_outages += 1,
-                    (Ending::Lasts, _) => left_out.lasting += 1,
-                    (Ending::Update, _) => left_out.updates += 1,
-                    (Ending::Boot | Ending::Link, _) => {
+                    (SilenceEnd::Lasts, _) => left_out.lasting += 1,
+                    (SilenceEnd::Update, _) => left_out.updates += 1,
+                    (SilenceEnd::Boot | SilenceEnd::Link, _) => {
                         let of_model = background.models.entry(silence.model.to_owned()).or_default();
                         self.add(silence, of_model);
                     }
@@ -267,7 +273,7 @@ impl<'a> Observation<'a> {
     }
 
     fn add(&self, silence: &Silence<'_>, of_model: &mut OfModel) {
-        let kind = if silence.ending == Ending::Boot { &mut of_model.unplugged } else { &mut of_model.link_down };
+        let kind = if silence.ending == SilenceEnd::Boot { &mut of_model.unplugged } else { &mut of_model.link_down };
         let window_ms = self.to.since_ms(silence.first) as f64;
         let shown_ms = window_ms - silence.to.since_ms(silence.from) as f64;
         let estimated = if shown_ms * ESTIMATED_MAX < window_ms { ESTIMATED_MAX } else { window_ms / shown_ms };

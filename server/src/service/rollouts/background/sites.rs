@@ -42,7 +42,7 @@ impl fmt::Display for Hours {
 
 /// A time in which more than half of a site's devices were silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dark {
+pub(super) struct SilentPeriod {
     from: UnixMs,
     to: UnixMs,
     /// Most of it is in hours in which the site is closed.
@@ -51,7 +51,7 @@ pub(super) struct Dark {
 
 /// The silence of a site.
 pub(super) struct Site {
-    dark: Vec<Dark>,
+    dark: Vec<SilentPeriod>,
     pub(super) closed: Vec<Hours>,
 }
 
@@ -82,14 +82,14 @@ impl Site {
     }
 
     /// Whether a silence that begins at this time is that of the site. Its devices were last heard at most `before` earlier.
-    pub(super) fn dark_at(&self, at: UnixMs, before: Duration) -> Option<Dark> {
+    pub(super) fn dark_at(&self, at: UnixMs, before: Duration) -> Option<SilentPeriod> {
         let next = self.dark.partition_point(|dark| dark.to <= at);
         self.dark.get(next).copied().filter(|dark| dark.from.minus_ms(ms(before)) <= at)
     }
 }
 
 /// Times in which more than half of these devices are silent.
-fn dark_times(silences: impl Iterator<Item = (UnixMs, UnixMs)>, devices: usize) -> Vec<Dark> {
+fn dark_times(silences: impl Iterator<Item = (UnixMs, UnixMs)>, devices: usize) -> Vec<SilentPeriod> {
     // Of one moment, ends come first.
     let mut moments: Vec<(UnixMs, bool)> = silences.flat_map(|(from, to)| [(from, true), (to, false)]).collect();
     moments.sort_unstable();
@@ -99,7 +99,7 @@ fn dark_times(silences: impl Iterator<Item = (UnixMs, UnixMs)>, devices: usize) 
         match since {
             None if 2 * silent > devices => since = Some(at),
             Some(from) if 2 * silent <= devices => {
-                dark.push(Dark { from, to: at, is_closing: false });
+                dark.push(SilentPeriod { from, to: at, is_closing: false });
                 since = None;
             }
             _ => {}
@@ -121,7 +121,7 @@ fn is_in(closed: &[bool; 24], hour: u64) -> bool {
 }
 
 /// The hours of the day in which the site was silent for at least half an hour, on at least 8 of 10 days.
-fn closed_hours(dark: &[Dark], (from, to): (UnixMs, UnixMs), gaps: &[ObservationGap]) -> [bool; 24] {
+fn closed_hours(dark: &[SilentPeriod], (from, to): (UnixMs, UnixMs), gaps: &[ObservationGap]) -> [bool; 24] {
     let (mut observed, mut silent) = ([0_u32; 24], [0_u32; 24]);
     let add = |counts: &mut [u32; 24], hour: u64| {
         let index = usize::try_from(hour % DAY_HOURS).unwrap_or(0);

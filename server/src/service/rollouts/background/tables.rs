@@ -38,7 +38,7 @@ struct Cause {
     /// In words: what is counted, and which of them.
     noun: &'static str,
     which: String,
-    seen: fn(&OfModel) -> Seen,
+    seen: fn(&OfModel) -> FailureRate,
     /// `lasts` that it may have, in seconds; none for `removed`.
     lasts_s: Option<(f64, f64)>,
     /// What a rehearsal adds to `lasts` until the next heartbeat, on average, in seconds.
@@ -46,14 +46,14 @@ struct Cause {
 }
 
 /// How often it was seen, and in how much time of devices.
-struct Seen {
+struct FailureRate {
     count: u32,
     estimated: f64,
     days: f64,
     mean_s: f64,
 }
 
-impl Seen {
+impl FailureRate {
     fn of(silences: Silences, of: &OfModel) -> Self {
         let days = of.observed_s as f64 / DAY_S;
         Self { count: silences.ended, estimated: silences.estimated, days, mean_s: silences.mean_s() }
@@ -138,7 +138,7 @@ pub(in crate::service::rollouts) fn tables(
 
 fn causes(limits: Limits) -> [Cause; 5] {
     let (interval_s, lost_s) = (limits.interval.as_secs_f64(), limits.lost_after.as_secs_f64());
-    let silences = |kind, is_long, seen: fn(&OfModel) -> Seen| {
+    let silences = |kind, is_long, seen: fn(&OfModel) -> FailureRate| {
         let is_off = kind == UNPLUGGED;
         let length = if is_long { "more than" } else { "up to" };
         let ending = if is_off { "with a new boot" } else { "without a boot, as of a link that was down" };
@@ -155,15 +155,15 @@ fn causes(limits: Limits) -> [Cause; 5] {
         }
     };
     [
-        silences(UNPLUGGED, false, |of| Seen::of(of.unplugged.short, of)),
-        silences(UNPLUGGED, true, |of| Seen::of(of.unplugged.long, of)),
-        silences(LINK, false, |of| Seen::of(of.link_down.short, of)),
-        silences(LINK, true, |of| Seen::of(of.link_down.long, of)),
+        silences(UNPLUGGED, false, |of| FailureRate::of(of.unplugged.short, of)),
+        silences(UNPLUGGED, true, |of| FailureRate::of(of.unplugged.long, of)),
+        silences(LINK, false, |of| FailureRate::of(of.link_down.short, of)),
+        silences(LINK, true, |of| FailureRate::of(of.link_down.long, of)),
         Cause {
             kind: REMOVED,
             noun: "device",
             which: "lost for a week to a month".to_owned(),
-            seen: Seen::of_removals,
+            seen: FailureRate::of_removals,
             lasts_s: None,
             added_s: 0.0,
         },
@@ -197,8 +197,8 @@ fn of_cause(cause: &Cause, groups: &BTreeMap<&str, OfModel>, models: &FileNames)
 }
 
 /// The table of one cause and model.
-fn of_group(cause: &Cause, seen: &Seen, only_model: Option<&str>) -> String {
-    let Seen { count, mean_s, .. } = seen;
+fn of_group(cause: &Cause, seen: &FailureRate, only_model: Option<&str>) -> String {
+    let FailureRate { count, mean_s, .. } = seen;
     let bp = seen.per_day_bp();
     let of = only_model.map_or_else(String::new, |model| format!("{model}: "));
     let mut text = format!("\n# {of}{} {}", counted(*count, cause.noun), cause.which);
@@ -243,7 +243,7 @@ fn closed_by_name<'a>(background: &'a Background, sites: &'a FileNames) -> (BTre
 
 /// When a rehearsal begins, so that all devices can register before its rollout, or as many as possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::service::rollouts) struct Beginning {
+pub(in crate::service::rollouts) struct RehearsalStart {
     /// The hour of the day in UTC.
     pub(in crate::service::rollouts) hour: u8,
     /// The devices whose sites are open all the time from then until the rollout starts, of all of them.
@@ -257,7 +257,7 @@ pub(in crate::service::rollouts) fn beginning(
     measured: &Result<Background, NotMeasured>,
     sites: &FileNames,
     lead_hours: u8,
-) -> Option<Beginning> {
+) -> Option<RehearsalStart> {
     let (closed, _) = closed_by_name(measured.as_ref().ok()?, sites);
     if closed.is_empty() {
         return None;
@@ -275,7 +275,7 @@ pub(in crate::service::rollouts) fn beginning(
     let best = (0..24).map(there).max()?;
     let is_first = |hour: &u8| there(*hour) == best && there((*hour + 23) % 24) < best;
     let hour = (0..24).find(is_first).unwrap_or(0);
-    Some(Beginning { hour, there: best, of: devices(&|_| true) })
+    Some(RehearsalStart { hour, there: best, of: devices(&|_| true) })
 }
 
 /// The hours in which sites are closed.

@@ -248,12 +248,12 @@ fn sites_close_by_their_names_in_the_file_or_all_together() {
 fn looks_show_the_same_silences_less_exactly() {
     let devices = alone(400);
     let looks = LIMITS.looks(5 * BEATS_MAX - 1).unwrap();
-    assert_eq!(looks, Looks { lasts: Duration::from_mins(20), every: Duration::from_mins(100) });
+    assert_eq!(looks, LookSchedule { lasts: Duration::from_mins(20), every: Duration::from_mins(100) });
     let failed_at = |device: i64| 300 + u64::try_from(device).unwrap() * 37 % 1_900;
     let each = (0..400).map(|device| beats(device, &[(failed_at(device), failed_at(device) + 300, 2)]));
     let mut all: Vec<_> = each.flatten().collect();
     all.sort_by_key(|beat| beat.received_at);
-    let of = |looks: Option<Looks>| {
+    let of = |looks: Option<LookSchedule>| {
         let mut observation = Observation::of(&devices, &[], LIMITS, looks);
         let is_seen = |beat: &&HeartbeatRecord| {
             looks.is_none_or(|looks| beat.received_at.since_ms(START) % ms(looks.every) < ms(looks.lasts))

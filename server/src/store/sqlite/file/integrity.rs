@@ -16,18 +16,18 @@ const CHECKED_WHOLE_PAGES: i64 = 20_000;
 const CHECKED_ROWS: u32 = 100;
 
 /// The result of a check that found a fault.
-pub(in crate::store::sqlite) struct Unsound {
+pub(in crate::store::sqlite) struct IntegrityFault {
     fault: DatabaseFault,
     why: String,
 }
 
-impl Unsound {
+impl IntegrityFault {
     pub(in crate::store::sqlite) fn refused(self, path: &Path) -> StartError {
         StartError::UnusableDatabase { path: path.to_owned(), fault: self.fault.at(path), why: self.why }
     }
 }
 
-impl From<rusqlite::Error> for Unsound {
+impl From<rusqlite::Error> for IntegrityFault {
     fn from(error: rusqlite::Error) -> Self {
         Self { fault: DatabaseFault::of_sqlite(&error), why: in_short(&error) }
     }
@@ -35,12 +35,12 @@ impl From<rusqlite::Error> for Unsound {
 
 /// Checks for damage: a small database completely; in a larger one the schema and both ends of each table, since a full check
 /// would take too long.
-pub(in crate::store::sqlite) fn check_integrity(connection: &Connection) -> Result<(), Unsound> {
+pub(in crate::store::sqlite) fn check_integrity(connection: &Connection) -> Result<(), IntegrityFault> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages < CHECKED_WHOLE_PAGES {
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let is_sound = verdict == "ok";
-        return if is_sound { Ok(()) } else { Err(Unsound { fault: DatabaseFault::Damaged, why: verdict }) };
+        return if is_sound { Ok(()) } else { Err(IntegrityFault { fault: DatabaseFault::Damaged, why: verdict }) };
     }
     let tables: Vec<(String, String)> = connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
@@ -58,8 +58,8 @@ pub(in crate::store::sqlite) fn check_integrity(connection: &Connection) -> Resu
                 Ok(())
             });
             read.map_err(|error| {
-                let Unsound { fault, why } = Unsound::from(error);
-                Unsound { fault, why: format!("{table}: {why}") }
+                let IntegrityFault { fault, why } = IntegrityFault::from(error);
+                IntegrityFault { fault, why: format!("{table}: {why}") }
             })?;
         }
     }

@@ -24,9 +24,9 @@ use super::{
 use crate::{config::Locking, failure::StartError};
 
 /// A read without locks, valid only while no other program opens the database.
-pub struct Alone(Option<PathBuf>);
+pub struct UnlockedRead(Option<PathBuf>);
 
-impl Alone {
+impl UnlockedRead {
     /// Checks again after everything was read.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl SqliteReader {
     ///
     /// # Errors
     /// There is no database, it is not of this program and schema, or its log can't be read.
-    pub fn open_as_it_lies(path: &Path, locking: Locking) -> Result<(Self, Alone), StartError> {
+    pub fn open_as_it_lies(path: &Path, locking: Locking) -> Result<(Self, UnlockedRead), StartError> {
         let invalid = |error: rusqlite::Error| unusable(path, &error);
         refuse_lost(path)?;
         if !path.exists() {
@@ -61,13 +61,13 @@ impl SqliteReader {
         let until = Arc::new(Mutex::new(Instant::now() + READ_MAX));
         let (connection, alone) = if is_in_use(path) {
             match open_read_only(path, locking, Arc::clone(&until)).and_then(tried) {
-                Ok(connection) => (connection, Alone(None)),
+                Ok(connection) => (connection, UnlockedRead(None)),
                 Err(error) if !needs_writing(&error) => return Err(invalid(error)),
                 Err(_) if log_bytes(path) > 0 => return Err(log_unread(path)),
-                Err(_) => (open_immutable(path, locking).map_err(invalid)?, Alone(Some(path.to_owned()))),
+                Err(_) => (open_immutable(path, locking).map_err(invalid)?, UnlockedRead(Some(path.to_owned()))),
             }
         } else {
-            (open_immutable(path, locking).map_err(invalid)?, Alone(Some(path.to_owned())))
+            (open_immutable(path, locking).map_err(invalid)?, UnlockedRead(Some(path.to_owned())))
         };
         check_integrity(&connection).map_err(|unsound| unsound.refused(path))?;
         migrations::refuse_other(&connection).map_err(|error| refused(path, error))?;
@@ -77,7 +77,7 @@ impl SqliteReader {
 }
 
 /// Makes SQLite read the file, which it defers when it opens it.
-fn tried(connection: Connection) -> rusqlite::Result<Connection> {
+fn with_one_read(connection: Connection) -> rusqlite::Result<Connection> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
@@ -119,5 +119,5 @@ fn open_immutable(path: &Path, locking: Locking) -> rusqlite::Result<Connection>
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags_and_vfs(format!("file:{encoded}?immutable=1"), flags, vfs(locking))?;
     set_up(&connection)?;
-    tried(connection)
+    with_one_read(connection)
 }

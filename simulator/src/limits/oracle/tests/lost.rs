@@ -200,13 +200,13 @@ fn rollouts_that_are_over_leave_no_doubt_who_is_first() {
     ask(&mut oracle, 20 * S, "KS-1", 11, OK);
     assert_eq!(
         oracle.device(0).unwrap().awaited,
-        ceiling::Awaited::Unsure,
+        ceiling::WaitingCommands::Unsure,
         "the list was read while the order was open"
     );
     let before = oracle.orders_before_reading();
     oracle.rollouts_are_over(30 * S, before);
     ask(&mut oracle, 40 * S, "KS-1", 12, OK);
-    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::Awaited::No);
+    assert_eq!(oracle.device(0).unwrap().awaited, ceiling::WaitingCommands::No);
     (13..17).for_each(|seq| ask(&mut oracle, 60 * S, "KS-1", seq, OK));
     ask(&mut oracle, 60 * S, "KS-1", 17, limited(by, 1));
     ask(&mut oracle, 60 * S, "KS-1", 17, OK);

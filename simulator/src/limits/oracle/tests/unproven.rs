@@ -164,6 +164,6 @@ fn what_passes_during_a_change_may_be_owed_to_the_share() {
     let mut ticket = oracle.arrived(0, origin(1), &sent, None);
     ticket.is_unsure = true;
     let limit = oracle.limit(LimitName::AllRequests);
-    assert_eq!(oracle.spend_of_all(&mut ticket, &sent, &limit, super::super::ask::Seen::Passed), State::Left);
+    assert_eq!(oracle.spend_of_all(&mut ticket, &sent, &limit, super::super::ask::ShownVerdict::Passed), State::Left);
     assert!(!oracle.ceiling.unproven.is_whole(&limit, 0), "it may be owed");
 }

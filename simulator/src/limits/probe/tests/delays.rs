@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::super::{
     ProbeBounds, Probed, Subject,
-    evidence::Known,
+    evidence::DeclaredLimits,
     fit::Gcra,
     judged,
-    record::{Attempt, By, Caller, Outcome, record},
+    record::{Attempt, Caller, CallerKind, Outcome, record},
 };
 use crate::seed;
 
@@ -47,14 +47,14 @@ struct Far {
 }
 
 impl Far {
-    fn budget_of(&self, by: By) -> u64 {
+    fn budget_of(&self, by: CallerKind) -> u64 {
         match (self.fault, self.limit, by) {
-            (Fault::OneForAll, ..) | (_, _, By::Own) => 0,
-            (_, _, By::OtherDevice) => 1,
-            (Fault::OfEachAddress, Limit::DeviceRequests, By::Elsewhere) => 2,
+            (Fault::OneForAll, ..) | (_, _, CallerKind::Own) => 0,
+            (_, _, CallerKind::OtherDevice) => 1,
+            (Fault::OfEachAddress, Limit::DeviceRequests, CallerKind::Elsewhere) => 2,
             (_, Limit::DeviceRequests, _) => 0,
-            (_, _, By::Neighbor) => 3,
-            (_, _, By::Elsewhere) => 4,
+            (_, _, CallerKind::Neighbor) => 3,
+            (_, _, CallerKind::Elsewhere) => 4,
         }
     }
 
@@ -87,7 +87,7 @@ impl Far {
 }
 
 impl Caller for Far {
-    async fn call(&mut self, by: By) -> Result<Outcome, String> {
+    async fn call(&mut self, by: CallerKind) -> Result<Outcome, String> {
         let [there_us, back_us] = [0; 2].map(|_: u64| 200 + seed::below(&mut self.draws, self.delay_us + 1));
         tokio::time::sleep(Duration::from_micros(there_us)).await;
         let now_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap();
@@ -98,10 +98,10 @@ impl Caller for Far {
             .map_or(Outcome::Admitted, |wait_ns| Outcome::Refused { retry_after_s: self.asked_s(wait_ns), is_signed }))
     }
 
-    fn others(&self) -> Vec<By> {
+    fn others(&self) -> Vec<CallerKind> {
         match self.limit {
-            Limit::DeviceRequests => vec![By::OtherDevice, By::Elsewhere],
-            _ => vec![By::OtherDevice, By::Neighbor, By::Elsewhere],
+            Limit::DeviceRequests => vec![CallerKind::OtherDevice, CallerKind::Elsewhere],
+            _ => vec![CallerKind::OtherDevice, CallerKind::Neighbor, CallerKind::Elsewhere],
         }
     }
 }
@@ -109,14 +109,14 @@ impl Caller for Far {
 /// What a probe finds at such a server; the other device has registered a moment before, and the address may have failed before.
 async fn probed(mut server: Far, is_fresh: bool) -> Probed {
     let declared = Gcra { per_min: server.per_min as f64, burst: server.burst as f64 };
-    let known = Known {
+    let known = DeclaredLimits {
         limit: server.limit,
         declared: Some(declared),
         of_devices: Some(declared),
         owed_max: if is_fresh { 0.0 } else { f64::INFINITY },
         owed_max_of_other_device: 1.0,
     };
-    let other = server.budget_of(By::OtherDevice);
+    let other = server.budget_of(CallerKind::OtherDevice);
     if other != 0 {
         server.decides(other, 0);
     }
@@ -212,14 +212,14 @@ async fn a_budget_that_was_not_whole_is_no_difference() {
     for _ in 0..110 {
         used.decides(0, 0);
     }
-    let known = Known { owed_max: f64::INFINITY, limit: Limit::AddressFailures, ..super::known(120, 120) };
+    let known = DeclaredLimits { owed_max: f64::INFINITY, limit: Limit::AddressFailures, ..super::known(120, 120) };
     let bounds = ProbeBounds { budget: Duration::from_mins(2), calls_max: 600 };
     let mut attempts = Vec::new();
     record(&mut used, bounds, &mut attempts).await.unwrap();
     let found = judged(&attempts, &known, "enforce").comparison;
     assert_eq!(found.differences, [""; 0]);
     assert!(found.unknown[0].contains("was not whole") && found.unknown[0].contains("60 s"), "{found:#?}");
-    let whole = Known { owed_max: 0.0, ..known };
+    let whole = DeclaredLimits { owed_max: 0.0, ..known };
     assert!(!judged(&attempts, &whole, "enforce").comparison.differences.is_empty(), "of a whole one it would be one");
 }
 
@@ -227,7 +227,7 @@ async fn a_budget_that_was_not_whole_is_no_difference() {
 #[tokio::test(start_paused = true)]
 async fn another_limit_in_the_way_is_named() {
     let refused = |number: u64| Attempt {
-        by: By::Own,
+        by: CallerKind::Own,
         sent_us: number * 10_000,
         answered_us: number * 10_000 + 900,
         outcome: if number < 5 { Outcome::Admitted } else { Outcome::OtherLimit("all_requests") },

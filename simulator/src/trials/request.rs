@@ -10,7 +10,7 @@ use std::{
 use ks_protocol::text::hex;
 use ks_reports::{
     bounded::{self, FILE_BYTES_MAX},
-    score::{Goal, TRIALS_ASKED},
+    score::{Goal, TRIALS_REQUEST},
 };
 use ks_server::rollout::policy::WHOLE_BP;
 use serde::{Deserialize, Serialize};
@@ -109,15 +109,15 @@ impl Request {
     /// # Errors
     /// There is none, it is damaged, or another version wrote it.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(TRIALS_ASKED);
+        let path = folder.join(TRIALS_REQUEST);
         let refused = |why: String| Failure::NotResumable { by: REHEARSE, path: folder.to_owned(), why };
         let text = bounded::read(&path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-                refused(format!("it has no {TRIALS_ASKED}, so it is not the folder of trials"))
+                refused(format!("it has no {TRIALS_REQUEST}, so it is not the folder of trials"))
             }
             _ => Failure::File { what: "read", path: path.clone(), cause },
         })?;
-        let damaged = |why: &str| refused(format!("{TRIALS_ASKED} is damaged: {why}"));
+        let damaged = |why: &str| refused(format!("{TRIALS_REQUEST} is damaged: {why}"));
         let request: Self = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         request.check().map_err(|why| damaged(&why))?;
         Ok(request)
@@ -148,7 +148,7 @@ impl Request {
     /// The folder can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default(); // text and numbers always serialize
-        Ok(ks_reports::score::write_asked(folder, &text)?)
+        Ok(ks_reports::score::write_request(folder, &text)?)
     }
 
     /// Why trials that were begun with this can't be continued with `now`; empty if they can. More trials may be requested, and

@@ -1,10 +1,10 @@
-//! What a sweep was begun with: `sweep-asked.json`. It is continued only with the same.
+//! What a sweep was begun with: `sweep-request.json`. It is continued only with the same.
 
 use std::path::Path;
 
 use ks_reports::{
     bounded::{self, FILE_BYTES_MAX},
-    sweep::{Configuration, SWEEP_ASKED, Varied},
+    sweep::{Configuration, SWEEP_REQUEST, VariedSetting},
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub struct SweepRequest {
     /// What it has in common with other trials.
     #[serde(flatten)]
     pub base: Request,
-    pub varied: Vec<Varied>,
+    pub varied: Vec<VariedSetting>,
     pub configurations: Vec<Configuration>,
 }
 
@@ -29,15 +29,15 @@ impl SweepRequest {
     /// # Errors
     /// There is none, or it is damaged.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(SWEEP_ASKED);
+        let path = folder.join(SWEEP_REQUEST);
         let refused = |why: String| Failure::NotResumable { by: LIMITS_SWEEP, path: folder.to_owned(), why };
         let text = bounded::read(&path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-                refused(format!("it has no {SWEEP_ASKED}, so it is not the folder of a sweep"))
+                refused(format!("it has no {SWEEP_REQUEST}, so it is not the folder of a sweep"))
             }
             _ => Failure::File { what: "read", path: path.clone(), cause },
         })?;
-        let damaged = |why: &str| refused(format!("{SWEEP_ASKED} is damaged: {why}"));
+        let damaged = |why: &str| refused(format!("{SWEEP_REQUEST} is damaged: {why}"));
         let request: Self = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         request.base.check().map_err(|why| damaged(&why))?;
         Ok(request)
@@ -49,7 +49,7 @@ impl SweepRequest {
     /// The folder can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default(); // text and numbers always serialize
-        Ok(ks_reports::score::write_lines(folder, SWEEP_ASKED, &text)?)
+        Ok(ks_reports::score::write_lines(folder, SWEEP_REQUEST, &text)?)
     }
 
     /// Why a sweep that was begun with this can't be continued with `now`; empty if it can.

@@ -95,8 +95,9 @@ fn merge(log: &[u8]) -> Result<Option<Histogram<u64>>, (usize, String)> {
     let mut decoder = Deserializer::new();
     let mut interval_nth = 0;
     for entry in IntervalLogIterator::new(log) {
-        let entry =
-            entry.map_err(|LogIteratorError::ParseError { offset }| (line_at(log, offset), "it is none".into()))?;
+        let entry = entry.map_err(|LogIteratorError::ParseError { offset }| {
+            (line_at(log, offset), "the line can't be parsed".into())
+        })?;
         if let LogEntry::Interval(interval) = entry {
             interval_nth += 1;
             let part = decode(&interval, &mut decoder).map_err(|cause| (line_of_interval(log, interval_nth), cause))?;

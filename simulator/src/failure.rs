@@ -57,7 +57,7 @@ pub enum Failure {
     #[error("another run is writing to {path}")]
     FolderBusy { path: PathBuf },
     /// The folder holds something other than a run.
-    #[error("{path} is not empty, and holds no run")]
+    #[error("{path} is not empty, and contains no run")]
     FolderForeign { path: PathBuf },
     /// Trials of a folder can't be continued.
     #[error("{path} can't be continued: {why}")]

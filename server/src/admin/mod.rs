@@ -203,7 +203,7 @@ fn server_routes() -> Vec<Route> {
         Route::new(Post, "/keys/firmware", A::ADMIN, "Publish a key that signs only firmware", keys::add_firmware),
         Route::new(Get, "/limits", A::READ, "Show the limits in force and what each has refused", limits::status),
         Route::new(Put, "/limits", A::ADMIN, "Apply a limits file on all servers", limits::apply),
-        Route::new(Post, "/limits/rollback", A::ADMIN, "Bring back the limits before the last ones", limits::rollback),
+        Route::new(Post, "/limits/rollback", A::ADMIN, "Return to the limits before the last change", limits::rollback),
         Route::new(Get, "/audit", A::ADMIN, "List audit entries, oldest first", audit::list),
         Route::new(Get, "/audit/export", A::ADMIN, "Export the audit log as NDJSON", audit::export),
         Route::new(Get, "/audit/verify", A::ADMIN, "Verify that the audit log is intact", audit::verify),

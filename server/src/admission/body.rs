@@ -42,7 +42,7 @@ pub(super) async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Res
     collect(body, bytes_max, timeout).await.map_err(|why| match why {
         BodyError::TooLarge => Refusal::new(RefusalCode::TooLarge)
             .saying(format!("the body is larger than the {bytes_max} bytes that this endpoint accepts")),
-        BodyError::Broken => Refusal::new(RefusalCode::Malformed).saying("the body did not arrive whole"),
+        BodyError::Broken => Refusal::new(RefusalCode::Malformed).saying("the body was not received completely"),
         BodyError::TimedOut => Refusal::new(RefusalCode::RequestTimeout),
     })
 }

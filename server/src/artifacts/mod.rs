@@ -53,7 +53,7 @@ pub enum ArtifactError {
     #[error("the artifact is larger than the {0} bytes that ARTIFACT_BYTES_MAX allows")]
     TooLarge(u64),
     /// The upload ended early, or stalled.
-    #[error("the artifact did not arrive whole")]
+    #[error("the artifact was not received completely")]
     BrokenOff,
     /// It has no bytes.
     #[error("the artifact is empty")]

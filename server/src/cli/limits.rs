@@ -1,4 +1,4 @@
-//! `ks-server limits`: showing the limits, applying others on all servers, and bringing the last ones back.
+//! `ks-server limits`: showing the limits, applying others on all servers, and returning to those before.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
         .subcommand(with_settings(Command::new("show").about("Show all limits").arg(json())))
         .subcommand(with_settings(apply.arg(file).arg(json())))
         .subcommand(with_settings(
-            Command::new("rollback").about("Bring back the limits before those that were applied last").arg(json()),
+            Command::new("rollback").about("Return to the limits that were in force before the last change").arg(json()),
         ))
 }
 

@@ -1,4 +1,4 @@
-//! Applying limits while servers run, bringing the last ones back, and what is in force with what it has refused.
+//! Applying limits while servers run, returning to those before, and what is in force with what it has refused.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -27,8 +27,10 @@ pub enum LimitsError {
     /// Somebody else applied limits first.
     #[error("the limits are at version {0} now: other limits were applied meanwhile")]
     Changed(u64),
-    /// There is nothing to bring back.
-    #[error("the limits of the settings alone are in force: there are none before them to bring back")]
+    /// There are no earlier limits to return to.
+    #[error(
+        "no limits were applied: the limits of the settings are in force, and there are no earlier ones to return to"
+    )]
     NothingApplied,
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -147,7 +147,7 @@ fn expectations(plan: &Plan, slos: Vec<Expectation>) -> Result<(Vec<Expectation>
     all.splice(0..0, slos);
     if all.is_empty() {
         return Err(Failure::Impossible {
-            why: "the scenario has no expectation with an upper bound that could be asked of any load".to_owned(),
+            why: "the scenario has no expectation with an upper bound that can be tested at any load".to_owned(),
             help: "give one, such as --slo 'heartbeat.p99_ms<=50' or --slo 'errors=0'",
         });
     }

@@ -54,7 +54,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
 /// The cohort that a name means.
 fn cohort_of(name: &str) -> Result<&str, String> {
     let cohort = reacting_cohort(name).filter(|cohort| !cohort.is_empty());
-    cohort.ok_or_else(|| format!("`{name}`: of a cohort its `retry` is varied; write {SPELLED}"))
+    cohort.ok_or_else(|| format!("`{name}`: only the `retry` of a cohort can be varied; write {SPELLED}"))
 }
 
 fn read(name: &str, word: &str) -> Result<Retry, String> {
@@ -174,9 +174,9 @@ mod tests {
             ("cohort.a.retry=obey:1s..2s", "is not `obey`"),
             ("cohort.a.retry=obey,,jitter", "`` is not `obey`"),
             ("cohort.a.retry=jitter:60s,jitter:1m", "has jitter:1m twice"),
-            ("cohort.a.jitter=1s..2s", "of a cohort its `retry` is varied"),
-            ("cohort..retry=obey", "of a cohort its `retry` is varied"),
-            ("cohorts.a.retry=obey", "of a cohort its `retry` is varied"),
+            ("cohort.a.jitter=1s..2s", "only the `retry` of a cohort can be varied"),
+            ("cohort..retry=obey", "only the `retry` of a cohort can be varied"),
+            ("cohorts.a.retry=obey", "only the `retry` of a cohort can be varied"),
         ] {
             let why = limits::varied(given, 5).unwrap_err();
             assert!(why.contains(said), "{given}: {why}");

@@ -57,7 +57,7 @@ impl SweepRequest {
         let mut found = self.base.differences(&now.base);
         if self.configurations != now.configurations {
             let (before, now) = (self.configurations.len(), now.configurations.len());
-            found.push(format!("its {before} configurations are not these {now}"));
+            found.push(format!("it was begun with {before} configurations, which differ from these {now}"));
         }
         found
     }

@@ -90,7 +90,7 @@ fn range(name: &str, from: &str, to: &str, steps: usize) -> Result<Vec<String>, 
     }
     if low == 0 {
         return Err(format!(
-            "{name}={from}..{to} begins at 0, from which no factor leads on; begin at 1, or list the values"
+            "{name}={from}..{to} starts at 0, and the values of a range are multiples of the first; start at 1, or list the values"
         ));
     }
     let mut values = between(low, high, steps);

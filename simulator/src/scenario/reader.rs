@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
                     Problem::new(at, format!("`{key}` is {}", quoted(text))).suggest(word)
                 } else {
                     let near = error.suggestion().map(|near| format!("\"{near}\""));
-                    let units = "the units are ms, s, m, h and d; combined from large to small, without blanks: 1h30m";
+                    let units = "the units are ms, s, m, h and d; combined from large to small, without spaces: 1h30m";
                     Problem::new(at, format!("`{key}` {error}")).suggest(near).help(units)
                 };
                 problems.push(problem.expected(expected));

@@ -15,7 +15,7 @@ use ks_protocol::duration;
 pub(super) fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
     if bytes.len() > FILE_BYTES_MAX {
         let max = grouped(FILE_BYTES_MAX / 1024);
-        let (message, expected) = (format!("the file has more than {max} KiB"), format!("at most {max} KiB"));
+        let (message, expected) = (format!("the file is larger than {max} KiB"), format!("at most {max} KiB"));
         return Err(vec![Diagnostic::of_file(path, message, &expected)]);
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

@@ -15,7 +15,7 @@ pub struct DiskErrors {
 
 pub(super) const KIND: Kind = kind! {
     "disk_errors", "a `disk_errors` step", nature, read,
-    "As `disk_full`, for a share of the commits. Rehearsals only.",
+    "Like `disk_full`, for a share of the commits. Rehearsals only.",
     "for": "duration", "required", "`\"1ms\"` to `\"90d\"`", "how long";
     "share_bp": "whole number", "required", "0 to 10,000", "share of failing commits, in basis points";
 };

@@ -12,7 +12,7 @@ pub struct RevokeRelease {
 pub(super) const KIND: Kind = kind! {
     "revoke_release", "a `revoke_release` step", order, read,
     "The operator revokes a release; its rollouts are aborted.",
-    "firmware": "label", "required", "a version of the scenario's", "the release's version";
+    "firmware": "label", "required", "the version of a `[[firmware]]`", "the release's version";
 };
 
 fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {

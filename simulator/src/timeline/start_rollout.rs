@@ -28,8 +28,8 @@ pub struct StartRollout {
 pub(super) const KIND: Kind = kind! {
     "start_rollout", "a `start_rollout` step", order, read,
     "The operator releases a `[[firmware]]` (and what its policy would roll back to), and rolls it out to the whole fleet: [section 16](#16-firmware-and-rollouts).",
-    "firmware": "label", "required", "a version of the scenario's", "the release's version";
-    "policy": "name", "required", "a `[[policy]]` of the scenario's", "the rollout's policy";
+    "firmware": "label", "required", "the version of a `[[firmware]]`", "the release's version";
+    "policy": "name", "required", "the name of a `[[policy]]`", "the rollout's policy";
     "rollout": "text", "`\"rollout-VERSION\"`", "an identifier, never used twice", "the rollout's id";
 };
 

@@ -208,10 +208,7 @@ fn a_sweep_is_continued_with_the_same_result() {
     let refused = fleet_in(folder.path(), &other);
     assert_eq!(refused.status.code(), Some(2));
     let said = stderr_of(&refused);
-    assert!(
-        said.contains("configurations are not these") && said.contains("`ks-fleet limits sweep --resume s`"),
-        "{said}"
-    );
+    assert!(said.contains("which differ from these") && said.contains("`ks-fleet limits sweep --resume s`"), "{said}");
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn a_sweep_in_which_none_meets_the_scenario_recommends_none() {
     for part in [
         "Nothing is recommended: no configuration met the scenario's expectations in each trial.",
         "comes nearest, and met them in 0 of 1 (`fleet.never_served >= 1` was not met",
-        "there is none to confirm",
+        "there is nothing to confirm",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

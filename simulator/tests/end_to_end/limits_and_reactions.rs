@@ -89,7 +89,7 @@ fn what_is_wrong_with_a_reaction_is_said_with_its_remedy() {
     for (flags, said) in [
         ("--vary cohort.feld.retry=jitter:1s..9s", "has no cohort `feld`; did you mean cohort.field.retry?"),
         ("--vary cohort.field.retry=jitter:9s..1s", "write the shorter length first"),
-        ("--vary cohort.field.share=1..9", "of a cohort its `retry` is varied"),
+        ("--vary cohort.field.share=1..9", "only the `retry` of a cohort can be varied"),
         ("--configs c", "has no cohort `feld`"),
     ] {
         let flags: Vec<&str> = flags.split_whitespace().collect();

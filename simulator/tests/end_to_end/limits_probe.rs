@@ -101,7 +101,7 @@ fn a_window_in_front_of_the_server_is_found() {
     assert_eq!(of["subject"], json!("server"));
     let differences = of["comparison"]["differences"].to_string();
     for expected in
-        ["3 come back at once each", "are not signed by the server", "the budget is of the server", "a burst of 1000"]
+        ["3 come back at once every", "are not signed by the server", "the budget is of the server", "a burst of 1000"]
     {
         assert!(differences.contains(expected), "{expected}: {differences}");
     }

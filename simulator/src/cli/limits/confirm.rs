@@ -22,7 +22,7 @@ pub(super) fn confirm(
     folder: &Path,
 ) -> Result<u8, Failure> {
     let Some(name) = result.recommended.clone() else {
-        let why = "Nothing was run under load: no configuration met the scenario's expectations, so there is none to confirm.";
+        let why = "Nothing was run under load: no configuration met the scenario's expectations, so there is nothing to confirm.";
         result.confirmed = Some(why.to_owned());
         return Ok(99);
     };

@@ -90,7 +90,7 @@ fn shown(found: Findings, target: &str, is_json: bool) -> Result<u8, Failure> {
     if let Some(left) = &left {
         let names = left.devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         complain(&format!(
-            "NOT REVOKED: {names}, devices of this probe ({}). Revoke them once the server answers:\n  {}\nTheir one-time tokens are theirs only, and end within 5 minutes.",
+            "NOT REVOKED: {names}, devices of this probe ({}). Revoke them once the server answers:\n  {}\nTheir one-time tokens are valid for these devices only, and expire within 5 minutes.",
             left.why,
             left.command(target)
         ));
@@ -125,7 +125,7 @@ fn in_words(of: &Probed) -> String {
         Shape::Even { per_min_least, per_min_most } => {
             format!("{}, evenly (GCRA or a token bucket)", range(per_min_least, per_min_most))
         }
-        Shape::FixedWindow { window_s, count } => format!("{count} at once each {window_s:.1} s (a fixed window)"),
+        Shape::FixedWindow { window_s, count } => format!("{count} at once every {window_s:.1} s (a fixed window)"),
         Shape::SlidingWindow { window_s, .. } => format!("each again after {window_s:.1} s (a sliding window)"),
         Shape::Irregular { per_min } => format!("about {per_min:.1} a minute, unevenly"),
         Shape::OnceAgain { after_s } => format!("one after {after_s:.1} s"),

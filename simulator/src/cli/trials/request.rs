@@ -62,7 +62,7 @@ pub(in crate::cli) struct TrialOptions {
 
 /// `0.5` per cent is 50 basis points.
 pub(in crate::cli) fn rate_bp(text: &str) -> Result<u16, String> {
-    let bad = || format!("`{text}`: expected per cent from 0 to 100 with two decimals at most, such as 0.5");
+    let bad = || format!("`{text}`: expected a percentage from 0 to 100 with two decimals at most, such as 0.5");
     let number = text.strip_suffix('%').unwrap_or(text);
     let (whole, parts) = number.split_once('.').unwrap_or((number, "0"));
     if !(1..=2).contains(&parts.len()) || !(whole.to_owned() + parts).bytes().all(|byte| byte.is_ascii_digit()) {
@@ -280,7 +280,7 @@ mod tests {
         let rates = ["0", "0.5", "1", "2.25", "100", "3%"].map(|text| rate_bp(text).unwrap());
         assert_eq!(rates, [0, 50, 100, 225, 10_000, 300]);
         for wrong in ["", ".", "-1", "100.01", "0.125", "x", "1e2"] {
-            assert!(rate_bp(wrong).unwrap_err().contains("expected per cent"), "{wrong}");
+            assert!(rate_bp(wrong).unwrap_err().contains("expected a percentage"), "{wrong}");
         }
     }
 

@@ -221,7 +221,7 @@ fn outcome(
             let signed = document::split(&answer.body, SIG_SERV);
             // As the server sent it: a device bounds the wait of a refusal that may be replayed.
             let refusal = signed.and_then(|signed| document::decode::<RefusalDocument>(signed.body));
-            let refusal = refusal.map_err(|error| format!("a refusal is no document: {error}"))?;
+            let refusal = refusal.map_err(|error| format!("a refusal can't be parsed: {error}"))?;
             let by = LIMITS_BY_MESSAGE.iter().find(|(message, _)| *message == refusal.message);
             Ok(match by {
                 Some((_, by)) if *by == limit => {
@@ -237,7 +237,7 @@ fn outcome(
         }
         Err(_) if matches!(status, 429 | 503) => Ok(Outcome::Refused { retry_after_s: None, is_signed: false }),
         Err(why) => Err(format!(
-            "an answer with status {status} is not one of the protocol, or not signed by the server ({why}): something else answers, or changes answers"
+            "an answer with status {status} does not follow the protocol, or is not signed by the server ({why}): something else answers, or changes the server's answers"
         )),
     }
 }

@@ -87,11 +87,11 @@ impl Comparison {
     /// What the declared limit explains, and others would too.
     fn unmeasured(&mut self, measured: &Measured, declared: Gcra) {
         let Gcra { per_min, burst } = declared;
-        let says = format!("it declares one each {:.3} s ({per_min} a minute)", 60.0 / per_min);
+        let says = format!("it declares one every {:.3} s ({per_min} a minute)", 60.0 / per_min);
         let late_ms = measured.answer_ms_max;
         match measured.shape {
             Shape::NeverRefused { calls, took_s } => self.unknown.push(format!(
-                "all of {calls} calls in {took_s:.1} s came through, which {per_min} a minute and a burst of {burst} allow when an answer takes up to {late_ms} ms: give it more --calls or a longer --budget, or probe from nearer"
+                "all of {calls} calls in {took_s:.1} s came through, which {per_min} a minute and a burst of {burst} allow when an answer takes up to {late_ms} ms: give it more --calls or a longer --budget, or probe from closer"
             )),
             Shape::OnceAgain { after_s } => {
                 self.unknown.push(format!("one came back, after {after_s:.1} s; {says}: give it a longer --budget"));
@@ -122,7 +122,7 @@ impl Comparison {
         let at_once = calls.iter().take_while(|attempt| attempt.is_admitted()).count();
         let whole_after_s = (declared.burst * 60.0 / declared.per_min).ceil();
         self.unknown.push(format!(
-            "the budget of this address was not whole, after failing requests of the last minutes: {} came through at once, of a burst of {}. It is whole {whole_after_s} s after the last failing request; wait that long, then probe again",
+            "the budget of this address was not full, after failing requests of the last minutes: {} came through at once, of a burst of {}. It is full {whole_after_s} s after the last failing request; wait that long, then probe again",
             counted(at_once, "call"),
             declared.burst
         ));
@@ -131,7 +131,7 @@ impl Comparison {
     /// What the declared limit can't explain.
     fn shape(&mut self, measured: &Measured, declared: Gcra, contradiction: Contradiction) {
         let Gcra { per_min, burst } = declared;
-        let says = format!("it declares one each {:.3} s ({per_min} a minute)", 60.0 / per_min);
+        let says = format!("it declares one every {:.3} s ({per_min} a minute)", 60.0 / per_min);
         let before = self.differences.len();
         let mut differs = |what: String| self.differences.push(what);
         match measured.shape {
@@ -139,7 +139,7 @@ impl Comparison {
                 differs(format!("{} come back; {says}", range(per_min_least, per_min_most)));
             }
             Shape::FixedWindow { window_s, count } => {
-                differs(format!("{count} come back at once each {window_s:.1} s (a fixed window); {says}"));
+                differs(format!("{count} come back at once every {window_s:.1} s (a fixed window); {says}"));
             }
             Shape::SlidingWindow { window_s, count } => {
                 differs(format!("each of {count} calls comes back after {window_s:.1} s (a sliding window); {says}"));

@@ -176,7 +176,7 @@ async fn windows_are_recognized_with_their_length() {
         let Shape::FixedWindow { window_s: found_s, count: found } = fixed.shape else { panic!("{fixed:?}") };
         assert!(found == count && (found_s / window_s - 1.0).abs() < 0.06, "{fixed:?}");
         let [difference, ..] = &differences(&fixed_calls, 60, 10)[..] else { panic!("{fixed:?}") };
-        assert!(difference.contains("(a fixed window); it declares one each 1.000 s"), "{difference}");
+        assert!(difference.contains("(a fixed window); it declares one every 1.000 s"), "{difference}");
 
         let limiter = SlidingWindow { count: usize::try_from(count).unwrap(), window_s, calls: VecDeque::new() };
         let sliding = measured(limiter, rounded_up).await;

@@ -220,7 +220,7 @@ fn check_during(during: Field<String>, phases: Phases<'_>, problems: &mut Proble
             let near = closest_value(&during.value, names.iter().copied());
             let mut problem = Problem::new(during.at, message).expected(any_of(&names)).suggest(near);
             if during.value == "ramp" {
-                problem = problem.help("there is a phase `ramp` only where `ramp` is longer than 0s");
+                problem = problem.help("there is a phase `ramp` only if `ramp` is longer than 0s");
             }
             problems.push(problem);
             None

@@ -139,15 +139,16 @@ pub(crate) fn one_of<T: Copy>(
     None
 }
 
-/// A name that the scenario has; `none` says that it has not, up to the name.
-pub(crate) fn named(given: &At<String>, none: &str, names: &[String], problems: &mut Problems) -> Option<String> {
+/// A name that the scenario has; `missing` is the beginning of the error, up to the name.
+pub(crate) fn named(given: &At<String>, missing: &str, names: &[String], problems: &mut Problems) -> Option<String> {
     if names.contains(&given.value) {
         return Some(given.value.clone());
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let near = closest_value(&given.value, names.iter().copied());
-    let message = format!("{none} {}", quoted(&given.value));
-    let expected = if names.is_empty() { "one, but there is none".to_owned() } else { any_of(&names) };
+    let message = format!("{missing} {}", quoted(&given.value));
+    let expected =
+        if names.is_empty() { "a name that the scenario defines; it defines none".to_owned() } else { any_of(&names) };
     problems.push(Problem::new(given.at, message).expected(expected).suggest(near));
     None
 }

@@ -243,7 +243,7 @@ pub fn metrics_in_words() -> String {
             "limits.<NAME>.would_refuse",
             "requests",
             Availability::AfterEnd,
-            "requests that it would have refused, had it not been in shadow, likewise",
+            "requests that it would have refused if it were not in shadow, likewise",
         ),
     ];
     let named = NAMED.iter().map(|row| (row.name, row.unit, row.known, row.meaning));

@@ -28,7 +28,7 @@ fn survives(bytes: &[u8]) -> String {
 #[test]
 fn a_file_above_one_mebibyte_is_refused_unread() {
     let shown = survives(&vec![b'#'; 10 * FILE_BYTES_MAX]);
-    assert!(shown.starts_with("error: the file has more than 1,024 KiB\n"), "{shown}");
+    assert!(shown.starts_with("error: the file is larger than 1,024 KiB\n"), "{shown}");
     assert!(!survives(&vec![b'#'; FILE_BYTES_MAX]).contains("KiB"));
 }
 

@@ -205,7 +205,7 @@ async fn a_burst_of_one_is_no_difference() {
     }
 }
 
-/// Goal: a budget that was not whole is recognized, and the answer says how long to wait.
+/// Goal: a budget that was not full is recognized, and the answer says how long to wait.
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_was_not_whole_is_no_difference() {
     let mut used = server(Limit::AddressFailures, (120, 120), Fault::None, (500, 5));
@@ -218,7 +218,7 @@ async fn a_budget_that_was_not_whole_is_no_difference() {
     record(&mut used, bounds, &mut attempts).await.unwrap();
     let found = judged(&attempts, &known, "enforce").comparison;
     assert_eq!(found.differences, [""; 0]);
-    assert!(found.unknown[0].contains("was not whole") && found.unknown[0].contains("60 s"), "{found:#?}");
+    assert!(found.unknown[0].contains("was not full") && found.unknown[0].contains("60 s"), "{found:#?}");
     let whole = DeclaredLimits { owed_max: 0.0, ..known };
     assert!(!judged(&attempts, &whole, "enforce").comparison.differences.is_empty(), "of a whole one it would be one");
 }

@@ -167,7 +167,7 @@ async fn tokens_are_revoked_and_expire_and_are_not_stored() {
     server.admin("DELETE", "/api/tokens/99", "").await.problem(404);
 
     let other = server.token("viewer").await;
-    server.sqlite().execute("UPDATE tokens SET expires_at = 1", []).unwrap();
+    server.expire_tokens();
     server.admin_as(&other, "GET", "/api/devices", "").await.problem(401);
     for (wrong, field) in [
         (json!({ "name": "a b", "role": "viewer", "ttl_s": 60 }), "name"),

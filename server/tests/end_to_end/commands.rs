@@ -84,7 +84,7 @@ async fn a_command_past_its_deadline_times_out() {
     let mut server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
     let command_id = server.enqueue(&device, "reboot", "").await;
-    server.sqlite().execute("UPDATE commands SET deadline_at = 1", []).unwrap();
+    server.pass_deadlines();
     assert!(device.beat().await.answer().commands.is_empty());
     server.kill_9();
     server.start_again();
@@ -174,18 +174,7 @@ async fn an_order_interrupted_by_a_crash_is_finished_at_the_start() {
     let given = server.post("/api/commands", &order).await.done();
     assert_eq!(given["queued"], 3);
     server.kill_9();
-    server
-        .sqlite()
-        .execute_batch(
-            r#"INSERT INTO orders_under_way
-                 SELECT order_row, zeroblob(32),
-                   '{"device_ids":null,"model":null,"site":null,"firmware_version":null,"label":null,"status":null}',
-                   kind, argument, is_urgent, deadline_at, 'user:anna', '10.0.0.1' FROM commands WHERE device = 1;
-               DELETE FROM commands WHERE device > 1;
-               UPDATE device_states SET open_commands = 0 WHERE device > 1;
-               UPDATE command_orders SET queued = 1, next_after = 1;"#,
-        )
-        .unwrap();
+    server.cut_off_order();
     server.start_again();
     let progress = format!("/api/commands/orders/{}", given["order_id"].as_str().unwrap());
     eventually("the order is complete", async || {

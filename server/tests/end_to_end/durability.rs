@@ -198,13 +198,9 @@ async fn a_body_that_times_out_during_the_stop_is_answered() {
 async fn heartbeats_older_than_the_retention_are_deleted_and_younger_ones_stay() {
     let world = world(&[("HEARTBEAT_RETENTION_DAYS", "1")]);
     assert_eq!(world.run(&["migrate"]).code, Some(0));
-    let insert = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
-        INSERT INTO device_heartbeats (device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib, network,
-            firmware_version, release_counter, keyset_version, sent_at)
-        SELECT ?2, (unixepoch('now') - ?3) * 1000, 1, n, 60, 40.0, 1000, 'wifi', '1.4.2', 17, 1, 0 FROM number";
     let day_s = 24 * 3_600;
-    world.sqlite().execute(insert, (2_500, "KS-old", day_s + 60)).unwrap();
-    world.sqlite().execute(insert, (10, "KS-young", day_s - 600)).unwrap();
+    world.insert_beats(2_500, "KS-old", day_s + 60);
+    world.insert_beats(10, "KS-young", day_s - 600);
 
     let server = world.start();
     server.registered("KS-new").await.beat().await.answer();

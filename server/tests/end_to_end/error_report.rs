@@ -33,7 +33,7 @@ async fn a_failed_commit_is_reported_and_the_device_is_answered() {
     let server = start_server(&[("SENTRY_DSN", &dsn)]);
     let mut device = server.registered("KS-1").await;
     let reported = thread::Builder::new().spawn(move || one_report(&listener)).unwrap();
-    server.sqlite().execute("ALTER TABLE device_heartbeats RENAME TO mislaid", []).unwrap();
+    server.break_heartbeats();
     device.beat().await.refusal(Code::Internal);
     let report = reported.join().unwrap();
     assert!(report.starts_with("POST /api/42/envelope/"), "{report}");

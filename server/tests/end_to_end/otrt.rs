@@ -84,10 +84,7 @@ async fn an_unknown_expired_or_differently_bound_token_is_invalid() {
     let to_another_device = server.otrt(json!({ "device_id": "KS-2" })).await;
     let to_another_model = server.otrt(json!({ "model": "KS-900" })).await;
     let expired = server.otrt(json!({})).await;
-    server
-        .sqlite()
-        .execute("UPDATE otrts SET expires_at = 1 WHERE bound_device_id IS NULL AND bound_model IS NULL", [])
-        .unwrap();
+    server.expire_unbound_otrts();
     for token in [&to_another_device, &to_another_model, &expired, "", "A-token-that-nobody-ever-made"] {
         device.register(Some(token)).await.refusal(Code::OtrtInvalid);
     }
@@ -128,6 +125,6 @@ async fn a_refused_registration_uses_up_nothing() {
     let message = device.next_register(Some(&token));
     let signed = device.sign(&message);
     device.send::<Registered>(ks_protocol::message::Register::PATH, &signed).await.refusal(Code::OtrtInvalid);
-    server.sqlite().execute("UPDATE otrts SET bound_model = NULL", []).unwrap();
+    server.unbind_otrts_from_models();
     device.send::<Registered>(ks_protocol::message::Register::PATH, &signed).await.answer();
 }

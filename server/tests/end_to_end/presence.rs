@@ -2,18 +2,9 @@
 //! silence.
 //! Method: devices beat; the times at which they were last seen are moved back in the database; API and command line are queried.
 
-use crate::support::{Count, Server, start_server};
+use crate::support::{Count, start_server};
 use ks_protocol::message::{LogLevel, LogLine};
 use serde_json::json;
-
-const MINUTE_MS: i64 = 60_000;
-
-/// Moves the time at which a device was last seen back by so many minutes.
-fn age_last_seen(server: &Server, device_id: &str, minutes: i64) {
-    let sql = "UPDATE device_states SET last_seen_at = last_seen_at - ?2
-               WHERE device = (SELECT id FROM devices WHERE device_id = ?1)";
-    assert_eq!(server.sqlite().execute(sql, (device_id, minutes * MINUTE_MS)).unwrap(), 1);
-}
 
 fn counts(online: u64, late: u64, offline: u64, lost: u64, whitelisted: u64, revoked: u64) -> serde_json::Value {
     json!({
@@ -30,7 +21,7 @@ async fn devices_are_counted_by_presence_model_and_site() {
     let fleet = server.fleet("KS", 5).await;
     server.whitelisted("KS-new").await;
     for (device_id, minutes) in [("KS-1", 5), ("KS-2", 30), ("KS-3", 8 * 24 * 60)] {
-        age_last_seen(&server, device_id, minutes);
+        server.age_last_seen(device_id, minutes);
     }
     server.revoke(&fleet[4]).await.done();
     server.admin("PATCH", "/api/devices/KS-2", r#"{"site": "south"}"#).await.done();
@@ -56,10 +47,9 @@ async fn server_downtime_does_not_count_as_device_silence() {
     let mut fleet = server.fleet("KS", 2).await;
     server.wait_until_idle().await;
     server.kill_9();
-    age_last_seen(&server, "KS-0", 60);
-    age_last_seen(&server, "KS-1", 90); // silent since half an hour before the server ended
-    let sql = "UPDATE server_alive SET at = at - 3600000";
-    assert_eq!(server.sqlite().execute(sql, []).unwrap(), 1);
+    server.age_last_seen("KS-0", 60);
+    server.age_last_seen("KS-1", 90); // silent since half an hour before the server ended
+    server.age_server_by_an_hour();
     server.start_again();
     crate::support::eventually("the downtime is recorded", async || server.count(Count::LongGaps) == 1).await;
     let presence = server.get("/api/presence").await.done();
@@ -86,9 +76,7 @@ async fn no_device_is_online_after_a_backup_was_restored() {
         std::fs::remove_file(server.path(file)).unwrap();
     }
     std::fs::rename(server.path("backup.sqlite"), server.database()).unwrap();
-    let hour_ago = "UPDATE device_states SET last_seen_at = last_seen_at - 3600000;
-        UPDATE server_alive SET at = at - 3600000; DELETE FROM observation_gaps";
-    server.sqlite().execute_batch(hour_ago).unwrap();
+    server.pass_an_hour();
     server.start_again();
     crate::support::eventually("no device counts as silent", async || {
         registered_counts(&server.get("/api/presence").await.done()) == [0, 3, 0, 0, 0, 0]
@@ -103,14 +91,12 @@ async fn a_device_last_seen_in_the_future_is_not_online() {
     let mut server = start_server(&[]);
     let mut fleet = server.fleet("KS", 2).await;
     server.wait_until_idle().await;
-    age_last_seen(&server, "KS-0", -10 * 24 * 60);
+    server.age_last_seen("KS-0", -10 * 24 * 60);
     assert_eq!(registered_counts(&server.get("/api/presence").await.done()), [1, 1, 0, 0, 0, 0]);
     let about = server.get("/api/devices/KS-0/investigate").await.done();
     assert_eq!((&about["presence"], about["silence_s"].as_u64()), (&"UNKNOWN".into(), None));
     assert!(server.run(&["device", "investigate", "KS-0"]).stdout.contains("ahead of the server's clock"));
-    let ahead = "UPDATE server_alive SET at = at + 864000000;
-        INSERT INTO observation_gaps (from_at, to_at) SELECT at - 864000000 - 7200000, at FROM server_alive";
-    server.sqlite().execute_batch(ahead).unwrap();
+    server.put_server_ten_days_ahead();
     server.start_again();
     let are_corrected = async || server.count(Count::SeenInTheFuture) == 0;
     crate::support::eventually("the times are corrected", are_corrected).await;
@@ -139,7 +125,7 @@ async fn an_offline_device_is_investigated_in_one_call() {
     fleet[0].send_logs(1, vec![line]).await.answer();
     let command_id = server.enqueue(&fleet[0], "reboot", "").await;
     for device_id in ["KS-0", "KS-1", "KS-2"] {
-        age_last_seen(&server, device_id, 45);
+        server.age_last_seen(device_id, 45);
     }
     let about = server.get("/api/devices/KS-0/investigate").await.done();
     assert_eq!(

@@ -61,19 +61,33 @@ pub(super) fn list<T: serde::Serialize>(values: &[T]) -> Result<String, StoreErr
     serde_json::to_string(values).map_err(|error| StoreError::Database(error.to_string()))
 }
 
+/// The number of a device's status, to be written into SQL: here alone is said which number is which.
+macro_rules! status_number {
+    (Whitelisted) => {
+        0
+    };
+    (Registered) => {
+        1
+    };
+    (Revoked) => {
+        2
+    };
+}
+pub(super) use status_number;
+
 pub(super) fn status_of(number: i64) -> DeviceStatus {
     match number {
-        0 => DeviceStatus::Whitelisted,
-        1 => DeviceStatus::Registered,
+        status_number!(Whitelisted) => DeviceStatus::Whitelisted,
+        status_number!(Registered) => DeviceStatus::Registered,
         _ => DeviceStatus::Revoked, // the CHECK allows 2 only; revoked is the safe default for anything else
     }
 }
 
 pub(super) fn number_of(status: DeviceStatus) -> i64 {
     match status {
-        DeviceStatus::Whitelisted => 0,
-        DeviceStatus::Registered => 1,
-        DeviceStatus::Revoked => 2,
+        DeviceStatus::Whitelisted => status_number!(Whitelisted),
+        DeviceStatus::Registered => status_number!(Registered),
+        DeviceStatus::Revoked => status_number!(Revoked),
     }
 }
 

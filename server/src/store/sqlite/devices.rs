@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{integer, list, parsed, parsed_if, rows, status_of, time, time_if, unsigned},
+    columns::{integer, list, parsed, parsed_if, rows, status_number, status_of, time, time_if, unsigned},
     filter::Filter,
 };
 use crate::store::{
@@ -64,11 +64,13 @@ impl DeviceRows for Writes<'_> {
     }
 
     fn take_pairs(&mut self, pairs: &[Pair<'_>]) -> Result<Vec<Option<i64>>, StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.0.prepare_cached(concat!(
             "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4
-             WHERE device = ?1 AND key_no = ?5 AND status = 1 AND (boot_epoch, seq) < (?2, ?3)
-             RETURNING device",
-        )?;
+             WHERE device = ?1 AND key_no = ?5 AND status = ",
+            status_number!(Registered),
+            " AND (boot_epoch, seq) < (?2, ?3)
+             RETURNING device"
+        ))?;
         let mut take = |Pair { sender, sequence, at, .. }: &Pair<'_>| {
             let (boot_epoch, seq) = (sequence.boot_epoch, integer(sequence.seq.get()));
             let parameters = params![sender.row, boot_epoch, seq, integer(at.0), sender.key_no];
@@ -128,9 +130,12 @@ impl DeviceRows for Writes<'_> {
 
     fn register_device(&mut self, row: i64, sequence: Sequence, at: UnixMs, _: &Audited) -> Result<(), StoreError> {
         self.0
-            .prepare_cached(
-                "UPDATE device_states SET status = 1, boot_epoch = ?2, seq = ?3, last_seen_at = ?4 WHERE device = ?1",
-            )?
+            .prepare_cached(concat!(
+                "UPDATE device_states SET status = ",
+                status_number!(Registered),
+                ", boot_epoch = ?2, seq = ?3, last_seen_at = ?4
+                 WHERE device = ?1"
+            ))?
             .execute(params![row, sequence.boot_epoch, integer(sequence.seq.get()), integer(at.0)])?;
         self.0
             .prepare_cached("UPDATE devices SET registered_at = ?2 WHERE id = ?1")?
@@ -142,7 +147,11 @@ impl DeviceRows for Writes<'_> {
         let devices: Vec<i64> = devices.iter().map(|(row, _)| *row).collect();
         let devices = list(&devices)?;
         self.0
-            .prepare_cached("UPDATE device_states SET status = 2 WHERE device IN (SELECT value FROM json_each(?1))")?
+            .prepare_cached(concat!(
+                "UPDATE device_states SET status = ",
+                status_number!(Revoked),
+                " WHERE device IN (SELECT value FROM json_each(?1))"
+            ))?
             .execute([&devices])?;
         self.0
             .prepare_cached(
@@ -155,10 +164,12 @@ impl DeviceRows for Writes<'_> {
 
     fn restart_device(&mut self, row: i64, _: &Audited) -> Result<(), StoreError> {
         self.0
-            .prepare_cached(
-                "UPDATE device_states SET status = 0, boot_epoch = 0, seq = 0, keyset_version = 0, next_line_no = 1
-                 WHERE device = ?1",
-            )?
+            .prepare_cached(concat!(
+                "UPDATE device_states SET status = ",
+                status_number!(Whitelisted),
+                ", boot_epoch = 0, seq = 0, keyset_version = 0, next_line_no = 1
+                 WHERE device = ?1"
+            ))?
             .execute([row])?;
         self.0
             .prepare_cached(

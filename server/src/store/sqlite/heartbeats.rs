@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, ToSql, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{integer, parsed, rows, span, time, time_if, unsigned},
+    columns::{integer, parsed, rows, span, status_number, time, time_if, unsigned},
 };
 use crate::store::{
     Span,
@@ -21,9 +21,12 @@ use crate::store::{
 
 /// The check of a heartbeat: the device as it was before, if it has the sender's key and the pair is greater. Not one statement with the change and RETURNING,
 /// which would open a temporary table and a journal of its own each time.
-const ACCEPTED: &str =
+const ACCEPTED: &str = concat!(
     "SELECT device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL
-    FROM device_states WHERE device = ?1 AND key_no = ?2 AND status = 1 AND (boot_epoch, seq) < (?3, ?4)";
+    FROM device_states WHERE device = ?1 AND key_no = ?2 AND status = ",
+    status_number!(Registered),
+    " AND (boot_epoch, seq) < (?3, ?4)"
+);
 
 const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, last_seen_at = ?4, last_heartbeat = ?5
     WHERE device = ?1";

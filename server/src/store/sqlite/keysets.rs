@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{integer, parsed, rows, time, time_if, unsigned, word},
+    columns::{integer, parsed, rows, status_number, time, time_if, unsigned, word},
 };
 use crate::store::{
     audit::chain::Audited,
@@ -71,17 +71,21 @@ impl KeysetReads for SqliteReader {
 
     fn keyset_holders(&mut self, newest: u64, heard_since: UnixMs) -> Result<KeysetHolders, StoreError> {
         // A version above the newest was not published by this server.
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.connection.prepare_cached(concat!(
             "SELECT count(*), coalesce(sum(keyset_version = ?1), 0) FROM device_states
-             WHERE status = 1 AND last_seen_at >= ?2",
-        )?;
+             WHERE status = ",
+            status_number!(Registered),
+            " AND last_seen_at >= ?2"
+        ))?;
         let (active, confirmed) = statement.query_row(params![integer(newest), integer(heard_since.0)], |row| {
             Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
         })?;
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.connection.prepare_cached(concat!(
             "SELECT d.device_id FROM device_states s JOIN devices d ON d.id = s.device
-             WHERE s.status = 1 AND s.keyset_version > ?1 ORDER BY d.id LIMIT ?2",
-        )?;
+             WHERE s.status = ",
+            status_number!(Registered),
+            " AND s.keyset_version > ?1 ORDER BY d.id LIMIT ?2"
+        ))?;
         let unknown_keyset =
             statement.query_map(params![integer(newest), rows(UNKNOWN_KEYSET_MAX)], |row| parsed(row, 0))?;
         Ok(KeysetHolders { active, confirmed, unknown_keyset: unknown_keyset.collect::<Result<_, _>>()? })

@@ -2,7 +2,7 @@
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{count_of, integer, json, parsed, parsed_if, rows, stage_of, time, to_json, unsigned},
+    columns::{count_of, integer, json, parsed, parsed_if, rows, stage_of, status_number, time, to_json, unsigned},
     filter::Filter,
     releases,
     updates::words,
@@ -55,7 +55,7 @@ fn candidates(
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut filter = Filter::default();
     filter.of_devices(which)?;
-    filter.and_that("s.status = 1");
+    filter.and_that(concat!("s.status = ", status_number!(Registered)));
     let failures = words(&UpdateState::all_that(UpdateState::is_failure));
     let sql = format!(
         "SELECT d.id, d.device_id, d.model, d.site, s.release_counter,

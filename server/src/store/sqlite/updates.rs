@@ -7,7 +7,9 @@ use rusqlite::{Connection, Row, params};
 
 use super::{
     SqliteReader, StoreError, Writes,
-    columns::{count_of, integer, json, list, parsed, rows, stage_of, status_at, time, time_if, unsigned, word},
+    columns::{
+        count_of, integer, json, list, parsed, rows, stage_of, status_at, status_number, time, time_if, unsigned, word,
+    },
     filter::Filter,
 };
 use crate::{
@@ -211,12 +213,13 @@ impl UpdateRows for Writes<'_> {
                             OR (u.enters_bp, u.bucket, u.device) > (r.enters_bp, r.bucket, r.device))) AS can_tell
                 FROM devices d JOIN device_states s ON s.device = d.id LEFT JOIN reached r
                     LEFT JOIN updates u ON u.device = d.id AND u.rollout = ?1
-                WHERE s.status = 1 AND s.last_seen_at IS NOT NULL)
+                WHERE s.status = {} AND s.last_seen_at IS NOT NULL)
              SELECT site, sum(can_tell AND is_unaffected), sum(can_tell AND is_unaffected AND last_seen_at < ?3),
                 sum(can_tell), sum(can_tell AND last_seen_at < ?3), sum(last_seen_at >= ?4), sum(last_seen_at >= ?3)
              FROM registered GROUP BY site",
             words(&unaffected),
-            words(&with_confirmed)
+            words(&with_confirmed),
+            status_number!(Registered)
         );
         let mut statement = self.0.prepare_cached(&sql)?;
         let times = [since, silent_before, known_since].map(|at| integer(at.0));
@@ -243,10 +246,11 @@ impl UpdateRows for Writes<'_> {
             "SELECT u.enters_bp, u.bucket, u.device, u.site, s.boot_epoch, e.release_counter, {UPDATE}
              FROM updates u JOIN device_states s ON s.device = u.device
                 JOIN rollouts r ON r.id = u.rollout JOIN releases e ON e.id = r.release
-             WHERE u.rollout = ?1 AND u.state = '{}' AND u.stage <= ?2 AND s.status = 1 AND s.last_seen_at >= ?3
+             WHERE u.rollout = ?1 AND u.state = '{}' AND u.stage <= ?2 AND s.status = {} AND s.last_seen_at >= ?3
                 AND (u.enters_bp, u.bucket, u.device) > (?4, ?5, ?6)
              ORDER BY u.enters_bp, u.bucket, u.device LIMIT ?7",
-            UpdateState::Pending.as_str()
+            UpdateState::Pending.as_str(),
+            status_number!(Registered)
         );
         let (enters_bp, bucket, device) =
             after.map_or((-1, 0, 0), |turn| (i64::from(turn.enters_bp), turn.bucket, turn.device));

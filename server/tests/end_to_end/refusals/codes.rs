@@ -109,7 +109,7 @@ async fn exhaust(server: &Server, device: &mut Device, code: Code) -> Option<Com
             }
         }
         Code::Internal => {
-            server.sqlite().execute_batch("ALTER TABLE device_heartbeats RENAME TO elsewhere").unwrap();
+            server.break_heartbeats();
         }
         _ => return Some(fill_queue(server).await.0),
     }

@@ -52,11 +52,11 @@ async fn fill_queue(server: &Server) -> (CommitHold, Vec<JoinHandle<NextBeat>>) 
 async fn a_failing_store_is_internal_and_recovers_after_repair() {
     let server = start_server(&[]);
     let mut device = server.registered("KS-1").await;
-    server.sqlite().execute_batch("ALTER TABLE device_heartbeats RENAME TO elsewhere").unwrap();
+    server.break_heartbeats();
     let message = device.next_heartbeat();
     let signed = device.sign(&message);
     device.send::<NextBeat>("/heartbeat", &signed).await.refusal(Code::Internal);
-    server.sqlite().execute_batch("ALTER TABLE elsewhere RENAME TO device_heartbeats").unwrap();
+    server.mend_heartbeats();
     device.send::<NextBeat>("/heartbeat", &signed).await.answer(); // the pair was not used up
     assert_eq!(server.beats().len(), 1);
     assert_eq!(server.metric("ks_store_commit_failures_total").await, Some(1.0));

@@ -3,6 +3,7 @@
 //! A [`World`] is a folder with settings; [`World::start`] runs `ks-server serve` in it on a free port of the loopback.
 //! The server ends with the test: it is killed on drop, and it watches its standard input in case the test itself is killed.
 
+mod changed;
 mod device;
 mod firmware;
 mod http;

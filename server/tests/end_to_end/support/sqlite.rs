@@ -1,4 +1,4 @@
-//! SQLite itself, for tests that change, damage or lock its file. What is stored is asked by name, in `stored.rs`.
+//! SQLite itself, for tests that change, damage or lock its file. What is stored is asked by name in `stored.rs`, and changed by name in `changed.rs`.
 
 use rusqlite::types::FromSql;
 

@@ -1,4 +1,5 @@
-//! What is stored, asked by name: the only file of these tests that knows the tables, apart from those that damage or change them.
+//! What is stored, asked by name. With `changed.rs` the only file of these tests that knows the tables, apart from those that damage
+//! them or tamper with the audit.
 
 use rusqlite::types::FromSql;
 

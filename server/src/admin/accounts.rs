@@ -30,7 +30,6 @@ fn check_name(text: &str) -> Result<(), Problem> {
     }
 }
 
-/// Lists users.
 pub async fn users(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<User>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let users = call.reader.ask(move |store| store.users(after, limit)).await?;
@@ -49,7 +48,6 @@ pub struct NewUser {
     password: String,
 }
 
-/// Creates a user.
 pub async fn create_user(call: Call, JsonBody(new): JsonBody<NewUser>) -> Result<Versioned<User>, Problem> {
     let NewUser { name, role, password } = new;
     check_name(&name)?;
@@ -94,7 +92,6 @@ pub struct EditUser {
     disabled: Option<bool>,
 }
 
-/// Changes a user.
 pub async fn edit_user(call: Call, JsonBody(edit): JsonBody<EditUser>) -> Result<Versioned<User>, Problem> {
     let name: String = call.path("name")?;
     let EditUser { role, password, disabled } = edit;
@@ -137,7 +134,6 @@ pub struct CreatedToken {
     expires_at: UnixMs,
 }
 
-/// Creates a token.
 pub async fn create_token(call: Call, JsonBody(order): JsonBody<TokenRequest>) -> Result<Json<CreatedToken>, Problem> {
     check_name(&order.name)?;
     if !(1..=TOKEN_TTL_S_MAX).contains(&order.ttl_s) {

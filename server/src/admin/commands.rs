@@ -179,7 +179,6 @@ pub struct CommandStatus {
     state: CommandState,
 }
 
-/// Cancels a command.
 pub async fn cancel(call: Call, JsonBody(options): JsonBody<CancelOptions>) -> Result<Json<CommandStatus>, Problem> {
     let command_id: CommandId = call.path("command_id")?;
     let (by, canceled_id) = (call.by(), command_id.clone());

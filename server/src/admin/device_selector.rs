@@ -31,7 +31,6 @@ pub struct DeviceSelector {
 }
 
 impl DeviceSelector {
-    /// One device.
     pub fn one(device_id: DeviceId) -> Self {
         Self { device_ids: Some(vec![device_id]), ..Self::default() }
     }

@@ -48,7 +48,6 @@ pub struct DevicesQuery {
     limit: Option<usize>,
 }
 
-/// Lists devices.
 pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<Device>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
     let DevicesQuery { model, site, firmware_version, label, status, .. } = query;
@@ -64,7 +63,7 @@ pub(super) async fn find(call: &Call, device_id: &DeviceId) -> Result<DeviceReco
     found.ok_or_else(|| unknown_device(device_id))
 }
 
-/// 404.
+/// 404: the inventory does not have the device.
 pub(super) fn unknown_device(device_id: &DeviceId) -> Problem {
     Problem::not_found(format!("unknown device {device_id}"))
 }
@@ -78,7 +77,6 @@ pub struct DeviceWithLimits {
     limits: Refusals,
 }
 
-/// Gets a device.
 pub async fn get(call: Call, _: NoInput) -> Result<Versioned<DeviceWithLimits>, Problem> {
     let device = find(&call, &call.path("device_id")?).await?;
     let known = call.app.registry.get(&device.device_id);
@@ -97,7 +95,6 @@ pub struct Edit {
     labels: Option<Vec<String>>,
 }
 
-/// Edits a device.
 pub async fn edit(call: Call, JsonBody(edit): JsonBody<Edit>) -> Result<Versioned<Device>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     let Edit { site, labels } = edit;
@@ -169,7 +166,6 @@ pub async fn revoke(call: Call, JsonBody(what): JsonBody<Revocation>) -> Result<
     bulk::run_to_completion(async move { revoke_all(&call, what).await }).await?
 }
 
-/// Revokes one device.
 pub async fn revoke_one(call: Call, JsonBody(why): JsonBody<Reason>) -> Result<Json<RevocationResult>, Problem> {
     let device_id: DeviceId = call.path("device_id")?;
     find(&call, &device_id).await?;

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Session lifetime.
+/// A session ends so long after the login, used or not.
 const SESSION_TTL: Duration = Duration::from_hours(12);
 /// User name and password.
 #[derive(Deserialize, JsonSchema)]
@@ -103,7 +103,6 @@ pub async fn logout(call: Call, _: NoInput) -> Result<WithCookie<Me>, Problem> {
     Ok(WithCookie(cookie("", Duration::ZERO), Me { name: call.caller.name, role: None, expires_at: None }))
 }
 
-/// Identifies the caller.
 pub async fn me(call: Call, _: NoInput) -> Result<Json<Me>, Problem> {
     let Caller { name, role, expires_at, .. } = call.caller;
     Ok(Json(Me { name, role, expires_at }))

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::role::Access;
 
-/// The OpenAPI document.
 #[derive(serde::Serialize)]
 #[serde(transparent)]
 pub struct Document(Value);

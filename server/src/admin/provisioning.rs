@@ -117,7 +117,6 @@ pub struct Enrolment {
     site: String,
 }
 
-/// Whitelists one device.
 pub async fn enroll(call: Call, JsonBody(new): JsonBody<Enrolment>) -> Result<Json<ImportResult>, Problem> {
     let texts =
         [("serial", &new.serial), ("manufacturer", &new.manufacturer), ("model", &new.model), ("site", &new.site)];

@@ -68,7 +68,6 @@ pub async fn list(call: Call, Query(query): Query<ReleasesQuery>) -> Result<Json
     Ok(Json(Page { items: page.items.into_iter().flatten().collect(), next_cursor: page.next_cursor }))
 }
 
-/// Gets a release.
 pub async fn get(call: Call, _: NoInput) -> Result<Json<Release>, Problem> {
     let release_id = call.path("release_id")?;
     load(&call, &release_id).await

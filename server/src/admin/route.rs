@@ -229,11 +229,10 @@ impl Call {
     }
 }
 
-/// A handler's input.
+/// What a handler takes from a request; it parses itself, and describes itself in the OpenAPI document.
 pub trait Input: Sized + Send {
     /// Whether it reads the query string. If not, a request with one is refused rather than ignored: the caller meant something by it.
     const ACCEPTS_QUERY: bool = false;
-    /// For the OpenAPI document.
     fn describe(schemas: &mut SchemaGenerator) -> InputSchema;
     fn read(
         call: &Call,
@@ -360,9 +359,8 @@ async fn read_body(call: &Call, body: Body, bytes_max: usize) -> Result<Bytes, P
     })
 }
 
-/// A handler's output.
+/// What a handler answers: it writes itself, and describes itself in the OpenAPI document.
 pub trait Output {
-    /// For the OpenAPI document.
     fn describe(schemas: &mut SchemaGenerator) -> OutputSchema;
     fn into_response(self) -> Response;
 }

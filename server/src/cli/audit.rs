@@ -149,7 +149,6 @@ async fn verified(
 
 /// Where the exports end.
 struct ExportEnds {
-    /// The last line.
     end: Head,
     /// The last line before the first one to keep.
     old: Head,

@@ -150,7 +150,6 @@ fn joined(chances_bp: &[u16], between: &str) -> String {
     }
 }
 
-/// Seconds in words.
 fn duration_text(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours) {

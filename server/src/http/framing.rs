@@ -43,7 +43,7 @@ impl Default for Position {
 }
 
 impl Framing {
-    /// Follows received bytes.
+    /// Moves on over bytes as they are received.
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Position::Head { .. } => self.0 = in_head(mem::take(&mut self.0), bytes),

@@ -67,7 +67,6 @@ pub enum KeyOrderRefused {
     /// There is no key to retire.
     #[error("no key is retired: activate an announced one first")]
     NothingRetired,
-    /// No such key.
     #[error("no key of the keyset is named {0}")]
     Unknown(KeyId),
     /// It is the only key that could sign.

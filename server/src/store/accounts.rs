@@ -43,7 +43,6 @@ pub struct UserEdit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserRefused {
     NameTaken,
-    /// No such user.
     Unknown,
     /// It was changed in the meantime.
     Changed {
@@ -94,7 +93,7 @@ pub struct TokenRecord {
     pub kind: TokenKind,
     pub name: String,
     pub role: Role,
-    /// Its owner.
+    /// The user that it belongs to; none if it belongs to nobody.
     pub user: Option<String>,
     /// When it was created.
     pub created_at: UnixMs,
@@ -126,7 +125,7 @@ pub trait AccountRows {
     fn revoke_token_row(&mut self, row: i64, at: UnixMs, noted: &Audited) -> Result<(), StoreError>;
     /// Number of a user's valid tokens of a kind: neither revoked nor expired.
     fn count_valid_tokens(&mut self, user_row: i64, kind: TokenKind, now: UnixMs) -> Result<usize, StoreError>;
-    /// Revokes them.
+    /// Revokes a user's tokens of a kind that are valid at `now`.
     fn revoke_valid_tokens(
         &mut self,
         user_row: i64,
@@ -138,7 +137,6 @@ pub trait AccountRows {
     fn forget_tokens(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 
-/// Queries about accounts.
 pub trait AccountReads {
     /// One user, with the password's hash.
     fn user(&mut self, name: &str) -> Result<Option<(UserRecord, String)>, StoreError>;

@@ -116,7 +116,6 @@ pub type StateCounts = Vec<(CommandState, u64)>;
 /// Why a command can't be canceled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelRefused {
-    /// No such command.
     Unknown,
     /// Too late: the device may have it, or it has ended.
     Past(CommandState),
@@ -227,7 +226,7 @@ pub trait CommandRows {
     /// The terms of an incomplete order.
     fn order_terms(&mut self, order_row: i64) -> Result<OrderTerms, StoreError>;
     fn delete_order_terms(&mut self, order_row: i64) -> Result<(), StoreError>;
-    /// Adds queued commands.
+    /// Adds one QUEUED command for each device of the list.
     fn insert_commands(&mut self, commands: &NewCommands<'_>, noted: &Audited) -> Result<(), StoreError>;
     /// The commands with these ids, in this order; none for unknown ids.
     fn commands_named(&mut self, command_ids: &[&CommandId]) -> Result<Vec<Option<CommandRow>>, StoreError>;
@@ -261,7 +260,6 @@ pub trait CommandRows {
     fn delete_empty_orders(&mut self, orders: &[i64]) -> Result<(), StoreError>;
 }
 
-/// Queries about commands.
 pub trait CommandReads {
     /// Commands with a row above `after`, at most `limit`, in the order of creation.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;

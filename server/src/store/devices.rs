@@ -61,7 +61,6 @@ pub struct DeviceRecord {
     pub serial: String,
     pub manufacturer: String,
     pub model: String,
-    /// Where it stands.
     pub site: String,
     pub labels: Vec<String>,
     /// Increases with each edit.
@@ -71,10 +70,9 @@ pub struct DeviceRecord {
     pub sequence: Sequence,
     /// When it first registered.
     pub registered_at: Option<UnixMs>,
-    /// When it was revoked.
     pub revoked_at: Option<UnixMs>,
     pub revoke_reason: Option<String>,
-    /// When it was last seen.
+    /// When its last accepted request was received.
     pub last_seen_at: Option<UnixMs>,
     /// The firmware that it last reported; empty before its first heartbeat.
     pub firmware_version: String,
@@ -93,7 +91,6 @@ pub struct NewDevice {
     pub serial: String,
     pub manufacturer: String,
     pub model: String,
-    /// Where it stands.
     pub site: String,
 }
 
@@ -116,7 +113,7 @@ impl Part {
 /// Selects devices that match all given conditions; without conditions, all devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selector {
-    /// With these names.
+    /// Only devices of this list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_ids: Option<Vec<DeviceId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +129,7 @@ pub struct Selector {
     pub status: Option<DeviceStatus>,
 }
 
-/// A verified registration.
+/// A registration whose signature was verified; whether it is allowed is decided in its transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub device_id: DeviceId,
@@ -141,7 +138,6 @@ pub struct Registration {
     pub sequence: Sequence,
     /// SHA-256 of the one-time token, if one was sent.
     pub otrt_sha256: Option<[u8; 32]>,
-    /// Whether a token is required.
     pub otrt_required: bool,
 }
 
@@ -156,7 +152,7 @@ pub struct KeyRotation {
     pub new_public_key: PublicKey,
 }
 
-/// New one-time tokens.
+/// One-time registration tokens to be stored, all on the same terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOtrts {
     pub tokens_sha256: Vec<[u8; 32]>,
@@ -196,7 +192,7 @@ pub const PROBLEMS_MAX: usize = 1_000;
 pub struct ImportProblem {
     /// Line of the inventory, from 1.
     pub line: u64,
-    /// The column.
+    /// The column of the inventory.
     pub field: &'static str,
     /// What is wrong and what was expected.
     pub what: String,
@@ -215,18 +211,18 @@ pub struct Revoked {
 /// Why a device can't be re-provisioned or edited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EditRefused {
-    /// No such device.
     Unknown,
     /// A device has or had this key.
     KeyInUse,
     /// It was changed in the meantime.
-    Changed { version: u64 },
+    Changed {
+        version: u64,
+    },
 }
 
 /// The editable attributes of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceEdit {
-    /// Where it stands.
     pub site: Option<String>,
     /// All of its labels.
     pub labels: Option<Vec<String>>,
@@ -237,7 +233,7 @@ pub struct DeviceEdit {
 pub struct DeviceChange {
     /// Number of the change.
     pub number: i64,
-    /// Its current state.
+    /// The device as it is now, not as this change left it.
     pub auth: AuthRecord,
 }
 
@@ -283,7 +279,6 @@ pub struct DeviceRow {
     pub state: DeviceState,
     pub public_key: PublicKey,
     pub model: String,
-    /// Where it stands.
     pub site: String,
     /// Increases with each edit.
     pub version: u64,
@@ -299,9 +294,7 @@ pub struct Whitelisted {
     pub serial: String,
     pub manufacturer: String,
     pub model: String,
-    /// Where it stands.
     pub site: String,
-    /// Whether it is revoked.
     pub is_revoked: bool,
 }
 
@@ -383,7 +376,6 @@ pub trait DeviceRows: WhitelistRows {
     fn forget_otrts(&mut self, before: UnixMs, rows_max: usize) -> Result<usize, StoreError>;
 }
 
-/// Queries about devices.
 pub trait DeviceReads: WhitelistRows {
     /// One device by name.
     fn device(&mut self, device_id: &DeviceId) -> Result<Option<DeviceRecord>, StoreError>;

@@ -74,7 +74,6 @@ pub struct Due {
 /// A device whose heartbeat was accepted, as it was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeatTaken {
-    /// The device's row.
     pub row: i64,
     /// Version of the keyset that it last reported.
     pub keyset_version: u64,
@@ -109,7 +108,6 @@ pub trait HeartbeatRows {
     fn delete_firmware(&mut self, after: i64, last: i64, before: UnixMs) -> Result<usize, StoreError>;
 }
 
-/// Queries about heartbeats.
 pub trait HeartbeatReads {
     /// Heartbeats with a row above `after`, at most `limit`, in the order of commits.
     fn heartbeats(&mut self, after: i64, limit: usize) -> Result<Vec<HeartbeatRecord>, StoreError>;

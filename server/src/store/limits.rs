@@ -5,7 +5,7 @@ use ks_protocol::time::UnixMs;
 use super::StoreError;
 use crate::store::audit::chain::Audited;
 
-/// Who applied limits.
+/// The way in which limits were applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitOrigin {
     /// A server, from the file that RATE_LIMITS_FILE names.
@@ -39,7 +39,6 @@ pub struct LimitSet {
     pub origin: LimitOrigin,
     /// The version that a rollback brought back, 0 for the settings alone; otherwise the version itself.
     pub basis: u64,
-    /// Who applied it.
     pub actor: String,
     pub at: UnixMs,
 }

@@ -212,13 +212,12 @@ pub struct Actor {
 /// Why the store denied a device's write; the store makes the final check of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// No such device.
     Unknown,
     NotRegistered,
     Revoked,
     /// The pair is not greater than the stored one.
     Stale {
-        /// The stored pair.
+        /// The greatest pair that is stored.
         kept: Sequence,
     },
     /// The key is not the whitelisted one.

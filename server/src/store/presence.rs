@@ -53,7 +53,6 @@ pub trait PresenceRows {
     fn move_last_seen(&mut self, span: (UnixMs, UnixMs), heard_at: UnixMs) -> Result<usize, StoreError>;
 }
 
-/// Queries about presence.
 pub trait PresenceReads {
     /// Gaps that ended after `since`, the oldest first.
     fn gaps(&mut self, since: UnixMs) -> Result<Vec<ObservationGap>, StoreError>;

@@ -91,7 +91,6 @@ pub trait PunchRows {
     fn stored_punches(&mut self, numbers: &[(i64, u64)]) -> Result<Vec<StoredPunch>, StoreError>;
 }
 
-/// Queries about punches.
 pub trait PunchReads {
     /// A page of punches after `after` in the order of time, at most `limit`, and the position of the last one if there may be more.
     fn punches(

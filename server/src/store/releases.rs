@@ -58,7 +58,7 @@ pub struct ReleaseRecord {
     pub product: String,
     pub version: String,
     pub release_counter: u64,
-    /// Its artifact.
+    /// SHA-256 of its firmware image.
     pub sha256: Sha256,
     /// The manifest: unsigned while it is a draft that the server will sign.
     pub manifest: String,
@@ -85,7 +85,6 @@ pub struct NewRelease {
 /// Why a release can't be stored or can't change its state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseRefused {
-    /// No such release.
     #[error("there is no release {0}")]
     Unknown(ReleaseId),
     /// The name is in use.
@@ -102,7 +101,6 @@ pub enum ReleaseRefused {
     State { release_id: ReleaseId, is: ReleaseState, wanted: ReleaseState },
 }
 
-/// A firmware image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {
     pub sha256: Sha256,
@@ -144,7 +142,6 @@ pub trait ReleaseRows {
     fn set_artifact_fault(&mut self, sha256: Sha256, fault: Option<&str>, noted: &Audited) -> Result<(), StoreError>;
 }
 
-/// Queries about releases.
 pub trait ReleaseReads {
     /// A release by its name.
     fn release(&mut self, release_id: &ReleaseId) -> Result<Option<ReleaseRecord>, StoreError>;

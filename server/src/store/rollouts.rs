@@ -24,7 +24,6 @@ pub const QUARANTINE_FAILURES: u32 = 3;
 /// A device that could join a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The device's row.
     pub row: i64,
     pub device_id: DeviceId,
     pub model: String,
@@ -42,7 +41,6 @@ pub struct Candidate {
 /// A device that is in a new rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The device's row.
     pub row: i64,
     /// The stage that includes it.
     pub stage: usize,
@@ -169,7 +167,6 @@ pub trait RolloutRows {
     fn decision_of_revision(&mut self, rollout: i64, revision: u64) -> Result<Option<DecisionRecord>, StoreError>;
 }
 
-/// Queries about rollouts.
 pub trait RolloutReads {
     /// Names of the open rollouts, the oldest first.
     fn open_rollout_ids(&mut self) -> Result<Vec<RolloutId>, StoreError>;

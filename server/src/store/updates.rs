@@ -93,7 +93,6 @@ pub struct SilenceTimes {
 pub struct OpenUpdate {
     /// Row of the device.
     pub device: i64,
-    /// The rollout's row.
     pub rollout: i64,
     pub release_id: ReleaseId,
     pub release_state: ReleaseState,
@@ -109,9 +108,7 @@ pub struct OpenUpdate {
 /// A device in an open rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// The device's row.
     pub device: i64,
-    /// The rollout's row.
     pub rollout: i64,
     /// The rollout's status: one that is COMPLETED only watches its devices.
     pub status: Status,
@@ -124,7 +121,6 @@ pub struct Turn {
     pub enters_bp: u16,
     /// Its position among those of the same share; only the order matters.
     pub bucket: i64,
-    /// The device's row.
     pub device: i64,
 }
 
@@ -231,7 +227,6 @@ pub enum Notable {
     },
 }
 
-/// Queries about updates.
 pub trait UpdateReads {
     /// Counts its devices by state.
     fn tally(&mut self, rollout: i64, silent_before: UnixMs) -> Result<Tally, StoreError>;

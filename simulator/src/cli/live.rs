@@ -19,7 +19,6 @@ const DRAWN_EVERY: Duration = Duration::from_secs(5);
 /// Drawing the page costs at most one part in this many of the time.
 const DRAWING_SHARE: u32 = 20;
 
-/// What is followed.
 pub(super) struct LiveTrials<D> {
     /// Trials in all.
     pub(super) of: u64,

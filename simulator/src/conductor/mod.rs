@@ -112,7 +112,6 @@ pub struct RunOutcome {
     pub total: Measurements,
     /// What was measured from the end of the ramp to the end of the run, and for how long.
     pub steady: (Measurements, Duration),
-    /// The reconciliation.
     pub ledger: Ledger,
     /// The same, before the parts that need the devices of all segments.
     pub reconciled: Reconciled,

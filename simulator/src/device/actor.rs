@@ -52,7 +52,6 @@ const NEXT_BEAT_DEFAULT: Duration = Duration::from_mins(1);
 /// Limit of beats queued behind a request; further ones are dropped and counted.
 const WAITING_BEATS_MAX: usize = 256;
 
-/// A virtual device.
 pub struct Device {
     machine: Machine,
     link: Rc<dyn Link>,
@@ -93,7 +92,6 @@ pub struct Device {
     power_cycle: u32,
     /// Share of its requests, and of their answers, that its link loses now, in basis points.
     loss_bp: u16,
-    /// Its background failures.
     agenda: Agenda,
     /// Since when it has not been served.
     unserved: Unserved,

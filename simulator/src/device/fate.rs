@@ -23,7 +23,6 @@ pub struct FateNotes {
 /// Why a device is no longer in service, other than by a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutOfService {
-    /// It was removed.
     Removed,
     /// The server revoked it, and it knows.
     Revoked,

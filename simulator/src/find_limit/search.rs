@@ -62,7 +62,6 @@ pub enum SearchResult {
     Nothing { lowest: u32 },
 }
 
-/// What is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     Try(u32, Purpose),

@@ -38,7 +38,6 @@ pub struct Witness {
     expected: fn(Values) -> Values,
 }
 
-/// Observations so far.
 #[derive(Default)]
 pub(super) struct Observations {
     /// By the device's name.

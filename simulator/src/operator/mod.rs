@@ -53,7 +53,6 @@ impl AnswerTimeouts {
     }
 }
 
-/// Rows per page.
 const PAGE: usize = 10_000;
 /// Devices or tokens per order at most: the API's limit.
 const AT_ONCE: usize = 100_000;
@@ -112,7 +111,7 @@ pub enum OperatorError {
     TimedOut {
         method: Method,
         path: String,
-        /// The timeout.
+        /// The timeout that has passed.
         waited: Duration,
         /// The code of a time-out.
         code: &'static str,

@@ -129,7 +129,6 @@ impl Recovered {
         self.after_ms.values().sum()
     }
 
-    /// Devices affected.
     pub fn affected(&self) -> u64 {
         self.devices_served() + self.never
     }

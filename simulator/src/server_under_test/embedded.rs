@@ -23,7 +23,6 @@ use crate::{
     server_under_test::process::{Restart, ServerAction, ServerProcess, Usage},
 };
 
-/// The hidden subcommand.
 pub const SUBCOMMAND: &str = "embedded-server";
 /// How long a server may take to start listening.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use crate::{
     shard::RunTime,
 };
 
-/// Between two samples.
+/// The time between two samples.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Samples of a run, in order.

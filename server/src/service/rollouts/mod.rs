@@ -43,7 +43,6 @@ pub struct Rollout {
     pub(crate) revision: u64,
     /// Current stage, from 0.
     pub(crate) stage: usize,
-    /// Number of stages.
     pub(crate) stages: usize,
     /// Share of the targets to which the release is offered, in basis points.
     pub(crate) share_bp: u16,

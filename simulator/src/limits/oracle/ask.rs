@@ -69,7 +69,6 @@ impl ShownVerdict {
     }
 }
 
-/// One limit's verdict.
 enum LimitVerdict {
     Passed,
     Refused { least_us: u64, most_us: u64 },

@@ -150,7 +150,6 @@ impl Budget {
         self.least = self.least.max(allowed.saturating_add(1).min(self.most));
     }
 
-    /// Refunds one.
     pub(super) fn refund(&mut self) {
         self.least = self.least.saturating_sub(COST);
         self.most = self.most.saturating_sub(COST);

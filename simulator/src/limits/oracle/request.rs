@@ -158,7 +158,6 @@ fn named_in(document: &str) -> Option<(&str, Sequence)> {
     Some((device_id, Sequence::new(boot_epoch, seq)))
 }
 
-/// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Accepted, with what was stored.
@@ -166,7 +165,6 @@ pub enum Answer {
     Refused(Refused),
 }
 
-/// A refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     pub code: RefusalCode,
@@ -207,12 +205,15 @@ pub enum Stored {
     Nothing,
     /// So many rows of equal cost.
     Rows(u64),
-    /// A heartbeat.
-    Beat { has_commands: bool },
+    Beat {
+        has_commands: bool,
+    },
     /// New punches.
     Punches(u64),
     /// Log lines: the number after the last that the server has now.
-    Lines { next_line_no: u64 },
+    Lines {
+        next_line_no: u64,
+    },
 }
 
 impl Stored {

@@ -9,7 +9,6 @@ macro_rules! limit_names {
         pub enum LimitName { $(#[doc = $name] $variant,)* }
 
         impl LimitName {
-            /// Every limit.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Its name in settings, files and the API.

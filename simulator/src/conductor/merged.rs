@@ -250,7 +250,7 @@ impl Observer for SummedObserver<'_> {
 mod tests {
     use std::path::PathBuf;
 
-    use ks_reports::run_folder::{ClockOffset, EventsKept, LATENCY, Mode, Summary, TICKS};
+    use ks_reports::run_folder::{EventsKept, LATENCY, Mode, Summary, TICKS};
 
     use super::*;
     use crate::{
@@ -263,7 +263,7 @@ mod tests {
         scenario,
         scenario_settings::ScenarioSettings,
         seed,
-        segment::file::{FORMAT, Header, PlanInShort, SavedOverrides, SegmentWriter, TargetSeen},
+        segment::file::{Header, PlanInShort, SegmentWriter, sample},
     };
 
     const SCENARIO: &str = "name = \"t\"\ngoal = \"Merging.\"\nduration = \"10s\"\nramp = \"1s\"\n[fleet]\ndevices = 9\n\
@@ -298,45 +298,13 @@ mod tests {
     fn segment(into: &Path, number: u32, plan: &Plan, ticks: &[Measurements]) -> SegmentReader {
         let folder: PathBuf = into.join(number.to_string());
         std::fs::create_dir(&folder).unwrap();
-        let header = Header {
-            format: FORMAT,
-            version: String::new(),
-            number,
-            of: 3,
-            scenario_path: "t.toml".to_owned(),
-            overrides: SavedOverrides::default(),
-            plan: PlanInShort::of(plan),
-            target: TargetSeen { url: String::new(), keys_sha256: String::new(), limits: BTreeMap::new() },
-            start_at: None,
-            started_at: UnixMs(0),
-            clock: ClockOffset::default(),
-            replay: String::new(),
-            events_kept: EventsKept::None,
-            notes: Vec::new(),
-        };
+        let header = Header { plan: PlanInShort::of(plan), ..sample::header(number, 3) };
         let mut file = SegmentWriter::create(&folder, header, SCENARIO).unwrap();
         for (tick, measured) in (0..).zip(ticks) {
             file.tick(Duration::from_secs(u64::from(tick) + 1), used(number, tick), measured).unwrap();
         }
-        file.finish(end(plan.duration)).unwrap();
+        file.finish(sample::end(plan.duration)).unwrap();
         SegmentReader::open(&folder).unwrap()
-    }
-
-    fn end(lasted: Duration) -> SegmentEnd {
-        SegmentEnd {
-            lasted,
-            interrupted: false,
-            broken: None,
-            failures: Vec::new(),
-            unjudged: Vec::new(),
-            reconciled: Reconciled::default(),
-            late_devices: None,
-            limits: Vec::new(),
-            protection_max: None,
-            outages: Vec::new(),
-            cpu_s: 1.0,
-            rss_bytes: 1,
-        }
     }
 
     struct Nobody;
@@ -431,7 +399,7 @@ mod tests {
             let (from, to) = (Duration::from_secs(1), Duration::from_secs(2));
             SavedOutage::from(&Outage { what: "outage", site: Some(*site), from, to })
         };
-        SegmentEnd { outages: outages.iter().map(of_site).collect(), ..end(Duration::from_secs(9)) }
+        SegmentEnd { outages: outages.iter().map(of_site).collect(), ..sample::end(Duration::from_secs(9)) }
     }
 
     /// Goal: a device is counted for the outage of its own site, in whatever order a segment saw them end.

@@ -1,5 +1,8 @@
 //! Each invariant, violated once: the exchanges are made up, their judgement is real.
 
+mod rollouts;
+mod starvation;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -9,10 +12,7 @@ use hyper::{HeaderMap, header};
 use ks_protocol::{
     id::{DeviceId, Sequence},
     key::PrivateKey,
-    message::{
-        AckRecorded, AcksRecorded, FirmwareArtifact, FirmwareStatus, REQUEST_HEADER, Register, UpdateStep,
-        header_of_document,
-    },
+    message::{AckRecorded, AcksRecorded, FirmwareArtifact, REQUEST_HEADER, Register, header_of_document},
     signature::{seal_response, sign_request},
     text::{Rows, Sha256, Text},
     time::UnixMs,
@@ -22,9 +22,9 @@ use sha2::Digest as _;
 
 use super::{Invariant, RunEnd, Violation, Witness, judge};
 use crate::{
-    device::{exchange::MessageType, pending::PendingPeriod},
+    device::pending::PendingPeriod,
     limits::oracle::SitePrefixes,
-    operator::{ObservedDecision, ObservedRollout, rollout_monitor},
+    operator::rollout_monitor,
     run::{ledger::StoredCommand, measure::Score},
     scenario::{self, Plan},
     scenario_settings::ScenarioSettings,
@@ -123,9 +123,6 @@ impl End {
 fn exchange(witness: &Witness, path: &str, request: &[u8], answer: &[u8]) {
     witness.exchange(witness.now(), path, request, answer);
 }
-
-/// An offer of the release fw-2, in an answer to a heartbeat.
-const OFFER: &str = "firmware:\n  manifest: \"type: firmware_manifest\\nrelease_id: fw-2\\nversion: \\\"2\\\"\"";
 
 fn beat(witness: &Witness, device: &str, seq: u64, version: &str, answer: &str) {
     beat_that_arrived(witness.now(), witness, device, seq, version, answer);
@@ -292,226 +289,6 @@ fn a_closed_command_keeps_its_state() {
         exchange(&witness, "/commands/ack", request.as_bytes(), answer.as_bytes());
         let end = End { commands: vec![command("FAILED")], ..End::default() };
         end.breaks(&witness, Invariant::TerminalStays, "the command c1 was SUCCEEDED and is now FAILED");
-    });
-}
-
-fn decision(minute: u64, what: &str, stage: u32) -> ObservedDecision {
-    ObservedDecision {
-        gates: Vec::new(),
-        at: UnixMs(minute * 60_000),
-        actor: "rollout-engine".to_owned(),
-        decision: what.to_owned(),
-        stage,
-        why: String::new(),
-        silent: 0,
-    }
-}
-
-fn rollout(status: &str, decisions: Vec<ObservedDecision>) -> End {
-    let seen = ObservedRollout {
-        rollout_id: "rollout-2".parse().unwrap(),
-        version: "2".to_owned(),
-        status: status.to_owned(),
-        stage: 0,
-        stages: 2,
-        share_bp: 5_000,
-        targets: 3,
-        updates: BTreeMap::new(),
-        versions: BTreeMap::new(),
-        gates: Vec::new(),
-        policy: serde_json::from_str(r#"{"stages": [], "gates": []}"#).unwrap(),
-    };
-    let rollouts = rollout_monitor::ObservedRollouts {
-        rollouts: vec![(seen, decisions)],
-        ..rollout_monitor::ObservedRollouts::default()
-    };
-    End { rollouts, ..End::default() }
-}
-
-#[test]
-fn an_aborted_rollout_decides_and_offers_nothing_further() {
-    at_times(async |witness| {
-        let end = rollout("ABORTED", vec![decision(20, "aborted", 0), decision(30, "resumed", 0)]);
-        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted and then resumed");
-        let end = rollout("RUNNING", vec![decision(20, "aborted", 0), decision(21, "alert", 0)]);
-        end.breaks(&witness, Invariant::TerminalStays, "the rollout rollout-2 was aborted and is now RUNNING");
-        let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
-        pass(15).await;
-        beat(&witness, "A", 1, "1", OFFER);
-        stored(&witness, "A", 1);
-        assert_eq!(end.judged(&witness), [], "it was offered before");
-        pass(10).await;
-        beat(&witness, "A", 2, "1", OFFER);
-        stored(&witness, "A", 2);
-        end.breaks(&witness, Invariant::NothingAfterAbort, "fw-2 was offered 5m after it was aborted");
-    });
-}
-
-#[test]
-fn a_request_that_arrived_before_the_abort_may_be_offered_its_release() {
-    // The disk is slow: the heartbeat waits in the queue, and the abort behind it.
-    for (arrives_min, is_right) in [(20, true), (21, false)] {
-        at_times(async |witness| {
-            pass(arrives_min).await;
-            let arrived_at = witness.now();
-            pass(5).await;
-            beat_that_arrived(arrived_at, &witness, "A", 1, "1", OFFER);
-            stored(&witness, "A", 1);
-            let end = rollout("ABORTED", vec![decision(20, "aborted", 0)]);
-            assert_eq!(end.judged(&witness).is_empty(), is_right, "arrived in minute {arrives_min}");
-        });
-    }
-}
-
-#[test]
-fn a_promotion_needs_outcomes_the_time_and_the_approval() {
-    at_times(async |witness| {
-        let promoted = |minute| {
-            let decisions =
-                vec![decision(29, "waiting", 0), decision(30, "approved", 0), decision(minute, "promoted", 0)];
-            rollout("RUNNING", decisions)
-        };
-        pass(11).await;
-        beat(&witness, "A", 1, "1", "manifest: \"release_id: fw-2\\nx\"");
-        stored(&witness, "A", 1);
-        promoted(40).breaks(&witness, Invariant::EvidenceFirst, "at most 0 devices can have had an outcome");
-        pass(10).await;
-        beat(&witness, "A", 2, "2", "");
-        stored(&witness, "A", 2);
-        // Seen at 21 min, confirmed a minute later, baked for ten.
-        promoted(31).breaks(&witness, Invariant::EvidenceFirst, "the policy requires 1");
-        assert_eq!(promoted(32).judged(&witness), []);
-        let end = rollout("RUNNING", vec![decision(40, "promoted", 0)]);
-        end.breaks(&witness, Invariant::EvidenceFirst, "without an operator's approval");
-        let decisions = vec![decision(30, "approved", 0), decision(39, "waiting", 0), decision(40, "promoted", 0)];
-        rollout("RUNNING", decisions).breaks(&witness, Invariant::EvidenceFirst, "without an operator's approval");
-    });
-}
-
-#[test]
-fn a_reported_failure_is_an_outcome_and_a_success_claim_is_not() {
-    at_times(async |witness| {
-        let says = |seq, step| {
-            let status = FirmwareStatus {
-                kind: Default::default(),
-                device_id: "A".parse().unwrap(),
-                boot_epoch: 1,
-                seq: Sequence::new(1, seq).seq,
-                sent_at: UnixMs(0),
-                release_id: "fw-2".parse().unwrap(),
-                step,
-                received_bytes: 0,
-                class: None,
-                detail: Text::default(),
-            };
-            let wire = sign_request(&key(), &status).unwrap().wire;
-            exchange(&witness, "/firmware/status", wire.as_bytes(), b"");
-        };
-        let end = rollout(
-            "RUNNING",
-            vec![decision(10, "waiting", 0), decision(11, "approved", 0), decision(12, "promoted", 0)],
-        );
-        says(1, UpdateStep::Rebooting);
-        end.breaks(&witness, Invariant::EvidenceFirst, "at most 0 devices");
-        says(2, UpdateStep::Failed);
-        assert_eq!(end.judged(&witness), []);
-    });
-}
-
-#[test]
-fn without_faults_every_device_is_answered_and_every_command_arrives() {
-    at_times(async |witness| {
-        let alive = BTreeSet::from(["A".parse().unwrap()]);
-        pass(60).await;
-        beat(&witness, "A", 1, "1", "");
-        stored(&witness, "A", 1);
-        let end = End { alive: alive.clone(), ..End::default() };
-        end.breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted in the last 15m");
-        pass(50).await;
-        beat(&witness, "A", 2, "1", "");
-        stored(&witness, "A", 2);
-        assert_eq!(end.judged(&witness), []);
-        let end = End { alive, commands: vec![command("QUEUED")], ..End::default() };
-        end.breaks(&witness, Invariant::NoStarvation, "A: its command c1 is still QUEUED");
-    });
-}
-
-#[test]
-fn a_revoked_device_is_owed_no_answer_even_if_it_does_not_know() {
-    let revoke = |witness: &Witness| {
-        exchange(witness, "/api/devices/revoke", br#"{"which":{"device_ids":["A"]}}"#, b"{}");
-    };
-    let waited = |since, until| {
-        let (since, until) = (Duration::from_mins(since), Duration::from_mins(until));
-        let wait = PendingPeriod { kind: MessageType::Heartbeat, since, until };
-        let alive = BTreeSet::from(["A".parse().unwrap()]);
-        End { alive, pending_periods: vec![("A".parse().unwrap(), wait)], ..End::default() }
-    };
-    at_times(async |witness| {
-        pass(50).await;
-        beat(&witness, "A", 1, "1", "");
-        stored(&witness, "A", 1);
-        waited(50, 110).breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted");
-        pass(10).await;
-        revoke(&witness);
-        assert_eq!(waited(50, 110).judged(&witness), [], "ten minutes in service, fifty after it was revoked");
-        waited(40, 110).breaks(&witness, Invariant::NoStarvation, "heartbeat of A waited from 2400 s to 3600 s");
-    });
-}
-
-/// Goal: a device is owed nothing while it has no power, and other devices are. Method: the fleet's only site closes for the last
-/// hour; the device `A` is not of the fleet.
-#[test]
-fn a_device_with_a_background_failure_is_not_starved_by_the_server() {
-    let closing = "[[fleet.churn]]\nkind = \"site_closes\"\nhours = \"01-02\"\n[[firmware]]";
-    let text = SCENARIO.replace("[[firmware]]", closing);
-    let plan = scenario::check("made-up", text.as_bytes(), &ScenarioSettings).unwrap();
-    let end = |name: &str, since, until| {
-        let (since, until) = (Duration::from_mins(since), Duration::from_mins(until));
-        let (device_id, kind): (DeviceId, _) = (name.parse().unwrap(), MessageType::Heartbeat);
-        let alive = BTreeSet::from([device_id.clone()]);
-        let pending_periods = vec![(device_id, PendingPeriod { kind, since, until })];
-        End { plan: plan.clone(), alive, pending_periods, ..End::default() }
-    };
-    at_times(async |witness| {
-        pass(50).await;
-        for name in ["A", "SIM-000001"] {
-            beat(&witness, name, 1, "1", "");
-            stored(&witness, name, 1);
-        }
-        assert_eq!(end("SIM-000001", 50, 110).judged(&witness), [], "ten minutes with power");
-        end("SIM-000001", 40, 110).breaks(&witness, Invariant::NoStarvation, "waited from 2400 s to 3600 s");
-        end("A", 50, 110).breaks(&witness, Invariant::NoStarvation, "A: none of its requests was accepted");
-    });
-}
-
-#[test]
-fn every_kind_of_message_is_accepted_without_faults() {
-    use MessageType::{Attendance, CommandAck, FirmwareStatus, Heartbeat, Logs, Register, RotateKey};
-    let minutes = Duration::from_mins;
-    let waited = |kind, since, until, plan: &Plan| {
-        let wait = PendingPeriod { kind, since: minutes(since), until: minutes(until) };
-        End { pending_periods: vec![("A".parse().unwrap(), wait)], plan: plan.clone(), ..End::default() }
-    };
-    let with = |steps: &str| {
-        let text = SCENARIO.replace("[[expect]]", &format!("{steps}\n[[expect]]"));
-        scenario::check("made-up", text.as_bytes(), &ScenarioSettings).unwrap()
-    };
-    at_times(async |witness| {
-        for kind in [Register, Heartbeat, CommandAck, Attendance, Logs, RotateKey, FirmwareStatus] {
-            let end = waited(kind, 20, 36, &plan());
-            let reported = format!(
-                "1 device had pending messages and none was accepted for 15m without faults: {} of A waited from 1200 s to 2160 s",
-                kind.as_str()
-            );
-            end.breaks(&witness, Invariant::NoStarvation, &reported);
-            assert_eq!(waited(kind, 20, 34, &plan()).judged(&witness), [], "14 minutes are not starvation");
-        }
-        let offline = with("[[timeline]]\nat = \"30m\"\ndo = \"outage\"\nfor = \"10m\"");
-        assert_eq!(waited(Attendance, 20, 55, &offline).judged(&witness), [], "ten minutes before it, fourteen after");
-        waited(Attendance, 20, 56, &offline).breaks(&witness, Invariant::NoStarvation, "attendance of A");
-        waited(Attendance, 10, 31, &offline).breaks(&witness, Invariant::NoStarvation, "to 1800 s");
-        assert_eq!(waited(Attendance, 110, 130, &plan()).judged(&witness), [], "most of it was after the end");
     });
 }
 

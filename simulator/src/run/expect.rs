@@ -390,20 +390,19 @@ mod tests {
             let abort = judge.take(from, to, &second_with(*acked, *refused), &Measurements::default());
             aborted_at = aborted_at.or(abort.map(|_| second));
         }
-        let (total, ledger) = (Measurements::default(), Ledger::default());
-        (
-            judge
-                .finish(FinalResults {
-                    total: &total,
-                    ledger: &ledger,
-                    rollouts: &ObservedRollouts::default(),
-                    limit_verdicts: None,
-                    limits: &[],
-                })
-                .0
-                .remove(0),
-            aborted_at,
-        )
+        (finished(judge).0.remove(0), aborted_at)
+    }
+
+    /// The results of a run of which nothing else is known.
+    fn finished(judge: Judge) -> (Vec<Judged>, Vec<String>) {
+        let (total, ledger, rollouts) = (Measurements::default(), Ledger::default(), ObservedRollouts::default());
+        judge.finish(FinalResults {
+            total: &total,
+            ledger: &ledger,
+            rollouts: &rollouts,
+            limit_verdicts: None,
+            limits: &[],
+        })
     }
 
     #[test]
@@ -455,18 +454,7 @@ mod tests {
             let mut judge = Judge { watched: vec![watched] };
             judge.take(Duration::ZERO, Duration::from_secs(10), &second_with(60, 0), &Measurements::default());
             judge.take_tail(Duration::from_secs(10), &second_with(5, 2));
-            let (total, ledger) = (Measurements::default(), Ledger::default());
-            judge
-                .finish(FinalResults {
-                    total: &total,
-                    ledger: &ledger,
-                    rollouts: &ObservedRollouts::default(),
-                    limit_verdicts: None,
-                    limits: &[],
-                })
-                .0
-                .remove(0)
-                .actual
+            finished(judge).0.remove(0).actual
         };
         assert_eq!(judged("errors", Bound::Equals(0.0), None), Some(2.0));
         assert_eq!(judged("errors", Bound::Equals(0.0), Some(10)), Some(2.0));
@@ -480,14 +468,7 @@ mod tests {
         let mut measured = second_with(1, 1);
         crate::run::measure::record(&mut measured.send_lag_us, 400_000);
         judge.take(Duration::from_secs(6), Duration::from_secs(7), &measured, &measured);
-        let (total, ledger) = (Measurements::default(), Ledger::default());
-        let (_, doubts) = judge.finish(FinalResults {
-            total: &total,
-            ledger: &ledger,
-            rollouts: &ObservedRollouts::default(),
-            limit_verdicts: None,
-            limits: &[],
-        });
+        let (_, doubts) = finished(judge);
         assert!(doubts[0].contains("bottleneck"), "{doubts:?}");
     }
 

@@ -147,40 +147,13 @@ fn whole_seconds(length: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::PathBuf};
+    use std::path::PathBuf;
 
     use ks_protocol::time::UnixMs;
-    use ks_reports::run_folder::{ClockOffset, EventsKept};
+    use ks_reports::run_folder::ClockOffset;
 
     use super::*;
-    use crate::segment::file::{FORMAT, SavedOverrides, SeenLimit};
-
-    fn header(number: u32, of: u32) -> Header {
-        Header {
-            format: FORMAT,
-            version: "0.1.0".to_owned(),
-            number,
-            of,
-            scenario_path: "s.toml".to_owned(),
-            overrides: SavedOverrides::default(),
-            plan: PlanInShort {
-                name: "s".to_owned(),
-                seed: 42,
-                devices: 9,
-                duration: Duration::from_secs(30),
-                id_prefix: "SIM".to_owned(),
-                verify_percent: 100,
-                sha256: "00".to_owned(),
-            },
-            target: TargetSeen { url: "http://a".to_owned(), keys_sha256: "11".to_owned(), limits: BTreeMap::new() },
-            start_at: None,
-            started_at: UnixMs(1_800_000_000_000),
-            clock: ClockOffset::default(),
-            replay: String::new(),
-            events_kept: EventsKept::All,
-            notes: Vec::new(),
-        }
-    }
+    use crate::segment::file::{SeenLimit, sample::header};
 
     /// The sentence and the remedy for segments with these headers, in folders `0`, `1` and so on.
     fn refusal(headers: &[Header]) -> Option<(String, String)> {

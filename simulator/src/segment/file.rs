@@ -243,3 +243,53 @@ impl SegmentWriter {
         self.to.write(&line)
     }
 }
+
+/// A header and an end for tests, which change what they are about.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    pub(crate) fn header(number: u32, of: u32) -> Header {
+        Header {
+            format: FORMAT,
+            version: "0.1.0".to_owned(),
+            number,
+            of,
+            scenario_path: "s.toml".to_owned(),
+            overrides: SavedOverrides::default(),
+            plan: PlanInShort {
+                name: "s".to_owned(),
+                seed: 42,
+                devices: 9,
+                duration: Duration::from_secs(30),
+                id_prefix: "SIM".to_owned(),
+                verify_percent: 100,
+                sha256: "00".to_owned(),
+            },
+            target: TargetSeen { url: "http://a".to_owned(), keys_sha256: "11".to_owned(), limits: BTreeMap::new() },
+            start_at: None,
+            started_at: UnixMs(1_800_000_000_000),
+            clock: ClockOffset::default(),
+            replay: "ks-fleet run s.toml".to_owned(),
+            events_kept: EventsKept::All,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn end(lasted: Duration) -> SegmentEnd {
+        SegmentEnd {
+            lasted,
+            interrupted: false,
+            broken: None,
+            failures: Vec::new(),
+            unjudged: Vec::new(),
+            reconciled: Reconciled::default(),
+            late_devices: None,
+            limits: Vec::new(),
+            protection_max: None,
+            outages: Vec::new(),
+            cpu_s: 1.5,
+            rss_bytes: 7,
+        }
+    }
+}

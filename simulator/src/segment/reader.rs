@@ -229,65 +229,24 @@ impl SegmentReader {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
-
-    use ks_protocol::time::UnixMs;
-    use ks_reports::run_folder::{ClockOffset, EventsKept};
+    use std::time::Duration;
 
     use super::*;
     use crate::{
         device::exchange::MessageType,
         run::measure::{Measurements, OK},
-        segment::file::{GeneratorUse, PlanInShort, SavedOverrides, SegmentWriter, TargetSeen},
+        segment::file::{GeneratorUse, SavedOverrides, SegmentWriter, sample},
     };
 
     fn header() -> Header {
-        Header {
-            format: FORMAT,
-            version: "0.1.0".to_owned(),
-            number: 2,
-            of: 4,
-            scenario_path: "s.toml".to_owned(),
-            overrides: SavedOverrides {
-                id_prefix: None,
-                devices: Some(9),
-                duration: None,
-                seed: None,
-                verify_percent: None,
-            },
-            plan: PlanInShort {
-                name: "s".to_owned(),
-                seed: 1,
-                devices: 9,
-                duration: Duration::from_secs(2),
-                id_prefix: "SIM".to_owned(),
-                verify_percent: 100,
-                sha256: "00".to_owned(),
-            },
-            target: TargetSeen { url: "http://a".to_owned(), keys_sha256: "11".to_owned(), limits: BTreeMap::new() },
-            start_at: None,
-            started_at: UnixMs(1_800_000_000_000),
-            clock: ClockOffset::default(),
-            replay: "ks-fleet run s.toml".to_owned(),
-            events_kept: EventsKept::All,
-            notes: Vec::new(),
-        }
+        Header { overrides: SavedOverrides { devices: Some(9), ..SavedOverrides::default() }, ..sample::header(2, 4) }
     }
 
     fn end() -> SegmentEnd {
         SegmentEnd {
-            lasted: Duration::from_secs(2),
-            interrupted: false,
-            broken: None,
-            failures: Vec::new(),
-            unjudged: Vec::new(),
             reconciled: Reconciled::of_lost(20_000),
-            late_devices: None,
-            limits: Vec::new(),
             protection_max: Some((1, 2)),
-            outages: Vec::new(),
-            cpu_s: 1.5,
-            rss_bytes: 7,
+            ..sample::end(Duration::from_secs(2))
         }
     }
 

@@ -17,7 +17,7 @@ const RETRY_MIN: Duration = Duration::from_millis(1);
 
 /// A time before which the server asked not to be asked again.
 #[derive(Debug)]
-pub(super) struct AskedWait {
+pub(super) struct RequestedWait {
     kind: MessageType,
     until: Instant,
 }
@@ -89,8 +89,8 @@ impl Device {
 
     /// Notes a wait that the server asked for, and whether an earlier one was true: the device asked again no sooner.
     pub(super) fn note_wait(&mut self, kind: MessageType, sent_at: Instant, ended: &RequestOutcome) {
-        let earlier = self.asked_waits.iter().position(|asked| asked.kind == kind);
-        let earlier = earlier.map(|place| self.asked_waits.swap_remove(place));
+        let earlier = self.requested_waits.iter().position(|asked| asked.kind == kind);
+        let earlier = earlier.map(|place| self.requested_waits.swap_remove(place));
         let is_refused = ended.taken.is_limited();
         let is_answered = ended.code == OK || ended.taken.refusal.is_some();
         let waited = earlier.is_some_and(|asked| sent_at >= asked.until) && is_answered;
@@ -103,7 +103,7 @@ impl Device {
             });
         }
         if let Some(wait_ms) = ended.taken.wait_ms.filter(|_| is_refused) {
-            self.asked_waits.push(AskedWait { kind, until: Instant::now() + Duration::from_millis(wait_ms) });
+            self.requested_waits.push(RequestedWait { kind, until: Instant::now() + Duration::from_millis(wait_ms) });
         }
         if is_answered && is_owed {
             self.count_beside(is_refused);

@@ -61,7 +61,7 @@ impl Device {
     /// that the server asked for.
     pub(super) fn lose_memory(&mut self) {
         self.held_until = None;
-        self.asked_waits.clear();
+        self.requested_waits.clear();
         let lost = i64::try_from(self.waiting.drain(..).count()).unwrap_or(0);
         self.shard.measure(|measured| measured.due -= lost);
         self.link.close();

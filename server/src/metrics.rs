@@ -259,7 +259,7 @@ impl Metrics {
         let help =
             "Requests refused while too many writes were in progress, by class: unproven, logs, heartbeats, first";
         registry.register("overload_refused", help, self.shed.clone());
-        let help = "While as many writes are in progress heartbeats and who has not registered are refused, at half of it log lines, at four times as many everything";
+        let help = "Writes in progress at which heartbeats are refused, and devices that have not registered; log lines at half as many, everything at four times as many";
         registry.register("store_writes_limit", help, self.writes_limit.clone());
         let help = "Most writes in progress since the start: those that wait, and those in a commit";
         registry.register("store_writes_in_progress_max", help, self.writes_in_progress_max.clone());

@@ -34,7 +34,7 @@ pub async fn apply(
     load_and_report(call).await
 }
 
-/// Brings back the limits before those that were applied last.
+/// Returns to the limits before those that were applied last.
 pub async fn rollback(call: Call, _: NoInput) -> Result<Versioned<LimitsStatus>, Problem> {
     let expected = call.required_version()?;
     limits::rollback(&call.app.writer, &call.reader, expected, call.by()).await.map_err(problem)?;

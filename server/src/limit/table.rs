@@ -160,7 +160,7 @@ limits! {
     DeviceRequests: "device_requests", "RATE_LIMIT_DEVICE",
         "Verified requests that a device may make",
         PER_MIN 120 in 1 to 60_000_000, burst 30, mode enforce, by "device", of "requests",
-        because "one device that has gone wild must not delay the others";
+        because "one faulty device must not delay the others";
     DeviceLogBytes: "device_log_bytes", "RATE_LIMIT_DEVICE_LOG_BYTES",
         "Bytes of log lines (each line counted as its message plus 64) that a device may send",
         PER_DAY 16_777_216 in 65_536 to 4_294_967_295, mode enforce, by "device", of "bytes",
@@ -168,11 +168,11 @@ limits! {
     DevicePunches: "device_punches", "RATE_LIMIT_DEVICE_PUNCHES",
         "Punches that a device may send",
         PER_DAY 100_000 in 1_440 to 4_294_967_295, mode enforce, by "device", of "punches",
-        because "punches of one mad or stolen device must not fill the disk";
+        because "punches of one faulty or stolen device must not fill the disk";
     DeviceStoredBytes: "device_stored_bytes", "RATE_LIMIT_DEVICE_STORED_BYTES",
         "Bytes that the server may store for a device (see docs/rate-limits.md)",
         PER_DAY 67_108_864 in 1_048_576 to 4_294_967_295, mode shadow, by "device", of "bytes",
-        because "one mad or stolen device must not fill the disk, whatever it sends";
+        because "one faulty or stolen device must not fill the disk, whatever it sends";
     DeviceKeyChanges: "device_key_changes", "RATE_LIMIT_DEVICE_KEY_CHANGES",
         "Key changes that a device may make",
         PER_MIN 1 in 1 to 60_000_000, burst 3, mode enforce, by "device", of "key changes",

@@ -127,7 +127,7 @@ async fn apply_once(
     write(writer, change, by).await.map(|version| LimitsChanged { version, difference })
 }
 
-/// Brings back what was in force before the newest limits were applied. Repeated, it goes back further, in the end to the settings
+/// Returns to what was in force before the newest limits were applied. Repeated, it goes back further, in the end to the settings
 /// alone.
 ///
 /// # Errors

@@ -37,7 +37,7 @@ pub struct LimitSet {
     /// The limits that it gives, as a limits file; the others are those of the settings.
     pub document: String,
     pub origin: LimitOrigin,
-    /// The version that a rollback brought back, 0 for the settings alone; otherwise the version itself.
+    /// The version that a rollback returned to, 0 for the settings alone; otherwise the version itself.
     pub basis: u64,
     pub actor: String,
     pub at: UnixMs,
@@ -50,7 +50,7 @@ pub struct LimitChange {
     pub expected: u64,
     pub document: String,
     pub origin: LimitOrigin,
-    /// The version that a rollback brings back.
+    /// The version that a rollback returns to.
     pub brings_back: Option<u64>,
     /// What differs, for the audit.
     pub difference: String,

@@ -254,7 +254,7 @@ fn too_late(question: &BugToFind, found: Duration, fails: &str) -> NoAdvice {
 /// Whenever a device dies at some site, it may be excused until the site closes again.
 fn never_lost() -> NoAdvice {
     NoAdvice::NoPolicy {
-        why: "a site is open for a shorter time than its devices may be silent, so that one that dies there may be excused every day: nobody can say when the bug shows".to_owned(),
+        why: "a site is open for a shorter time than its devices may be silent, so that one that dies there may be excused every day: it is not known when the bug shows".to_owned(),
         help: "ask about another site or model (--of-site, --of-model), or rehearse a policy of your own".to_owned(),
     }
 }

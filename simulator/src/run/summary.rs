@@ -275,7 +275,7 @@ fn undecidable(plan: &Plan, verdicts: &LimitVerdicts) -> Option<String> {
     let is_bounded = plan.expectations.iter().any(|of| of.metric == Metric::LimitsUndecidable);
     (verdicts.is_mostly_undecidable() && !is_bounded).then(|| {
         format!(
-            "{} of {} verdicts of limits could not be judged, so the run does not show that limits do as documented: look what hides it, such as an order of limits that got no answer, or bound `limits.undecidable` if it is meant",
+            "{} of {} verdicts of limits could not be judged, so the run does not show that limits do as documented: check what hides it, such as an order of limits that got no answer, or bound `limits.undecidable` if it is meant",
             grouped(verdicts.all.undecidable),
             grouped(verdicts.judged())
         )

@@ -7,7 +7,7 @@ use ks_benches::{
     fleet::{commit_in_groups, heartbeats, store_with},
     line,
 };
-use ks_fleet::machine::resources::{Stopwatch, own_cpu_s};
+use ks_fleet::host::{resources::own_cpu_s, stopwatch::Stopwatch};
 use ks_server::{
     config::{SqliteUse, Synchronous},
     store::SqliteStore,

@@ -154,7 +154,7 @@ mod tests {
                 let is_unproven = unproven.contains(&trial.configuration.as_str());
                 trial.verdict = if is_unproven { Verdict::Inconclusive } else { Verdict::Fail };
             }
-            let sweep = Sweep::of(sample::asked(), &trials);
+            let sweep = Sweep::of(sample::setup(), &trials);
             assert_eq!(sweep.recommended, None);
             (sweep.is_inconclusive(), sweep.recommendation.split_once(". ").unwrap().0.to_owned())
         };
@@ -176,6 +176,6 @@ mod tests {
             trial.verdict = Verdict::Inconclusive;
             trial.attacks_accepted = 1;
         }
-        assert!(!Sweep::of(sample::asked(), &attacked).is_inconclusive(), "each accepted an attack");
+        assert!(!Sweep::of(sample::setup(), &attacked).is_inconclusive(), "each accepted an attack");
     }
 }

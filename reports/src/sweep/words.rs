@@ -211,7 +211,7 @@ pub(super) fn none_recommended(
 }
 
 /// Why nothing is recommended.
-fn nothing(tried: &[Tried]) -> String {
+fn nothing(tried: &[TriedConfiguration]) -> String {
     let all = tried.iter().filter(|of| of.figures.is_some()).count();
     let unproven: Vec<&str> = unproven(tried).map(|of| of.configuration.name.as_str()).collect();
     match unproven.as_slice() {
@@ -230,7 +230,7 @@ fn nothing(tried: &[Tried]) -> String {
 }
 
 /// The configurations that neither met the scenario's expectations in each trial nor missed them in one.
-pub(super) fn unproven(tried: &[Tried]) -> impl Iterator<Item = &Tried> {
+pub(super) fn unproven(tried: &[TriedConfiguration]) -> impl Iterator<Item = &TriedConfiguration> {
     tried.iter().filter(|of| of.figures.as_ref().is_some_and(|own| !own.meets() && !own.has_failed()))
 }
 

@@ -60,7 +60,7 @@ impl SqliteReader {
         let before = Place::of_database(path).map_err(lost)?;
         let until = Arc::new(Mutex::new(Instant::now() + READ_MAX));
         let (connection, alone) = if is_in_use(path) {
-            match open_read_only(path, locking, Arc::clone(&until)).and_then(tried) {
+            match open_read_only(path, locking, Arc::clone(&until)).and_then(with_one_read) {
                 Ok(connection) => (connection, UnlockedRead(None)),
                 Err(error) if !needs_writing(&error) => return Err(invalid(error)),
                 Err(_) if log_bytes(path) > 0 => return Err(log_unread(path)),

@@ -292,7 +292,7 @@ fn targets(
     start: &StartRollout,
     starts_at: Duration,
 ) -> Result<Vec<Target>, NoAdvice> {
-    let devices = fleet::devices(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
+    let devices = fleet::with_replacements(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
     // Their places are the same under any policy.
     let policy = draft(&[(WHOLE_BP, 1, 0)], None, lost_after_s(plan)[0]);
     let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy };

@@ -4,6 +4,8 @@ pub mod by_device;
 pub mod churn;
 pub(crate) mod cohort_members;
 pub(crate) mod places;
+mod replacements;
+
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, MailboxError};
@@ -30,6 +32,8 @@ use crate::{
     shard::Shard,
 };
 
+pub use replacements::with_replacements;
+
 /// Counter of the factory firmware; releases of a scenario have greater ones.
 pub const FACTORY_COUNTER: u64 = 1;
 /// Devices in one inventory that the factory imports: each import is one transaction.
@@ -49,6 +53,8 @@ pub struct DeviceSpec {
     pub cohort: usize,
     /// When it is switched on, from the start of the run.
     pub starts_after: Duration,
+    /// The device whose place it takes, if it does.
+    pub replaces: Option<DeviceId>,
 }
 
 /// The devices of a plan. The same plan and seed give the same devices.
@@ -56,14 +62,18 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidI
     let (count, no_cohort) = (plan.fleet.devices, plan.fleet.cohorts.len());
     let mut devices = (0..count)
         .map(|number| {
-            let device_id: DeviceId = format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()?;
-            let starts_after = plan.ramp * number / count;
-            Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort: no_cohort, starts_after })
+            let (device_id, starts_after) = (device_id(plan, number)?, plan.ramp * number / count);
+            Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort: no_cohort, starts_after, replaces: None })
         })
         .collect::<Result<Vec<_>, _>>()?;
     places::assign(plan, &mut devices);
     cohort_members::assign(plan, &mut devices);
     Ok(devices)
+}
+
+/// What the device of this number, from 0, is called.
+fn device_id(plan: &Plan, number: u32) -> Result<DeviceId, ks_protocol::id::InvalidId> {
+    format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()
 }
 
 /// The number of a device of a fleet, from 0, by its name.
@@ -130,18 +140,19 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
     specs
 }
 
-/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
+/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it. Their
+/// numbers follow those of so many other devices.
 ///
 /// # Errors
 /// As of [`devices`].
-pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidId> {
+pub fn faulty_devices(plan: &Plan, others: u32) -> Result<Vec<DeviceSpec>, ks_protocol::id::InvalidId> {
     let of_part =
         |part: &AdversaryPart| if part.kind == AdversaryKind::FaultyDevice { u32::from(part.count) } else { 0 };
     let count = plan.adversaries.iter().map(of_part).sum();
     let spec = |number| {
-        let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
-        let cohort = plan.fleet.cohorts.len();
-        Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort, starts_after: Duration::ZERO })
+        let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, others + number);
+        let (cohort, starts_after) = (plan.fleet.cohorts.len(), Duration::ZERO);
+        Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort, starts_after, replaces: None })
     };
     (0..count).map(spec).collect()
 }
@@ -214,6 +225,7 @@ fn inventory(plan: &Plan, devices: &[DeviceSpec]) -> String {
 pub struct ShardPlan {
     /// Number of the shard, from 0.
     pub number: usize,
+    /// In the order in which they are switched on.
     pub devices: Vec<DeviceSpec>,
     /// The adversaries, if they are on this shard.
     pub adversaries: Vec<AdversarySpec>,
@@ -389,9 +401,11 @@ impl<'a> Actors<'a> {
         let place = self.plan.segment.map_or(spec.number, |segment| segment.place(spec.number));
         let own = usize::try_from(place).ok().and_then(|place| otrts.get(place));
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
-        let machine = self.machine(spec.device_id.clone(), spec.model, own.or(only_one));
+        // What takes the place of another device comes out of its box.
+        let up_max = if spec.replaces.is_some() { Duration::ZERO } else { self.plan.uptime_at_start };
+        let machine = self.machine(spec.device_id.clone(), spec.model, own.or(only_one), up_max);
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
-        let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
+        let mut episodes = self.shard.churn.episodes(spec);
         episodes.retain(|episode| episode.to > spec.starts_after);
         let agenda = Agenda::of(episodes);
         let shard = Rc::clone(self.shard);
@@ -407,9 +421,9 @@ impl<'a> Actors<'a> {
         if self.plan.devices.is_empty() { spent } else { Duration::ZERO }
     }
 
-    /// A device that was just switched on, or has been up for a while.
-    fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
-        let up_ms_max = u64::try_from(self.plan.uptime_at_start.as_millis()).unwrap_or(u64::MAX);
+    /// A device that was just switched on, or has been up for a while, `up_max` at most.
+    fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>, up_max: Duration) -> Machine {
+        let up_ms_max = u64::try_from(up_max.as_millis()).unwrap_or(u64::MAX);
         let mut rng = seed::stream(self.plan.seed, device_id.as_str(), "uptime");
         let up_ms = seed::below(&mut rng, up_ms_max.saturating_add(1));
         Machine::new(DeviceInit {
@@ -442,7 +456,7 @@ impl<'a> Actors<'a> {
             let device = device_id.clone().map(|device_id| {
                 let token =
                     faulty.and_then(|faulty| self.plan.provisioned.faulty_otrts.get(usize::try_from(faulty).ok()?));
-                FaultyDevice::new(self.machine(device_id, 0, token))
+                FaultyDevice::new(self.machine(device_id, 0, token, self.plan.uptime_at_start))
             });
             let adversary = Adversary::new(part.clone(), device, knowledge, links, Rc::clone(self.shard), rng).start();
             self.faulty_devices.extend(device_id.map(|device_id| (device_id, adversary)));
@@ -494,7 +508,8 @@ mod tests {
         assert_eq!(callers, dealt);
         let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
         assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
-        let named: Vec<String> = faulty_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        let named: Vec<String> =
+            faulty_devices(&plan, 1).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-FAULTY-000001", "SIM-FAULTY-000002", "SIM-FAULTY-000003", "SIM-FAULTY-000004"]);
     }
 }

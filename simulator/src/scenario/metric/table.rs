@@ -28,7 +28,7 @@ const fn named(metric: Metric, name: &'static str, unit: &'static str, known: Kn
 }
 
 /// All of them, with unit, time and meaning.
-pub(super) static NAMED: [Named; 56] = [
+pub(super) static NAMED: [Named; 57] = [
     named(
         Metric::Errors,
         "errors",
@@ -295,6 +295,13 @@ pub(super) static NAMED: [Named; 56] = [
         "times",
         Known::OfWholeRun,
         "how often the link of one became flaky, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Swapped),
+        "churn.swapped",
+        "times",
+        Known::OfWholeRun,
+        "how often one was removed to be replaced, likewise",
     ),
     named(
         Metric::TlsHandshakes,

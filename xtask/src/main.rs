@@ -5,6 +5,7 @@ mod bench;
 mod fuzz;
 mod lint;
 mod manifests;
+mod pictures;
 mod python;
 mod repeats;
 mod s3;
@@ -33,6 +34,7 @@ cargo xtask COMMAND
   sbom         write a CycloneDX SBOM of each program to target/sbom/
   bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part; `bench peers`
                compares the server with another stack, `bench per-core` with the parts that it is made of
+  pictures     make the pictures of the documents again, or those that are named; needs Chromium
   vectors      regenerate protocol/vectors/
   documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["bench", "limits"] => bench::limits(),
         ["bench", "peers"] => bench::peers(),
         ["bench", "per-core"] => bench::per_core(),
+        ["pictures", named @ ..] => pictures::run(named),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::documents(),
         [] | ["help" | "--help" | "-h"] => {

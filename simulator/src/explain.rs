@@ -124,6 +124,9 @@ impl DeviceTimeline<'_> {
         let kind = text("event");
         match event.get("device_id").and_then(Value::as_str) {
             Some(device_id) if device_id == self.device_id => self.own(at_s, kind, &event),
+            Some(device_id) if kind == "replaced" && text("by") == self.device_id => {
+                self.push(at_s, "device", format!("takes the place of {device_id}"));
+            }
             Some(device_id) if self.others.len() < NAMED_MAX => drop(self.others.insert(device_id.to_owned())),
             None if kind == "step" => {
                 let is_elsewhere = event.contains_key("site") && text("site") != self.site;
@@ -158,6 +161,9 @@ impl DeviceTimeline<'_> {
                 "device",
                 format!("{} {}, at {}", text("kind").replace('_', " "), text("what"), text("site")),
             );
+        }
+        if kind == "replaced" {
+            return self.push(at_s, "operator", format!("revoked: {} takes its place", text("by")));
         }
         if kind == "firmware" {
             return self.push(at_s, "device", format!("{}, runs {}", text("what"), text("version")));

@@ -77,6 +77,8 @@ pub struct Setup<'a> {
     watcher: Operator,
     /// Names of the fleet, in its order.
     names: Vec<DeviceId>,
+    /// The devices that take the place of others.
+    replacements: Vec<DeviceSpec>,
     /// Those of its devices that this process has.
     devices: Vec<DeviceSpec>,
     provisioned: Arc<Provisioned>,
@@ -96,19 +98,23 @@ impl<'a> Setup<'a> {
         progress: impl Fn(String),
     ) -> Result<Self, ProvisionError> {
         let (operator, watcher) = (way.operator(), way.operator());
-        let mut devices = fleet::devices(plan).map_err(ProvisionError::Name)?;
-        let names = devices.iter().map(|device| device.device_id.clone()).collect();
+        let mut devices = fleet::with_replacements(plan).map_err(ProvisionError::Name)?;
+        let others = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        let (replacements, fleet): (Vec<_>, Vec<_>) = devices.iter().partition(|device| device.replaces.is_some());
+        let names = fleet.into_iter().map(|device| device.device_id.clone()).collect();
+        let replacements = replacements.into_iter().cloned().collect();
         devices.retain(|device| segment.is_none_or(|segment| segment.has(device.number)));
-        let mut faulty_devices = fleet::faulty_devices(plan).map_err(ProvisionError::Name)?;
+        devices.sort_by_key(|device| device.starts_after); // stable
+        let mut faulty_devices = fleet::faulty_devices(plan, others).map_err(ProvisionError::Name)?;
         faulty_devices.retain(|_| segment.is_none_or(Segment::is_first));
         let provisioned = fleet::provision(plan, &devices, &faulty_devices, &operator, now, progress).await;
         let provisioned = Arc::new(provisioned.map_err(ProvisionError::Operator)?);
-        Ok(Self { plan, way, operator, watcher, names, devices, provisioned, segment })
+        Ok(Self { plan, way, operator, watcher, names, replacements, devices, provisioned, segment })
     }
 
     /// Begins the run, at the wall-clock time `epoch`. Returns its devices too, to be divided among shards.
     pub fn begin(self, epoch: UnixMs) -> (StartedRun<'a>, Vec<DeviceSpec>) {
-        let Self { plan, way, operator, watcher, names, devices, provisioned, segment } = self;
+        let Self { plan, way, operator, watcher, names, replacements, devices, provisioned, segment } = self;
         let (reporting, reports) = mpsc::unbounded_channel();
         let (finish, finishing) = watch::channel(false);
         let shared = SharedState {
@@ -124,6 +130,7 @@ impl<'a> Setup<'a> {
             operator,
             watcher,
             names,
+            replacements,
             provisioned,
             segment,
             shared,
@@ -144,6 +151,8 @@ pub struct StartedRun<'a> {
     watcher: Operator,
     /// Names of the fleet, in its order.
     pub names: Vec<DeviceId>,
+    /// The devices that take the place of others.
+    replacements: Vec<DeviceSpec>,
     provisioned: Arc<Provisioned>,
     segment: Option<Segment>,
     /// What all shards share.
@@ -247,6 +256,7 @@ impl<'a> StartedRun<'a> {
             outages,
             revocations,
             devices: Rc::new(self.names),
+            replacements: self.replacements,
             segment: self.segment,
             server,
             disk,

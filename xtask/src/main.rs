@@ -1,10 +1,12 @@
 //! The project's tasks: `cargo xtask COMMAND`, the same in CI and by hand. No dependencies, so that it builds quickly.
 
+mod against;
 mod appendix;
 mod bench;
 mod fuzz;
 mod lint;
 mod manifests;
+mod pictures;
 mod python;
 mod repeats;
 mod s3;
@@ -32,7 +34,9 @@ cargo xtask COMMAND
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
   bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part; `bench peers`
-               compares the server with another stack, `bench per-core` with the parts that it is made of
+               compares the server with another stack, `bench per-core` with the parts that it is made of, `bench --against REVISION`
+               this build with an earlier one
+  pictures     make the pictures of the documents again, or those that are named; needs Chromium
   vectors      regenerate protocol/vectors/
   documents    regenerate parts of documents: settings, routes, steps, metrics
 ";
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         ["bench", "limits"] => bench::limits(),
         ["bench", "peers"] => bench::peers(),
         ["bench", "per-core"] => bench::per_core(),
+        ["bench", "--against", revision] => against::run(revision),
+        ["pictures", named @ ..] => pictures::run(named),
         ["vectors"] => shell::cargo(&["run", "--quiet", "--package", "ks-protocol", "--example", "vectors"]),
         ["documents"] => shell::documents(),
         [] | ["help" | "--help" | "-h"] => {

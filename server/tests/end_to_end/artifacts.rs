@@ -102,8 +102,8 @@ async fn too_large_empty_or_interrupted_uploads_leave_nothing() {
 }
 
 /// Goal: downloads have their own limit; a client over the limit gets a time to retry after, and heartbeats are not affected.
-/// Method: one download slot, held by a peer that does not read; the next download is refused, a device beats, and the slot is
-/// released.
+/// Method: one download slot, held by a peer that does not read; the next download is refused, with the answer that docs/rollouts.md
+/// shows, a device beats, and the slot is released.
 #[tokio::test]
 async fn a_peer_that_does_not_read_loses_its_download_slot() {
     let server = start_server(&[("ARTIFACT_DOWNLOADS_MAX", "1"), ("REQUEST_TIMEOUT_MS", "5000")]);
@@ -113,8 +113,14 @@ async fn a_peer_that_does_not_read_loses_its_download_slot() {
     let (_held, has_begun) = lazy.start_fetch(&server, &sha256).await;
     assert!(has_begun);
     let refused = device.fetch(&sha256, &[("range", "bytes=0-9")]).await;
-    assert_eq!((refused.status, refused.header("retry-after").as_deref()), (503, Some("2")));
-    assert!(refused.text().starts_with("ERR1: OVERLOADED\n"), "{}", refused.text());
+    let (_, shown) = include_str!("../../../docs/rollouts.md").split_once("```text\nHTTP/1.1 503 ").unwrap();
+    let (shown, _) = shown.split_once("...\n").unwrap();
+    let (head, body) = shown.split_once("\n\n").unwrap();
+    assert_eq!((refused.status, head.lines().count()), (503, 4));
+    for (name, value) in head.lines().skip(1).map(|line| line.split_once(": ").unwrap()) {
+        assert_eq!(refused.header(name).as_deref(), Some(value), "{name}, as docs/rollouts.md shows it");
+    }
+    assert!(refused.text().starts_with("ERR1: OVERLOADED\n") && refused.text().starts_with(body), "{}", refused.text());
     assert_eq!(server.metric("ks_artifact_refusals_total").await, Some(1.0));
     device.beat().await.answer();
     eventually("the slot is free again", async || device.fetch(&sha256, &[("range", "bytes=0-9")]).await.status == 206)

@@ -116,7 +116,8 @@ fn lost_per_day(churn: &Churn, lost_after: Duration) -> f64 {
         ChurnKind::Removed => share,
         // It lasts for half of `lasts` to one and a half times as long, evenly.
         ChurnKind::FlakyLink if churn.loss_bp < WHOLE_BP => 0.0,
-        ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::FlakyLink => {
+        // Until another device has its place, and nobody judges it any more.
+        ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::FlakyLink | ChurnKind::Swapped => {
             let lasts_s = lasts.as_secs_f64();
             share * ((1.5 * lasts_s - lost_after.as_secs_f64()) / lasts_s.max(1.0)).clamp(0.0, 1.0)
         }

@@ -42,7 +42,7 @@ fn timed(
         above_bp = *share_bp;
         if number > canary_stage {
             // By then the bug is found: no bake time has to wait for the last device of each site.
-            stage.site_rounds = 0;
+            stage.parts.iter_mut().for_each(|part| part.site_rounds = 0);
         }
         let bake = ceil(lengths.bake(&stage)?, BAKE_STEP);
         Some((stage, bake))

@@ -1,6 +1,9 @@
 //! Which devices the first rollout of a scenario would reach, in which order, and how its firmware fails.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ks_protocol::duration;
 use ks_server::{
@@ -173,23 +176,31 @@ impl<'a> Population<'a> {
 
     /// The stage of those that enter above one share and up to another, as far as its times depend on it.
     pub(super) fn steps(&self, (above_bp, share_bp): (u16, u16), needed: u32, all_run: Duration) -> Steps {
-        let mut parts: BTreeMap<(Opening, bool), u32> = BTreeMap::new();
-        let mut sites: BTreeMap<&str, u32> = BTreeMap::new();
+        let (mut strata, mut sites) = (Vec::new(), BTreeMap::<&str, (u32, BTreeSet<Opening>)>::new());
         for (stratum, enters_bp) in &self.strata {
             let devices = entered(enters_bp, share_bp).saturating_sub(entered(enters_bp, above_bp));
             if devices > 0 {
-                let kind = (opening(self.plan, (&stratum.0, &stratum.1)), is_of(&self.group, stratum));
-                *parts.entry(kind).or_default() += devices;
-                *sites.entry(&stratum.1).or_default() += devices;
+                let opening = opening(self.plan, (&stratum.0, &stratum.1));
+                strata.push((opening, stratum, devices));
+                let (of_site, openings) = sites.entry(&stratum.1).or_default();
+                *of_site += devices;
+                openings.insert(opening);
             }
         }
-        let part = |((opening, can_fail), devices)| Part { opening, devices, can_fail };
-        let rounds = |(site, devices): (&str, u32)| {
-            let most = self.usual.site_max(self.targets_by_site.get(site).copied().unwrap_or(0));
-            most.map_or(0, |most| devices.saturating_sub(1) / most.max(1))
-        };
-        let site_rounds = sites.into_iter().map(rounds).max().unwrap_or(0);
-        Steps { parts: parts.into_iter().map(part).collect(), site_rounds, needed, all_run }
+        let mut parts: BTreeMap<(Opening, bool), Part> = BTreeMap::new();
+        for (opening, stratum, devices) in strata {
+            let can_fail = is_of(&self.group, stratum);
+            let part = Part { opening, devices: 0, can_fail, site_rounds: 0, is_mixed: false };
+            let part = parts.entry((opening, can_fail)).or_insert(part);
+            part.devices += devices;
+            if let Some((of_site, openings)) = sites.get(stratum.1.as_str()) {
+                let most = self.usual.site_max(self.targets_by_site.get(&stratum.1).copied().unwrap_or(0));
+                let rounds = most.map_or(0, |most| of_site.saturating_sub(1) / most.max(1));
+                part.site_rounds = part.site_rounds.max(rounds);
+                part.is_mixed |= openings.len() > 1;
+            }
+        }
+        Steps { parts: parts.into_values().collect(), needed, all_run }
     }
 
     /// How the bug shows, as the start of a sentence.
@@ -292,7 +303,7 @@ fn targets(
     start: &StartRollout,
     starts_at: Duration,
 ) -> Result<Vec<Target>, NoAdvice> {
-    let devices = fleet::devices(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
+    let devices = fleet::with_replacements(plan).map_err(|error| NoAdvice::Impossible(error.to_string()))?;
     // Their places are the same under any policy.
     let policy = draft(&[(WHOLE_BP, 1, 0)], None, lost_after_s(plan)[0]);
     let request = RolloutRequest { rollout_id: start.rollout_id.clone(), policy };

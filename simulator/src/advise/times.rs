@@ -26,18 +26,29 @@ pub(super) struct Part {
     pub(super) devices: u32,
     /// Some of them can have the bug.
     pub(super) can_fail: bool,
+    /// How often as many of a site's devices as may be out of service at a time must end, before its last one begins.
+    pub(super) site_rounds: u32,
+    /// Some are at sites that have devices with other hours too.
+    pub(super) is_mixed: bool,
 }
 
 /// A stage of a policy, as far as its times depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) parts: Vec<Part>,
-    /// How often as many of a site's devices as may be out of service at a time must end, before its last one begins.
-    pub(super) site_rounds: u32,
     /// Devices that must have an outcome.
     pub(super) needed: u32,
     /// The time in which all can have theirs at best, by the server's plan.
     pub(super) all_run: Duration,
+}
+
+/// The offers of a stage, as far as a device has to wait for those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offers {
+    /// It is the first.
+    None,
+    AtBest,
+    AtMost,
 }
 
 /// What takes how long, whatever the stage.
@@ -73,28 +84,26 @@ impl Lengths {
         self.interval * 2 + self.confirm_window.max(Duration::from_secs(INSTALL_S))
     }
 
-    /// Between the first offer of a stage and its last one, by the server's plan; longer if a site takes longer, because
-    /// few of its devices may be out of service at a time.
-    fn offers_at_best(&self, stage: &Steps) -> Duration {
-        self.offers_by_pace(stage).max(self.site_takes(stage))
-    }
-
-    /// The same if no site had a limit.
-    fn offers_by_pace(&self, stage: &Steps) -> Duration {
-        stage.all_run.saturating_sub(self.confirm_window)
+    /// How long the last device of a part waits because of all devices of the stage, and then because of those of its site.
+    ///
+    /// At best the pace is that of the server's plan, and a site whose devices take longer makes up the difference. At most there is more:
+    /// the plan counts nothing but the window for those that must be confirmed before, and a site's devices may have to wait for
+    /// both.
+    fn waits(&self, stage: &Steps, part: &Part, offers: Offers) -> (Duration, Duration) {
+        let by_pace = stage.all_run.saturating_sub(self.confirm_window);
+        let longer = self.interval * 2 + Duration::from_secs(INSTALL_S);
+        let at_site = self.site_takes(part);
+        match offers {
+            Offers::None => (Duration::ZERO, Duration::ZERO),
+            Offers::AtBest => (by_pace, at_site.saturating_sub(by_pace)),
+            Offers::AtMost => (by_pace + longer * self.rounds(stage), at_site),
+        }
     }
 
     /// How long the devices of a site wait for each other.
-    fn site_takes(&self, stage: &Steps) -> Duration {
+    fn site_takes(&self, part: &Part) -> Duration {
         let each = self.interval * 3 + Duration::from_secs(INSTALL_S) + self.confirm_window + EVALUATED_WITHIN;
-        each * stage.site_rounds
-    }
-
-    /// The same at the latest: the plan counts nothing but the window for those that must be confirmed before, and a site's devices may
-    /// have to wait for those of others too.
-    fn offers_at_most(&self, stage: &Steps) -> Duration {
-        let longer = self.interval * 2 + Duration::from_secs(INSTALL_S);
-        self.offers_by_pace(stage) + longer * self.rounds(stage) + self.site_takes(stage)
+        each * part.site_rounds
     }
 
     /// How often all that may be updated at a time must end, before the last device begins.
@@ -104,28 +113,34 @@ impl Lengths {
 
     /// How long after its offer a device that has the bug is known to have failed, at the latest.
     pub(super) fn shown_after_offer(&self, stage: &Steps) -> Option<Duration> {
-        let each =
-            starts([stage]).map(|begins| Some(self.shown(stage, begins, Duration::ZERO)?.saturating_sub(begins)));
+        let each = starts([stage]).map(|begins| Some(self.shown(stage, begins, Offers::None)?.saturating_sub(begins)));
         each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
     }
 
-    /// When the devices of a part have the firmware that a stage brings which begins now, if its offers take so long.
-    fn updated(&self, stage: &Steps, part: &Part, begins: Duration, offers: Duration) -> Option<Duration> {
-        let is_held_up = (self.rounds(stage) > 0 || !self.site_takes(stage).is_zero())
-            && stage.parts.iter().any(|other| other.opening != part.opening);
-        let offered = if is_held_up {
-            // Devices that lose their power while they are updated are in the way of others until it is back.
-            let each = stage.parts.iter().map(|other| other.opening.open_for(begins, offers));
-            let slowest = each.collect::<Option<Vec<Duration>>>()?.into_iter().max().unwrap_or(begins);
-            part.opening.open_for(slowest, self.update() + self.confirm_window)?
-        } else {
-            part.opening.open_for(begins, offers)?
+    /// When the devices of a part have the firmware that a stage brings which begins now.
+    fn updated(&self, stage: &Steps, part: &Part, begins: Duration, offers: Offers) -> Option<Duration> {
+        let (by_all, at_site) = self.waits(stage, part, offers);
+        // Devices that lose their power while they are updated are in the way of others until it is back: of those of their own site, and,
+        // once all that may be updated at a time are, of all.
+        let has_others = stage.parts.iter().any(|other| other.opening != part.opening);
+        let waits = |from: Duration, length: Duration, for_others: bool| {
+            if !for_others {
+                return part.opening.open_for(from, length);
+            }
+            let each = stage.parts.iter().map(|other| other.opening.open_for(from, length));
+            each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
         };
+        let for_all = has_others && self.rounds(stage) > 0;
+        let for_site = has_others && part.is_mixed && part.site_rounds > 0;
+        let mut offered = waits(waits(begins, by_all, for_all)?, at_site, for_site)?;
+        if for_all || for_site {
+            offered = part.opening.open_for(offered, self.update() + self.confirm_window)?;
+        }
         part.opening.open_at_a_stretch(offered, self.update())
     }
 
-    /// When the bug has shown on all devices of a stage that begins now, if its offers take so long.
-    fn shown(&self, stage: &Steps, begins: Duration, offers: Duration) -> Option<Duration> {
+    /// When the bug has shown on all devices of a stage that begins now.
+    fn shown(&self, stage: &Steps, begins: Duration, offers: Offers) -> Option<Duration> {
         let mut last = begins;
         for part in stage.parts.iter().filter(|part| part.can_fail) {
             let fails = self.updated(stage, part, begins, offers)? + self.dies_after;
@@ -160,7 +175,7 @@ impl Lengths {
     fn promoted(&self, stage: &Steps, bake: Duration, begins: Duration) -> Option<Duration> {
         let mut at = begins;
         for part in &stage.parts {
-            let updated = self.updated(stage, part, begins, self.offers_at_most(stage))?;
+            let updated = self.updated(stage, part, begins, Offers::AtMost)?;
             at = at.max(part.opening.open_for(updated, self.confirm_window + self.interval)?);
         }
         at += bake;
@@ -181,7 +196,7 @@ impl Lengths {
     /// The bake time after which the bug has shown on every device that has got the release by then.
     pub(super) fn bake(&self, stage: &Steps) -> Option<Duration> {
         let each = starts([stage]).map(|begins| {
-            let shown = self.shown(stage, begins, self.offers_at_best(stage))?;
+            let shown = self.shown(stage, begins, Offers::AtBest)?;
             Some(shown.saturating_sub(self.evidence_at_best(stage, begins)?))
         });
         each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
@@ -192,7 +207,7 @@ impl Lengths {
         let (last, before) = stages.split_last()?;
         let each = starts(stages.iter().map(|(stage, _)| *stage)).map(|start| {
             let begins = before.iter().try_fold(start, |begins, (stage, bake)| self.promoted(stage, *bake, begins))?;
-            Some(self.shown(last.0, begins, self.offers_at_most(last.0))?.saturating_sub(start))
+            Some(self.shown(last.0, begins, Offers::AtMost)?.saturating_sub(start))
         });
         each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
     }

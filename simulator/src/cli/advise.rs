@@ -14,7 +14,7 @@ use ks_reports::{
 };
 use ks_server::{
     clock::{Clock, SystemClock},
-    rollout::policy::WHOLE_BP,
+    rollout::policy::{Policy, WHOLE_BP},
 };
 
 use super::{
@@ -293,11 +293,23 @@ fn lasts_at_least(plan: &Plan, advice: &Advice) -> Duration {
 /// Writes the advice, and each policy into a file of its own; returns the policies' paths.
 fn write(folder: &Path, advice: &Advice) -> Result<Vec<PathBuf>, Failure> {
     write_answer(folder, advice)?;
-    let policy = |of: &AdvisedPolicy| {
-        let table = toml::to_string(&of.policy).unwrap_or_default(); // it was made of numbers and names
-        put(policy_path(folder, of), &format!("# {}\n\n{table}", sentence(of)))
-    };
+    let policy =
+        |of: &AdvisedPolicy| put(policy_path(folder, of), &format!("# {}\n\n{}", sentence(of), policy_text(&of.policy)));
     advice.policies.iter().map(policy).collect()
+}
+
+/// A policy as a file, whose lines are also those of a `[[policy]]` in a scenario: no table of its own, stages and gates first.
+fn policy_text(policy: &Policy) -> String {
+    let Ok(table) = toml::Table::try_from(policy) else { return String::new() }; // it was made of numbers and names
+    let line = |(key, value): (&String, &toml::Value)| match value {
+        toml::Value::Array(items) => {
+            let items: String = items.iter().map(|item| format!("    {item},\n")).collect();
+            format!("{key} = [\n{items}]\n")
+        }
+        value => format!("{key} = {value}\n"),
+    };
+    let (lists, others): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_array());
+    lists.into_iter().rev().chain(others).map(line).collect()
 }
 
 /// Writes the advice as numbers, as text and as a page.

@@ -2,6 +2,7 @@
 
 mod collector;
 pub mod merged;
+mod replaced;
 mod reports;
 mod settlement;
 mod stop_timeout;
@@ -375,13 +376,15 @@ impl Run<'_> {
     /// Plays the timeline and collects ticks until the run's time is over, or something ends it sooner.
     async fn play_timeline(&mut self, collector: &mut Collector, observer: &mut dyn Observer) -> io::Result<EndReason> {
         let mut timeline = std::pin::pin!(timeline::play(self.plan, &self.run_context));
-        let mut timeline_is_over = false;
+        let mut revoking = std::pin::pin!(replaced::revoke(&self.run_context));
+        let (mut timeline_is_over, mut revoking_is_over) = (false, self.run_context.replacements.is_empty());
         let settlement = || Settlement::of(self.plan, self.run_context.witness.is_some());
         let mut settlement = self.ends_when_settled.then(settlement).flatten();
         while self.time.elapsed() < self.plan.duration {
             tokio::select! {
                 biased;
                 () = &mut timeline, if !timeline_is_over => timeline_is_over = true,
+                () = &mut revoking, if !revoking_is_over => revoking_is_over = true,
                 measured = self.reports.tick(collector.ticks) => {
                     let Ok(measured) = measured else { return Ok(EndReason::Broken(ShardClosed.to_string())) };
                     if let Some(violated) = collector.take(&measured, collector.next_end(), observer)? {

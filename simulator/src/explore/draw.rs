@@ -27,6 +27,7 @@ pub(super) fn scenario(root_seed: u64) -> String {
     let mut generated = Generated { random, text: String::new(), devices, interval_s, duration_s };
     generated.top(root_seed);
     generated.fleet();
+    generated.swaps(root_seed);
     generated.server();
     generated.limits(root_seed);
     generated.adversaries();
@@ -113,7 +114,7 @@ impl Generated {
 
     /// Background failures, often: a scenario lasts hours, and the rates are those of a day.
     fn churn(&mut self) {
-        for kind in ChurnKind::ALL {
+        for kind in ChurnKind::ALL.into_iter().filter(|kind| *kind != ChurnKind::Swapped) {
             if !self.random.in_100(15) {
                 continue;
             }
@@ -127,10 +128,20 @@ impl Generated {
                 ChurnKind::FlakyLink => {
                     format!("per_day_bp = {rate_bp}\nlasts = \"{lasts_s}s\"\nloss_bp = {loss_bp}")
                 }
-                ChurnKind::Removed => format!("per_day_bp = {}", rate_bp / 10),
+                ChurnKind::Removed | ChurnKind::Swapped => format!("per_day_bp = {}", rate_bp / 10),
                 ChurnKind::SiteCloses => format!("{site}hours = \"{hours}\""),
             };
             self.line(&format!("\n[[fleet.churn]]\nkind = \"{}\"\n{keys}", kind.as_str()));
+        }
+    }
+
+    /// Devices that others replace, before it is known whether they are broken, or long after. By a stream of its own.
+    fn swaps(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "swaps"));
+        if random.in_100(15) {
+            let (rate_bp, lasts_s) = (random.of(&[1_000, 5_000, 10_000]), random.of(&[1, 600, 7_200]));
+            let keys = format!("per_day_bp = {rate_bp}\nlasts = \"{lasts_s}s\"");
+            self.line(&format!("\n[[fleet.churn]]\nkind = \"{}\"\n{keys}", ChurnKind::Swapped.as_str()));
         }
     }
 

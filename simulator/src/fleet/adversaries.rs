@@ -49,18 +49,19 @@ pub fn adversaries(plan: &Plan) -> Vec<AdversarySpec> {
     specs
 }
 
-/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it.
+/// The faulty devices among the adversaries: whitelisted like the fleet, with its first model and first site, but not part of it. Their
+/// numbers follow those of so many other devices.
 ///
 /// # Errors
 /// As of [`devices`].
-pub fn faulty_devices(plan: &Plan) -> Result<Vec<DeviceSpec>, InvalidId> {
+pub fn faulty_devices(plan: &Plan, others: u32) -> Result<Vec<DeviceSpec>, InvalidId> {
     let of_part =
         |part: &AdversaryPart| if part.kind == AdversaryKind::FaultyDevice { u32::from(part.count) } else { 0 };
     let count = plan.adversaries.iter().map(of_part).sum();
     let spec = |number| {
-        let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, plan.fleet.devices + number);
-        let cohort = plan.fleet.cohorts.len();
-        Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort, starts_after: Duration::ZERO })
+        let (device_id, number) = (faulty_device_id(&plan.fleet.id_prefix, number)?, others + number);
+        let (cohort, starts_after) = (plan.fleet.cohorts.len(), Duration::ZERO);
+        Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort, starts_after, replaces: None })
     };
     (0..count).map(spec).collect()
 }
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(callers, dealt);
         let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
         assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
-        let named: Vec<String> = faulty_devices(&plan).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        let named: Vec<String> = faulty_devices(&plan, 1).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-FAULTY-000001", "SIM-FAULTY-000002", "SIM-FAULTY-000003", "SIM-FAULTY-000004"]);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ks_protocol::{id::DeviceId, time::UnixMs};
+use ks_protocol::time::UnixMs;
 use rand_core::Rng;
 
+use super::DeviceSpec;
 use crate::{
     scenario::{Churn, ChurnKind, ChurnTime, Plan, Share},
     seed,
@@ -23,7 +24,8 @@ const DRAWS: u64 = 4;
 pub struct Episode {
     pub kind: ChurnKind,
     pub from: Duration,
-    /// When it is over; the end of the run for one that is never over. It may be later than the end of the run.
+    /// When it is over: of a swapped device, when another one is in its place; the end of the run for one that is never over. It may
+    /// be later than the end of the run.
     pub to: Duration,
     /// Share of requests, and of answers, that are lost meanwhile, in basis points.
     pub loss_bp: u16,
@@ -74,13 +76,19 @@ impl Schedule {
         self.sites.get(index).map_or("", |site| &site.name)
     }
 
-    /// What happens to a device of a model and a site, by index: in the order in which it begins, up to its removal.
-    pub fn episodes(&self, device_id: &DeviceId, model: usize, site: usize) -> Vec<Episode> {
+    /// What happens to a device: in the order in which it begins, up to its removal. One that has taken the place of another is not
+    /// replaced itself.
+    pub fn episodes(&self, device: &DeviceSpec) -> Vec<Episode> {
+        let (model, site) = (device.model, device.site);
         let mut episodes = Vec::new();
         for (number, churn) in self.churn.iter().enumerate() {
             let is_spared = |only: &Option<String>, own: Option<&str>| only.is_some() && only.as_deref() != own;
             let own_model = self.models.get(model).map(String::as_str);
-            if is_spared(&churn.only_model, own_model) || is_spared(&churn.only_site, Some(self.site(site))) {
+            let has_its_turn_behind_it = churn.kind == ChurnKind::Swapped && device.replaces.is_some();
+            if has_its_turn_behind_it
+                || is_spared(&churn.only_model, own_model)
+                || is_spared(&churn.only_site, Some(self.site(site)))
+            {
                 continue;
             }
             match churn.when {
@@ -89,14 +97,15 @@ impl Schedule {
                     episodes.extend(closed.map(|(from, to)| episode(churn, from, to)));
                 }
                 ChurnTime::PerDay { share_bp, lasts } => {
-                    let draw = seed::stream(self.seed, device_id.as_str(), &format!("churn {number}")).next_u64();
+                    let draw =
+                        seed::stream(self.seed, device.device_id.as_str(), &format!("churn {number}")).next_u64();
                     episodes.extend(self.drawn(churn, draw, (share_bp, lasts)));
                 }
             }
         }
         episodes.sort_by_key(|episode| (episode.from, episode.to, episode.kind));
-        if let Some(removed) = episodes.iter().position(|episode| episode.kind == ChurnKind::Removed) {
-            episodes.truncate(removed + 1);
+        if let Some(last) = episodes.iter().position(|episode| episode.kind.is_for_good()) {
+            episodes.truncate(last + 1);
         }
         self.settle_moves(&mut episodes, site);
         episodes
@@ -199,8 +208,12 @@ mod tests {
 
     /// Episodes of devices of the model `A` at `north`.
     fn all(schedule: &Schedule) -> Vec<Vec<Episode>> {
-        let of = |number: u32| schedule.episodes(&format!("SIM-{number}").parse().unwrap(), 0, 0);
-        (0..DEVICES).map(of).collect()
+        (0..DEVICES).map(|number| schedule.episodes(&device(number))).collect()
+    }
+
+    fn device(number: u32) -> DeviceSpec {
+        let device_id = format!("SIM-{number}").parse().unwrap();
+        DeviceSpec { number, device_id, model: 0, site: 0, cohort: 0, starts_after: Duration::ZERO, replaces: None }
     }
 
     /// Goal: the rate is that of the scenario. Method: 4,000 devices on 10 days at 2 % a day are 800 on average, with a standard

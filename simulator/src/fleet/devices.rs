@@ -24,6 +24,8 @@ pub struct DeviceSpec {
     pub cohort: usize,
     /// When it is switched on, from the start of the run.
     pub starts_after: Duration,
+    /// The device whose place it takes, if it does.
+    pub replaces: Option<DeviceId>,
 }
 
 /// The devices of a plan. The same plan and seed give the same devices.
@@ -31,14 +33,18 @@ pub fn devices(plan: &Plan) -> Result<Vec<DeviceSpec>, InvalidId> {
     let (count, no_cohort) = (plan.fleet.devices, plan.fleet.cohorts.len());
     let mut devices = (0..count)
         .map(|number| {
-            let device_id: DeviceId = format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()?;
-            let starts_after = plan.ramp * number / count;
-            Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort: no_cohort, starts_after })
+            let (device_id, starts_after) = (device_id(plan, number)?, plan.ramp * number / count);
+            Ok(DeviceSpec { number, device_id, model: 0, site: 0, cohort: no_cohort, starts_after, replaces: None })
         })
         .collect::<Result<Vec<_>, _>>()?;
     places::assign(plan, &mut devices);
     cohort_members::assign(plan, &mut devices);
     Ok(devices)
+}
+
+/// What the device of this number, from 0, is called.
+pub(super) fn device_id(plan: &Plan, number: u32) -> Result<DeviceId, InvalidId> {
+    format!("{}-{:06}", plan.fleet.id_prefix, number + 1).parse()
 }
 
 /// The number of a device of a fleet, from 0, by its name.

@@ -10,6 +10,7 @@ mod devices;
 pub mod ground_truth;
 pub(crate) mod places;
 mod provisioning;
+mod replacements;
 mod shard_run;
 
 pub use adversaries::{AdversarySpec, abused_sites, adversaries, faulty_devices, named_victims};
@@ -17,4 +18,5 @@ pub use caller::Caller;
 pub use devices::{DeviceSpec, FACTORY_COUNTER, device_number, devices, names};
 pub(crate) use provisioning::INVENTORY_HEADER;
 pub use provisioning::{Provisioned, provision};
+pub use replacements::with_replacements;
 pub use shard_run::{ShardPlan, ShardReport, run_shard};

@@ -31,6 +31,7 @@ use crate::{
 pub struct ShardPlan {
     /// Number of the shard, from 0.
     pub number: usize,
+    /// In the order in which they are switched on.
     pub devices: Vec<DeviceSpec>,
     /// The adversaries, if they are on this shard.
     pub adversaries: Vec<AdversarySpec>,
@@ -189,9 +190,11 @@ impl<'a> Actors<'a> {
         let place = self.plan.segment.map_or(spec.number, |segment| segment.place(spec.number));
         let own = usize::try_from(place).ok().and_then(|place| otrts.get(place));
         let only_one = otrts.first().filter(|_| otrts.len() == 1);
-        let machine = self.machine(spec.device_id.clone(), spec.model, own.or(only_one));
+        // What takes the place of another device comes out of its box.
+        let up_max = if spec.replaces.is_some() { Duration::ZERO } else { self.plan.uptime_at_start };
+        let machine = self.machine(spec.device_id.clone(), spec.model, own.or(only_one), up_max);
         let site = (spec.site, self.sites.get(spec.site).cloned().unwrap_or_default());
-        let mut episodes = self.shard.churn.episodes(&spec.device_id, spec.model, spec.site);
+        let mut episodes = self.shard.churn.episodes(spec);
         episodes.retain(|episode| episode.to > spec.starts_after);
         let agenda = Agenda::of(episodes);
         let shard = Rc::clone(self.shard);
@@ -207,9 +210,9 @@ impl<'a> Actors<'a> {
         if self.plan.devices.is_empty() { spent } else { Duration::ZERO }
     }
 
-    /// A device that was just switched on, or has been up for a while.
-    fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>) -> Machine {
-        let up_ms_max = u64::try_from(self.plan.uptime_at_start.as_millis()).unwrap_or(u64::MAX);
+    /// A device that was just switched on, or has been up for a while, `up_max` at most.
+    fn machine(&self, device_id: DeviceId, model: usize, otrt: Option<&String>, up_max: Duration) -> Machine {
+        let up_ms_max = u64::try_from(up_max.as_millis()).unwrap_or(u64::MAX);
         let mut rng = seed::stream(self.plan.seed, device_id.as_str(), "uptime");
         let up_ms = seed::below(&mut rng, up_ms_max.saturating_add(1));
         Machine::new(DeviceInit {
@@ -242,7 +245,7 @@ impl<'a> Actors<'a> {
             let device = device_id.clone().map(|device_id| {
                 let token =
                     faulty.and_then(|faulty| self.plan.provisioned.faulty_otrts.get(usize::try_from(faulty).ok()?));
-                FaultyDevice::new(self.machine(device_id, 0, token))
+                FaultyDevice::new(self.machine(device_id, 0, token, self.plan.uptime_at_start))
             });
             let adversary = Adversary::new(part.clone(), device, knowledge, links, Rc::clone(self.shard), rng).start();
             self.faulty_devices.extend(device_id.map(|device_id| (device_id, adversary)));

@@ -246,9 +246,9 @@ type ChurnByDevice = BTreeMap<DeviceId, Vec<(Duration, Duration)>>;
 /// The background failures that the scenario planned, up to the first heartbeat after each.
 fn churn(ending: &RunEnd<'_>) -> ChurnByDevice {
     let schedule = Schedule::of(ending.plan, ending.epoch);
-    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::devices(ending.plan) };
+    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::with_replacements(ending.plan) };
     let of_device = |device: DeviceSpec| {
-        let episodes = schedule.episodes(&device.device_id, device.model, device.site);
+        let episodes = schedule.episodes(&device);
         let times: Vec<_> = episodes.iter().map(|episode| (episode.from, episode.to + BOOT_TIME)).collect();
         (!times.is_empty()).then_some((device.device_id, times))
     };

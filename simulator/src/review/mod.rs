@@ -95,9 +95,9 @@ type Churn = BTreeMap<DeviceId, Vec<Episode>>;
 
 fn churn(plan: &Plan, epoch: UnixMs, lasted: Duration) -> Churn {
     let schedule = Schedule::of(plan, epoch);
-    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::devices(plan) };
+    let devices = if schedule.is_empty() { Ok(Vec::new()) } else { fleet::with_replacements(plan) };
     let of_device = |device: fleet::DeviceSpec| {
-        let mut episodes = schedule.episodes(&device.device_id, device.model, device.site);
+        let mut episodes = schedule.episodes(&device);
         episodes.retain(|episode| episode.to > device.starts_after && episode.from < lasted);
         (!episodes.is_empty()).then_some((device.device_id, episodes))
     };

@@ -90,7 +90,7 @@ pub(super) fn of_fleet(plan: &Plan, epoch: UnixMs, until: Duration) -> BTreeMap<
         return BTreeMap::new();
     }
     let of_device = |device: fleet::DeviceSpec| {
-        let episodes = schedule.episodes(&device.device_id, device.model, device.site);
+        let episodes = schedule.episodes(&device);
         let mut cut: Vec<_> = episodes.iter().filter_map(without).collect();
         let site = schedule.site(device.site);
         let is_there = |scope: &OutageScope| match scope {
@@ -101,7 +101,7 @@ pub(super) fn of_fleet(plan: &Plan, epoch: UnixMs, until: Duration) -> BTreeMap<
         let phase = Some(phase(plan, epoch, &device));
         (!cut.is_empty()).then(|| (device.device_id, Reach { phase, ..Reach::without(cut) }))
     };
-    fleet::devices(plan).unwrap_or_default().into_iter().filter_map(of_device).collect() // the run has reported what is wrong
+    fleet::with_replacements(plan).unwrap_or_default().into_iter().filter_map(of_device).collect() // the run has reported what is wrong
 }
 
 /// When a device's heartbeats come within their interval, since the start of the run.
@@ -117,7 +117,7 @@ fn phase(plan: &Plan, epoch: UnixMs, device: &fleet::DeviceSpec) -> Duration {
 fn without(episode: &Episode) -> Option<(Duration, Duration)> {
     let Episode { kind, from, to, loss_bp, .. } = episode;
     match kind {
-        ChurnKind::Removed => Some((*from, Duration::MAX)),
+        ChurnKind::Removed | ChurnKind::Swapped => Some((*from, Duration::MAX)),
         ChurnKind::FlakyLink => (*loss_bp >= WHOLE_BP).then_some((*from, *to)),
         ChurnKind::Unplugged | ChurnKind::Moved | ChurnKind::SiteCloses => Some((*from, *to)),
     }

@@ -96,7 +96,7 @@ fn otherwise(with: &With<'_>, target: &Target<'_>) -> Vec<(f64, String)> {
     let failed_at = update.ended_at.filter(|_| update.state.is_failure()).map(|at| with.since_start(at));
     let episodes = with.churn.get(&update.device_id).map(Vec::as_slice).unwrap_or_default();
     let cut = |episode: &&Episode| {
-        let is_a_reason = episode.is_without_power() || episode.kind == ChurnKind::Removed;
+        let is_a_reason = episode.is_without_power() || episode.kind.is_for_good();
         is_a_reason && episode.from >= from && episode.from < until
     };
     let before_failure = |episode: &&Episode| failed_at.is_some_and(|failed_at| episode.from <= failed_at);
@@ -112,6 +112,7 @@ fn otherwise(with: &With<'_>, target: &Target<'_>) -> Vec<(f64, String)> {
 fn interruption(with: &With<'_>, episode: &Episode, until: Duration) -> Vec<(f64, String)> {
     let (begins, ends) = match episode.kind {
         ChurnKind::Removed => ("removed", ""),
+        ChurnKind::Swapped => ("removed", "another device takes its place"),
         ChurnKind::Moved => ("unplugged to be moved", "plugged in again"),
         ChurnKind::SiteCloses => ("without power while its site is closed", "with power again"),
         _ => ("unplugged", "plugged in again"),

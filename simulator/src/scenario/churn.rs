@@ -17,10 +17,13 @@ pub enum ChurnKind {
     SiteCloses,
     /// Its requests and answers are lost at times.
     FlakyLink,
+    /// It is gone for good, and after a while another device takes its place.
+    Swapped,
 }
 
 impl ChurnKind {
-    pub const ALL: [Self; 5] = [Self::Unplugged, Self::Removed, Self::Moved, Self::SiteCloses, Self::FlakyLink];
+    pub const ALL: [Self; 6] =
+        [Self::Unplugged, Self::Removed, Self::Moved, Self::SiteCloses, Self::FlakyLink, Self::Swapped];
 
     /// The word in scenarios, in the event log and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -30,7 +33,13 @@ impl ChurnKind {
             Self::Moved => "moved",
             Self::SiteCloses => "site_closes",
             Self::FlakyLink => "flaky_link",
+            Self::Swapped => "swapped",
         }
+    }
+
+    /// Whether the device never comes back.
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::Removed | Self::Swapped)
     }
 }
 
@@ -52,7 +61,8 @@ pub enum ChurnTime {
     /// At a random moment of the day, to this share of the devices on each day of the run, in basis points.
     PerDay {
         share_bp: u16,
-        /// For about so long: from half of it to one and a half times as long. Zero: for good.
+        /// For about so long: from half of it to one and a half times as long. Zero: for good. Of a swapped device: until another
+        /// one is in its place.
         lasts: Duration,
     },
     /// Every day in these hours.

@@ -46,7 +46,7 @@ pub fn refused(plan: &Plan) -> Vec<RefusedRollout> {
     if !plan.has_rollouts() {
         return Vec::new();
     }
-    let Ok(devices) = fleet::devices(plan) else { return Vec::new() }; // the run reports it
+    let Ok(devices) = fleet::with_replacements(plan) else { return Vec::new() }; // the run reports it
     let mut names = BTreeSet::new();
     let mut refused = Vec::new();
     for timed in &plan.timeline {
@@ -89,17 +89,21 @@ pub fn planned(
     Some(plan::plan(request, &release, candidates, server_interval_s(plan), Vec::new()).map_err(|no| no.to_string()))
 }
 
-/// Whether a device has had power before this time, at least for a moment: it is no target before it has registered.
+/// Whether a device has had power before this time, at least for a moment: it is no target before it has registered, nor once
+/// another one has its place.
 fn may_be_registered(schedule: &Schedule, device: &DeviceSpec, at: Duration) -> bool {
     if schedule.is_empty() {
         return true;
     }
     let mut off_until = device.starts_after;
-    for episode in schedule.episodes(&device.device_id, device.model, device.site) {
-        if episode.from > off_until {
-            break;
+    for episode in schedule.episodes(device) {
+        if episode.kind == ChurnKind::Swapped && episode.to > device.starts_after && episode.to <= at {
+            return false;
         }
-        if episode.is_without_power() || episode.kind == ChurnKind::Removed {
+        if episode.from > off_until {
+            continue;
+        }
+        if episode.is_without_power() || episode.kind.is_for_good() {
             off_until = off_until.max(episode.to);
         }
     }

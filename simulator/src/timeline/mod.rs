@@ -191,11 +191,19 @@ impl StepContext<'_> {
         self.notes.push((name, value));
     }
 
+    /// The fleet's devices that are not revoked, neither by a step nor because another one has taken their place.
+    fn in_service(&self) -> impl Iterator<Item = &DeviceId> {
+        let now = self.run_context.time.elapsed();
+        let replacements = self.run_context.replacements.iter().take_while(|device| device.starts_after <= now);
+        let replaced: BTreeSet<&DeviceId> = replacements.filter_map(|device| device.replaces.as_ref()).collect();
+        let devices = self.run_context.devices.iter();
+        devices.filter(move |device| !self.revoked.contains(*device) && !replaced.contains(device))
+    }
+
     /// Chooses `count` devices that are not revoked, always the same ones for a seed.
     fn choose(&self, purpose: &str, count: u32) -> Vec<DeviceId> {
         let mut rng = seed::stream(self.plan.seed, purpose, "choose");
-        let mut left: Vec<&DeviceId> =
-            self.run_context.devices.iter().filter(|device| !self.revoked.contains(device)).collect();
+        let mut left: Vec<&DeviceId> = self.in_service().collect();
         let mut chosen = Vec::new();
         for _ in 0..count {
             let index = seed::below(&mut rng, u64::try_from(left.len()).unwrap_or(0));

@@ -11,7 +11,7 @@ use ks_reports::run_folder::LimitCount;
 
 use crate::{
     drive::rehearse::disk::Disk,
-    fleet,
+    fleet::{self, DeviceSpec},
     invariants::Witness,
     link::faults::NetworkFaults,
     operator::{ObservedLimit, Operator, OperatorError, revocations::Revocations},
@@ -34,6 +34,8 @@ pub struct RunContext {
     pub revocations: Arc<Revocations>,
     /// Ids of the fleet's devices.
     pub devices: Rc<Vec<DeviceId>>,
+    /// The devices that take the place of others, in the order in which they are switched on.
+    pub replacements: Vec<DeviceSpec>,
     /// The part of the fleet that this process has, if it is not all of it.
     pub segment: Option<Segment>,
     /// The server, where it can be restarted.
@@ -62,11 +64,15 @@ impl RunContext {
         self.segment.is_none_or(Segment::is_first)
     }
 
+    /// Whether this process has the device of the fleet.
+    pub fn has(&self, device: &DeviceId) -> bool {
+        let Some(segment) = self.segment else { return true };
+        fleet::device_number(device).is_some_and(|number| segment.has(number))
+    }
+
     /// Those of these devices of the fleet that this process has.
     pub fn own(&self, devices: Vec<DeviceId>) -> Vec<DeviceId> {
-        let Some(segment) = self.segment else { return devices };
-        let is_own = |device: &DeviceId| fleet::device_number(device).is_some_and(|number| segment.has(number));
-        devices.into_iter().filter(is_own).collect()
+        devices.into_iter().filter(|device| self.has(device)).collect()
     }
 
     /// Takes down what the limits have decided, before the server stops and forgets it. Nothing if it does not answer.

@@ -84,9 +84,7 @@ fn within_bounds(argument: Option<At<String>>, problems: &mut Problems) -> Optio
 impl Act for SendCommand {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let chosen = match self.recipients {
-            Recipients::All => {
-                context.run_context.devices.iter().filter(|device| !context.revoked.contains(device)).cloned().collect()
-            }
+            Recipients::All => context.in_service().cloned().collect(),
             Recipients::Some(count) => context.choose("send_command", count),
         };
         let own = context.run_context.own(chosen);

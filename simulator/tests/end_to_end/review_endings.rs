@@ -202,6 +202,53 @@ fn devices_that_were_removed_are_gone_otherwise() {
     assert!(short_form(&run).contains(&said), "{said}");
 }
 
+/// Goal: of a device that another one replaces in time nobody says that the release broke it, and of one that is replaced late it is
+/// said; the other one takes part in the run, and a rollout that begins later has it.
+/// Method: the same swaps, a quarter of an hour or six hours long; a device is LOST after half an hour.
+#[test]
+fn a_device_that_is_replaced_in_time_is_no_failure() {
+    let believed = |lasts: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let churn = format!("[[fleet.churn]]\nkind = \"swapped\"\nper_day_bp = 3000\nlasts = \"{lasts}\"");
+        let text = scenario(&churn, "watch_s = 72000", "threshold_bp = 9000, action = \"abort\"", &release(""));
+        let (run, review) = rehearsed(folder.path(), &text);
+        let events = events_in(&run);
+        let swaps: Vec<(&str, &str)> = events
+            .iter()
+            .filter(|event| event["event"] == "replaced")
+            .map(|event| (event["device_id"].as_str().unwrap(), event["by"].as_str().unwrap()))
+            .collect();
+        assert!(swaps.len() > 30, "{swaps:?}");
+        for (number, (replaced, by)) in swaps.iter().enumerate() {
+            assert_eq!(*by, format!("E-{:06}", 201 + number));
+            let of = |device: &str, event: &str| -> Vec<&Value> {
+                events.iter().filter(|line| line["device_id"] == device && line["event"] == event).collect()
+            };
+            let (old, new) = (of(replaced, "switched_on"), of(by, "switched_on"));
+            assert_eq!((&old[0]["model"], &old[0]["site"]), (&new[0]["model"], &new[0]["site"]));
+            assert_eq!(of(by, "register")[0]["code"], "OK", "{by}");
+            let (gone_at, there_at) = (&of(replaced, "churn")[0]["at_ms"], &new[0]["at_ms"]);
+            let last_at = events.iter().rev().find(|line| line["device_id"] == *replaced && line["code"] == "OK");
+            let last_at = last_at.map_or(0, |line| line["at_ms"].as_u64().unwrap());
+            assert!(last_at <= gone_at.as_u64().unwrap() && gone_at.as_u64() < there_at.as_u64(), "{replaced}");
+        }
+        let explained = |device: &str| {
+            let output = fleet_in(folder.path(), &["explain", "run", device]);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let (replaced, by) = swaps[0];
+        assert!(explained(replaced).contains(&format!("revoked: {by} takes its place")), "{}", explained(replaced));
+        assert!(explained(by).contains(&format!("takes the place of {replaced}")), "{}", explained(by));
+        assert_eq!(count(&review, |cell| cell["fate"] == "broken"), 0);
+        let summary = summary_in(&run);
+        assert_eq!(summary["verdict"], "pass", "{summary:#}");
+        ["WITHDRAWN", "LOST"].map(|state| count(&review, |cell| cell["believed"] == state))
+    };
+    let (in_time, late) = (believed("15m"), believed("6h"));
+    assert!(in_time[0] > 5 && in_time[1] == 0, "{in_time:?}");
+    assert!(late[1] > 5, "{late:?}");
+}
+
 #[test]
 fn a_gate_that_fails_while_a_person_has_paused_it_has_found_the_bug() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Background failures of a device: it loses power and comes back, is moved or removed, or has a bad link.
+//! Background failures of a device: it loses power and comes back, is moved, removed or replaced, or has a bad link.
 //!
 //! Without power it forgets what is not in flash: queued heartbeats, the request in flight, the boot or the installation in
 //! progress. What it is doing is bound to a power cycle; timers and answers of an earlier one mean nothing to it.
@@ -40,7 +40,7 @@ impl Device {
         self.shard.measure(|measured| *measured.churn.entry(episode.kind).or_default() += 1);
         self.log_churn(episode.kind, "begins");
         self.loss_bp = self.loss_bp.saturating_add(episode.loss_bp);
-        if episode.kind == ChurnKind::Removed {
+        if episode.kind.is_for_good() {
             self.leave();
         } else if episode.is_without_power() {
             self.power_failures += 1;

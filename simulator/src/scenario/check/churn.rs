@@ -32,7 +32,7 @@ fn check_one(raw: RawChurn, known: &mut CheckContext<'_>, problems: &mut Problem
     let only_site = only(raw.only_site, "site", known.sites.as_deref(), problems);
     let kind = kind?;
     let has = |kinds: &[ChurnKind]| kinds.contains(&kind);
-    let lasts_a_while = has(&[ChurnKind::Unplugged, ChurnKind::Moved, ChurnKind::FlakyLink]);
+    let lasts_a_while = has(&[ChurnKind::Unplugged, ChurnKind::Moved, ChurnKind::FlakyLink, ChurnKind::Swapped]);
     let keys = [
         ("per_day_bp", place_of(&raw.per_day_bp), !has(&[ChurnKind::SiteCloses])),
         ("lasts", place_of(&raw.lasts), lasts_a_while),

@@ -34,7 +34,7 @@ const fn named(
 }
 
 /// All of them, with unit, time and meaning.
-pub(super) static NAMED: [FixedName; 56] = [
+pub(super) static NAMED: [FixedName; 57] = [
     named(
         Metric::Errors,
         "errors",
@@ -313,6 +313,13 @@ pub(super) static NAMED: [FixedName; 56] = [
         "times",
         Availability::OfWholeRun,
         "how often the link of one became flaky, likewise",
+    ),
+    named(
+        Metric::Churn(ChurnKind::Swapped),
+        "churn.swapped",
+        "times",
+        Availability::OfWholeRun,
+        "how often one was removed to be replaced, likewise",
     ),
     named(
         Metric::TlsHandshakes,

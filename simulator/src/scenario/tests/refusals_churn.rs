@@ -10,18 +10,18 @@ fn with_churn(keys: &str) -> String {
 
 #[test]
 fn problems_in_background_failures_are_reported() {
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 15] = [
         ("", &["14:1: [[fleet.churn]] has no `kind`; expected `kind = \"unplugged\"`"]),
         (
             "kind = \"unpluged\"",
             &[
-                "15:8: `kind` is `unpluged`; expected `unplugged`, `removed`, `moved`, `site_closes` or `flaky_link`; did you mean `\"unplugged\"`?",
+                "15:8: `kind` is `unpluged`; expected `unplugged`, `removed`, `moved`, `site_closes`, `flaky_link` or `swapped`; did you mean `\"unplugged\"`?",
             ],
         ),
         (
             "kind = \"unplug\"",
             &[
-                "15:8: `kind` is `unplug`; expected `unplugged`, `removed`, `moved`, `site_closes` or `flaky_link`; did you mean `\"unplugged\"`?",
+                "15:8: `kind` is `unplug`; expected `unplugged`, `removed`, `moved`, `site_closes`, `flaky_link` or `swapped`; did you mean `\"unplugged\"`?",
             ],
         ),
         (
@@ -49,6 +49,7 @@ fn problems_in_background_failures_are_reported() {
             "kind = \"removed\"\nper_day_bp = 5\nlasts = \"2h\"",
             &["17:9: `lasts` has no effect on `removed`; expected no `lasts` with it"],
         ),
+        ("kind = \"swapped\"\nper_day_bp = 5", &["14:1: [[fleet.churn]] has no `lasts`; expected `lasts = \"2h\"`"]),
         (
             "kind = \"site_closes\"\nper_day_bp = 5",
             &[

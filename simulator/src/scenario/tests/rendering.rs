@@ -41,9 +41,9 @@ fn an_unknown_metric_suggests_the_closest_and_lists_all() {
            ledger.reordered, ledger.misattributed, commands.succeeded, commands.applied_twice, punches.made,
            punches.stored, punches.lost, punches.duplicated, keys.rotated, rollout.broken_devices,
            rollout.aborted, rollout.paused, rollout.promoted, rollout.completed, rollout.detection_s,
-           churn.unplugged, churn.removed, churn.moved, churn.site_closes, churn.flaky_link, tls.handshakes,
-           tls.resumed, tls.failed, tls.handshake_p99_ms, bad_server_signatures, updated.<VERSION>,
-           running.<VERSION>, limits.<NAME>.refused, limits.<NAME>.would_refuse
+           churn.unplugged, churn.removed, churn.moved, churn.site_closes, churn.flaky_link, churn.swapped,
+           tls.handshakes, tls.resumed, tls.failed, tls.handshake_p99_ms, bad_server_signatures,
+           updated.<VERSION>, running.<VERSION>, limits.<NAME>.refused, limits.<NAME>.would_refuse
 "#;
     assert_eq!(shown(&changed("\"errors\"", "\"heartbeat.p99\"")), expected);
 }

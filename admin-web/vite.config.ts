@@ -12,7 +12,7 @@ export default defineConfig({
     target: "es2022",
     // The content policy allows no `data:` URLs; small files are files too.
     assetsInlineLimit: 0,
-    reportCompressedSize: false, // scripts/compress.js prints the sizes
+    reportCompressedSize: false, // scripts/build.js prints the sizes
   },
   server: { proxy: { "/api": { target: server, changeOrigin: false } } },
   test: { include: ["src/**/*.test.ts"], environment: "node" },

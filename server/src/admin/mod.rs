@@ -84,6 +84,13 @@ fn device_routes() -> Vec<Route> {
             provisioning::reprovision,
         ),
         Route::new(Get, "/devices/{device_id}/investigate", A::READ, "Diagnose a silent device", presence::investigate),
+        Route::new(
+            Get,
+            "/devices/{device_id}/heartbeats",
+            A::READ,
+            "List a device's heartbeats, newest first",
+            heartbeats::of_device,
+        ),
         Route::new(Post, "/otrts", A::PROVISION, "Create one-time registration tokens", provisioning::make_otrts),
         Route::new(Get, "/commands", A::READ, "List commands", commands::list),
         Route::new(Post, "/commands", A::OPERATE, "Queue a command for devices", commands::order),

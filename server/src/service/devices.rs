@@ -1,4 +1,6 @@
-//! Devices as the API and the command line show them, and valid texts for their fields.
+//! Devices as the API and the command line show them, lists of them with their presence, and valid texts for their fields.
+
+use std::time::Duration;
 
 use ks_protocol::{
     id::{DeviceId, Seq},
@@ -9,7 +11,14 @@ use ks_protocol::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::store::devices::{DeviceRecord, DeviceStatus};
+use super::presence::{Presence, gaps, presence};
+use crate::store::{
+    Reader, StoreError,
+    devices::{DeviceRecord, DeviceStatus, Selector},
+};
+
+/// Devices read for one page if they are selected by presence, which is computed and not stored.
+const SCANNED_MAX: usize = 10_000;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Device {
@@ -61,6 +70,52 @@ impl From<DeviceRecord> for Device {
             keyset_version: record.keyset_version,
         }
     }
+}
+
+/// A device in a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ListedDevice {
+    #[serde(flatten)]
+    device: Device,
+    /// By its last heartbeat; without meaning unless the device is REGISTERED.
+    presence: Presence,
+}
+
+/// Devices in the order of their rows, and the row after which the next page begins.
+pub struct DevicesPage {
+    pub devices: Vec<ListedDevice>,
+    pub next_after: Option<i64>,
+}
+
+/// Lists devices after a row, those of one presence if it is given: then a page may be empty and still have a next one.
+///
+/// # Errors
+/// The store fails.
+pub async fn list(
+    reader: &Reader,
+    (now, interval): (UnixMs, Duration),
+    which: Selector,
+    wanted: Option<Presence>,
+    (after, limit): (i64, usize),
+) -> Result<DevicesPage, StoreError> {
+    let gaps = gaps(reader, now).await?;
+    let scanned_max = if wanted.is_some() { SCANNED_MAX.max(limit) } else { limit };
+    let records = reader.ask(move |store| store.devices(&which, after, scanned_max)).await?;
+    let is_full = records.len() == scanned_max;
+    let (mut devices, mut last, mut left) = (Vec::new(), None, records.len());
+    for record in records {
+        if devices.len() == limit {
+            break;
+        }
+        left -= 1;
+        last = Some(record.row);
+        let presence = presence(record.last_seen_at, now, &gaps, interval);
+        let is_wanted = |wanted| record.status == DeviceStatus::Registered && presence == wanted;
+        if wanted.is_none_or(is_wanted) {
+            devices.push(ListedDevice { device: record.into(), presence });
+        }
+    }
+    Ok(DevicesPage { devices, next_after: last.filter(|_| is_full || left > 0) })
 }
 
 /// Whether a text has 1 to `bytes_max` bytes and no characters that a terminal would interpret.

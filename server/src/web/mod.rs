@@ -57,6 +57,11 @@ static TAGS: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
     BUILT.iter().map(tag).collect()
 });
 
+/// Whether the executable holds the web.
+pub fn is_built() -> bool {
+    !BUILT.is_empty()
+}
+
 /// Answers a request for the web; none if it is for something else.
 pub fn answer(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
     let is_page = path == "/" || encoding::accepts_html(headers);

@@ -41,3 +41,4 @@ mod store_conformance;
 mod supervisor;
 mod support;
 mod tls;
+mod web;

@@ -94,8 +94,7 @@ it("shows who is missing once devices are silent", async () => {
   await page.getByText(/^Site berlin: \d+ of \d+ devices are missing/).waitFor({ timeout: 25_000 });
   await expectAccessible(tab);
   await page.getByText(/^Site berlin: \d+ of \d+ devices are missing/).click();
-  await page.waitForURL("**/devices?site=berlin");
-  await page.getByLabel("Presence").selectOption("late");
+  await page.waitForURL("**/devices?site=berlin&presence=MISSING");
   await page.getByRole("link", { name: /^WEB-/ }).first().waitFor();
   expectNoComplaints(tab);
 });

@@ -3,7 +3,7 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 
 import { answer, api } from "./client";
-import type { DeviceStatus, LogLevel, Presence } from "./types";
+import type { DeviceStatus, LogLevel, PresenceFilter } from "./types";
 
 const SECOND_MS = 1_000;
 
@@ -56,7 +56,7 @@ export interface DeviceFilter {
   readonly firmware_version?: string;
   readonly label?: string;
   readonly status?: DeviceStatus;
-  readonly presence?: Presence;
+  readonly presence?: PresenceFilter;
 }
 
 export const devicesQuery = (filter: DeviceFilter) =>

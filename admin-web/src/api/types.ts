@@ -10,6 +10,7 @@ export type Device = Schemas["ListedDevice"];
 export type DeviceDetails = Schemas["DeviceWithLimits"];
 export type DeviceStatus = Schemas["DeviceStatus"];
 export type Presence = Schemas["Presence"];
+export type PresenceFilter = Schemas["PresenceFilter"];
 export type PresenceCounts = Schemas["Counts"];
 export type FleetPresence = Schemas["FleetPresence"];
 export type Heartbeat = Schemas["HeartbeatDetails"];

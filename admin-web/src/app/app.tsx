@@ -15,6 +15,8 @@ const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 2_000,
+      // Whether the server answers is found by asking: a browser knows only whether it has some network.
+      networkMode: "always",
       retry: (failures, error) => failures < RETRIES_MAX && error instanceof ApiProblem && error.isPassing,
       refetchOnWindowFocus: true,
     },

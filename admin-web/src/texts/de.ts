@@ -61,6 +61,7 @@ export const de: Texts = {
     OFFLINE: "offline",
     LOST: "verloren",
     NEVER: "nie gesehen",
+    MISSING: "vermisst (verspätet, offline, verloren)",
   },
   presenceHelp: {
     ONLINE: "Innerhalb von zwei Heartbeat-Intervallen gehört.",

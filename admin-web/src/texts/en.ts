@@ -60,6 +60,7 @@ export const en = {
     OFFLINE: "offline",
     LOST: "lost",
     NEVER: "never seen",
+    MISSING: "missing (late, offline, lost)",
   },
   presenceHelp: {
     ONLINE: "Heard within two heartbeat intervals.",

@@ -15,9 +15,8 @@ use crate::{
     rules,
     service::{
         bulk,
-        devices::{self, Device, ListedDevice, is_plain},
+        devices::{self, Device, ListedDevice, PresenceFilter, is_plain},
         inventory,
-        presence::Presence,
     },
     store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
 };
@@ -42,7 +41,7 @@ pub struct DevicesQuery {
     /// In this status.
     status: Option<DeviceStatus>,
     /// Registered, with this presence.
-    presence: Option<Presence>,
+    presence: Option<PresenceFilter>,
     /// With this text in their id, serial number or a label, ignoring the case of ASCII letters.
     #[schemars(length(min = 1, max = 128))]
     search: Option<String>,

@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::presence::{Presence, gaps, presence};
 use crate::store::{
@@ -81,13 +81,41 @@ pub struct ListedDevice {
     presence: Presence,
 }
 
+/// Which presence the devices of a list have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PresenceFilter {
+    Online,
+    Unknown,
+    Late,
+    Offline,
+    Lost,
+    Never,
+    /// LATE, OFFLINE or LOST.
+    Missing,
+}
+
+impl PresenceFilter {
+    fn includes(self, presence: Presence) -> bool {
+        match self {
+            Self::Online => presence == Presence::Online,
+            Self::Unknown => presence == Presence::Unknown,
+            Self::Late => presence == Presence::Late,
+            Self::Offline => presence == Presence::Offline,
+            Self::Lost => presence == Presence::Lost,
+            Self::Never => presence == Presence::Never,
+            Self::Missing => matches!(presence, Presence::Late | Presence::Offline | Presence::Lost),
+        }
+    }
+}
+
 /// Devices in the order of their rows, and the row after which the next page begins.
 pub struct DevicesPage {
     pub devices: Vec<ListedDevice>,
     pub next_after: Option<i64>,
 }
 
-/// Lists devices after a row, those of one presence if it is given: then a page may be empty and still have a next one.
+/// Lists devices after a row, registered ones of a presence if it is given: then a page may be empty and still have a next one.
 ///
 /// # Errors
 /// The store fails.
@@ -95,7 +123,7 @@ pub async fn list(
     reader: &Reader,
     (now, interval): (UnixMs, Duration),
     which: Selector,
-    wanted: Option<Presence>,
+    wanted: Option<PresenceFilter>,
     (after, limit): (i64, usize),
 ) -> Result<DevicesPage, StoreError> {
     let gaps = gaps(reader, now).await?;
@@ -110,7 +138,8 @@ pub async fn list(
         left -= 1;
         last = Some(record.row);
         let presence = presence(record.last_seen_at, now, &gaps, interval);
-        let is_wanted = |wanted| record.status == DeviceStatus::Registered && presence == wanted;
+        let is_wanted =
+            |wanted: PresenceFilter| record.status == DeviceStatus::Registered && wanted.includes(presence);
         if wanted.is_none_or(is_wanted) {
             devices.push(ListedDevice { device: record.into(), presence });
         }

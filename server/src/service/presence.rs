@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     clock::{is_ahead, ms},
@@ -30,7 +30,7 @@ const OFFLINE: Duration = Duration::from_mins(15);
 pub(super) const LOST: Duration = Duration::from_hours(7 * 24);
 
 /// Presence of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Presence {
     /// Seen in time.

@@ -1,9 +1,9 @@
 /** The filter of the device list as it stands in the address, and back. */
 
 import type { DeviceFilter } from "../../api/queries";
-import type { DeviceStatus, Presence } from "../../api/types";
+import type { DeviceStatus, PresenceFilter } from "../../api/types";
 
-export const PRESENCES: readonly Presence[] = ["ONLINE", "LATE", "OFFLINE", "LOST", "UNKNOWN", "NEVER"];
+export const PRESENCES: readonly PresenceFilter[] = ["ONLINE", "MISSING", "LATE", "OFFLINE", "LOST", "UNKNOWN", "NEVER"];
 export const STATUSES: readonly DeviceStatus[] = ["WHITELISTED", "REGISTERED", "REVOKED"];
 
 const TEXTS = ["search", "model", "site", "firmware_version", "label"] as const;

@@ -44,13 +44,13 @@ function ConcernText({ concern, texts: { fleet }, shown }: ConcernTextProps) {
   switch (concern.kind) {
     case "site_down":
       return (
-        <Link to="/devices" search={{ site: concern.site }}>
+        <Link to="/devices" search={{ site: concern.site, presence: "MISSING" }}>
           {fleet.siteDown(concern.site, shown(concern.missing), shown(concern.all))}
         </Link>
       );
     case "missing":
       return (
-        <Link to="/devices" search={{ presence: "OFFLINE" }}>
+        <Link to="/devices" search={{ presence: "MISSING" }}>
           {fleet.missingDevices(concern.devices, shown(concern.devices))}
         </Link>
       );

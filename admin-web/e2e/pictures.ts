@@ -1,12 +1,13 @@
 /** Takes the pictures of the documentation: the main pages in light, dark and phone width, with simulated devices. `cargo xtask web pictures`. */
 
 import { mkdirSync } from "node:fs";
-import { setTimeout as wait } from "node:timers/promises";
 
 import { it } from "vitest";
 
 import { launch, logIn, open } from "./support/browser";
 import { ROOT, Server } from "./support/server";
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const FOLDER = `${ROOT}docs/pictures/admin-web`;
 

@@ -1,17 +1,22 @@
 /** The frame around every page: navigation by role, language, who is logged in. */
 
+import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet } from "@tanstack/react-router";
-import { useId } from "react";
+import { useEffect, useId } from "react";
 
+import { followEvents } from "../api/events";
 import icon from "../styles/icon.svg";
 import { LANGUAGES, type Language, useLanguage } from "../texts/language";
-import { pagesOf } from "./pages";
-import { logOut, useMe, userName } from "./session-gate";
+import { mayRead, pagesOf } from "./pages";
+import { logOut, useMe, userName, useSession } from "./session-gate";
 
 export function Shell() {
   const { texts, language, choose } = useLanguage();
   const me = useMe();
   const languageId = useId();
+  const queryClient = useQueryClient();
+  const isFollowing = useSession().state === "active" && mayRead(me.role);
+  useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
   return (
     <div className="shell">
       <a className="skip" href="#main">

@@ -18,6 +18,7 @@ mod disk_reserve;
 mod doctor;
 mod durability;
 mod error_report;
+mod events;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -30,6 +30,13 @@ for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true }))
   console.log(`${kib(bytes.length)} plain ${kib(gz.length)} gzip ${kib(br.length)} brotli  ${name}`);
 }
 
+/** What a first visit may load, gzipped, before the page that is opened. */
+const FIRST_BYTES_MAX = 250 * 1024;
 const page = readFileSync(join(dist, "index.html"), "utf8");
 const first = [...gzipped].filter(([name]) => name === "index.html" || page.includes(name));
-console.log(`${kib(first.reduce((sum, [, bytes]) => sum + bytes, 0))} gzip on a first visit`);
+const firstBytes = first.reduce((sum, [, bytes]) => sum + bytes, 0);
+console.log(`${kib(firstBytes)} gzip on a first visit`);
+if (firstBytes > FIRST_BYTES_MAX) {
+  console.error(`a first visit loads more than ${kib(FIRST_BYTES_MAX).trim()}`);
+  process.exit(1);
+}

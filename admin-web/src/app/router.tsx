@@ -79,6 +79,19 @@ function NotFound() {
   );
 }
 
+/** A page that failed to load or to show. Once the server has been updated, it no longer has the files of pages from before. */
 function Broken({ error, reset }: ErrorComponentProps) {
-  return <Failed error={error} retry={reset} />;
+  const texts = useTexts();
+  const isOutdated = error instanceof TypeError && error.message.includes("dynamically imported module");
+  if (!isOutdated) return <Failed error={error} retry={reset} />;
+  return (
+    <div className="notice warn form" role="alert">
+      <p>{texts.failure.outdated}</p>
+      <div>
+        <button type="button" onClick={() => window.location.reload()}>
+          {texts.failure.reload}
+        </button>
+      </div>
+    </div>
+  );
 }

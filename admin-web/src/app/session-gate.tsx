@@ -55,7 +55,12 @@ export function SessionGate({ children }: { children: ReactNode }) {
 
   switch (now.state) {
     case "unknown":
-      return failure === undefined ? null : <Failed error={failure} retry={ask} />;
+      if (failure === undefined) return null;
+      return (
+        <main className="login">
+          <Failed error={failure} retry={ask} />
+        </main>
+      );
     case "anonymous":
       return <LoginPage />;
     default:

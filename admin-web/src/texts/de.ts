@@ -27,6 +27,8 @@ export const de: Texts = {
     title: "Das lässt sich nicht anzeigen",
     unreachable: "Der Server ist nicht erreichbar. Die Seite versucht es von selbst weiter.",
     broken: "Diese Seite hat einen Fehler. Laden Sie sie neu; hilft das nicht, melden Sie, was Sie getan haben.",
+    outdated: "Der Server wurde vielleicht aktualisiert, seit diese Seite offen ist, oder er ist nicht erreichbar. Laden Sie die Seite neu.",
+    reload: "Neu laden",
     retryAfter: (seconds) => `Der Server bittet, ${seconds} s zu warten.`,
     stale: (time) => `Der Server antwortet seit ${time} nicht. Angezeigt wird der Stand von damals.`,
   },

@@ -26,6 +26,8 @@ export const en = {
     title: "This can't be shown",
     unreachable: "The server can't be reached. This page tries again by itself.",
     broken: "This page has a fault. Reload it; if that does not help, report what you did.",
+    outdated: "The server may have been updated since this page was opened, or it can't be reached. Reload the page.",
+    reload: "Reload",
     retryAfter: (seconds: string) => `The server asks to wait ${seconds} s.`,
     stale: (time: string) => `The server has not answered since ${time}. What is shown is from then.`,
   },

@@ -109,7 +109,7 @@ it("tells two people who edit one device of each other", async () => {
   const { page } = tab;
   await page.goto(`${server.url}/devices/KS-000001`);
   await page.getByRole("button", { name: "Edit" }).click();
-  await page.getByLabel("Site").fill("depot");
+  await page.getByRole("textbox", { name: "Site" }).fill("depot");
   await server.call("PATCH", "/devices/KS-000001", { labels: ["repaired"] });
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("Somebody else changed this device meanwhile. Nothing was saved.").waitFor();
@@ -117,8 +117,8 @@ it("tells two people who edit one device of each other", async () => {
   await page.getByText("depot", { exact: true }).waitFor();
   await expectAccessible(tab);
   await page.getByRole("button", { name: "Take theirs" }).click();
-  expect(await page.getByLabel("Labels").inputValue()).toBe("repaired");
-  await page.getByLabel("Site").fill("depot");
+  expect(await page.getByRole("textbox", { name: "Labels" }).inputValue()).toBe("repaired");
+  await page.getByRole("textbox", { name: "Site" }).fill("depot");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
   const device = await server.call<{ site: string; labels: string[] }>("GET", "/devices/KS-000001");

@@ -94,7 +94,7 @@ it("keeps what was typed when the session ends, and saves it after the next logi
   const { page } = tab;
   await logIn(tab, server, "anna", "/devices/KS-000001");
   await page.getByRole("button", { name: "Edit" }).click();
-  await page.getByLabel("Labels").fill("front door\npilot");
+  await page.getByRole("textbox", { name: "Labels" }).fill("front door\npilot");
   await endSessions("anna");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("alertdialog", { name: "Your session has ended" }).waitFor();

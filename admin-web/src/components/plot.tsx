@@ -40,12 +40,12 @@ export function Plot({ name, summary, times, values, show }: PlotProps) {
   const newest = useRef(data);
   newest.current = data;
   const isDark = useIsDark();
-  const { locale } = useLanguage();
+  const { texts, locale } = useLanguage();
 
   useEffect(() => {
     const element = place.current;
     if (!element) return;
-    const made = new uPlot(options(element, locale, (value) => shown.current(value)), newest.current, element);
+    const made = new uPlot(options(element, { name, time: texts.time, locale, show: (value) => shown.current(value) }), newest.current, element);
     plot.current = made;
     const resized = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT_PX }));
     resized.observe(element);
@@ -54,7 +54,7 @@ export function Plot({ name, summary, times, values, show }: PlotProps) {
       made.destroy();
       plot.current = undefined;
     };
-  }, [isDark, locale]);
+  }, [isDark, locale, name, texts.time]);
 
   useEffect(() => {
     plot.current?.setData(newest.current);
@@ -69,7 +69,14 @@ export function Plot({ name, summary, times, values, show }: PlotProps) {
   );
 }
 
-function options(element: HTMLElement, locale: string, show: (value: number) => string): uPlot.Options {
+interface Words {
+  readonly name: string;
+  readonly time: string;
+  readonly locale: string;
+  readonly show: (value: number) => string;
+}
+
+function options(element: HTMLElement, { name, time, locale, show }: Words): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const color = (property: string) => style.getPropertyValue(property).trim();
   const axis: uPlot.Axis = {
@@ -78,24 +85,24 @@ function options(element: HTMLElement, locale: string, show: (value: number) => 
     ticks: { stroke: color("--line"), width: 1 },
     font: "12px system-ui, sans-serif",
   };
-  const time = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+  const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
   const exact = new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle: "medium" });
   return {
     width: element.clientWidth,
     height: HEIGHT_PX,
     cursor: { sync: { key: CURSORS }, drag: { x: true, y: false } },
-    legend: { show: true },
     series: [
-      { value: (_, at) => (at === null ? "" : exact.format(at * 1_000)) },
+      { label: time, value: (_, at) => (at === null ? "–" : exact.format(at * 1_000)) },
       {
+        label: name,
         stroke: color("--plot-1"),
         width: 1.5,
         points: { show: false },
-        value: (_, value) => (value === null ? "" : show(value)),
+        value: (_, value) => (value === null ? "–" : show(value)),
       },
     ],
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map((at) => time.format(at * 1_000)) },
+      { ...axis, values: (_, ticks) => ticks.map((at) => clock.format(at * 1_000)) },
       { ...axis, size: 74, values: (_, ticks) => ticks.map(show) },
     ],
   };

@@ -62,7 +62,7 @@ export function Loaded<T>({ query, children }: { query: Asked<T>; children: (dat
   const time = new Intl.DateTimeFormat(locale, { timeStyle: "medium" }).format(query.dataUpdatedAt);
   return (
     <>
-      <div role="status">{isStale && <p className="notice warn">{texts.failure.stale(time)}</p>}</div>
+      <div role="status" className="quiet">{isStale && <p className="notice warn">{texts.failure.stale(time)}</p>}</div>
       {children(query.data)}
     </>
   );

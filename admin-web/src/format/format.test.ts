@@ -37,7 +37,7 @@ describe("times", () => {
 describe("numbers", () => {
   it("of nothing have no share", () => {
     expect(share(0, 0, "en")).toBe("–");
-    expect(share(1, 8, "de")).toBe("12,5 %");
+    expect(share(1, 8, "de")).toBe("12,5\u00a0%");
   });
 
   it("carry their unit", () => {

@@ -81,7 +81,7 @@ function List<Row>({ heads, rows, rowKey, cells, empty }: ListProps<Row>) {
           {rows.map((row) => (
             <tr key={rowKey(row)}>
               {cells(row).map((cell, index) => (
-                <td key={heads[index]} className="message">
+                <td key={heads[index]}>
                   {cell}
                 </td>
               ))}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { timeline } from "./timeline";
+import { timeline, withSilences } from "./timeline";
 
 describe("the timeline of a device", () => {
   it("is one span while heartbeats come in time", () => {
@@ -19,5 +19,17 @@ describe("the timeline of a device", () => {
   it("is empty without heartbeats, and of no length with one that is from now", () => {
     expect(timeline([], 1_000, 60)).toEqual([]);
     expect(timeline([1_000], 1_000, 60)).toEqual([]);
+  });
+});
+
+describe("a plot of heartbeats", () => {
+  it("is broken where the device was silent", () => {
+    const moments = withSilences([0, 60, 500], (at) => at, 60);
+    expect(moments.map(({ at, beat }) => [at, beat])).toEqual([
+      [0, 0],
+      [60, 60],
+      [120, null],
+      [500, 500],
+    ]);
   });
 });

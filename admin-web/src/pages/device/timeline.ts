@@ -29,3 +29,17 @@ export function timeline(heardAt: readonly number[], now: number, intervalMs: nu
   });
   return spans;
 }
+
+/** Heartbeats in the order of their times, with a moment without one wherever there was silence: a plot has no line there. */
+export function withSilences<Beat>(
+  ascending: readonly Beat[],
+  heardAt: (beat: Beat) => number,
+  intervalMs: number,
+): { readonly at: number; readonly beat: Beat | null }[] {
+  return ascending.flatMap((beat, index) => {
+    const at = heardAt(beat);
+    const before = ascending[index - 1];
+    const isAfterSilence = before !== undefined && at - heardAt(before) > 2 * intervalMs;
+    return isAfterSilence ? [{ at: heardAt(before) + intervalMs, beat: null }, { at, beat }] : [{ at, beat }];
+  });
+}

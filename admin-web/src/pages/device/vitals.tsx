@@ -10,7 +10,7 @@ import { Empty, Loaded } from "../../components/states";
 import { quantity } from "../../format/number";
 import { duration, moment } from "../../format/time";
 import { useLanguage } from "../../texts/language";
-import { timeline } from "./timeline";
+import { timeline, withSilences } from "./timeline";
 
 /** The time between two heartbeats, in milliseconds; a minute until the device was heard. */
 function intervalMs({ device, expected_at }: Investigation): number {
@@ -39,7 +39,7 @@ export function Vitals({ about }: { about: Investigation }) {
               {oldest ? (
                 <>
                   <Heard beats={beats} now={Date.parse(about.at)} intervalMs={intervalMs(about)} />
-                  <Plots beats={beats} />
+                  <Plots beats={beats} intervalMs={intervalMs(about)} />
                 </>
               ) : (
                 <Empty>{texts.device.noVitals}</Empty>
@@ -88,24 +88,29 @@ function Heard({ beats, now, intervalMs }: HeardProps) {
   );
 }
 
-function Plots({ beats }: { beats: readonly Heartbeat[] }) {
+interface PlotsProps {
+  readonly beats: readonly Heartbeat[];
+  readonly intervalMs: number;
+}
+
+function Plots({ beats, intervalMs }: PlotsProps) {
   const { texts, locale } = useLanguage();
   const series = useMemo(() => {
-    const ascending = [...beats].reverse();
-    const of = (value: (beat: Heartbeat) => number | null) => ascending.map(value);
+    const ascending = withSilences([...beats].reverse(), (beat) => Date.parse(beat.received_at), intervalMs);
+    const of = (value: (beat: Heartbeat) => number | null) => ascending.map(({ beat }) => beat && value(beat));
     return {
-      times: ascending.map((beat) => Date.parse(beat.received_at) / 1_000),
-      uptime: of((beat) => beat.uptime_s),
+      times: ascending.map(({ at }) => at / 1_000),
+      uptime: of((beat) => beat.uptime_s / 3_600),
       temperature: of((beat) => beat.cpu_temp_c),
       memory: of((beat) => beat.free_mem_kib / 1_024),
       signal: of((beat) => beat.rssi_dbm ?? null),
     };
-  }, [beats]);
+  }, [beats, intervalMs]);
   const plots = [
     { name: texts.device.temperature, values: series.temperature, show: (value: number) => quantity(value, "°C", locale, 1) },
     { name: texts.device.memory, values: series.memory, show: (value: number) => quantity(value, "MiB", locale, 1) },
     { name: texts.device.signal, values: series.signal, show: (value: number) => quantity(value, "dBm", locale) },
-    { name: texts.device.uptime, values: series.uptime, show: (value: number) => duration(value, locale) },
+    { name: texts.device.uptime, values: series.uptime, show: (value: number) => quantity(value, "h", locale, 1) },
   ];
   return (
     <div className="plots">

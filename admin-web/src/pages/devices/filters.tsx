@@ -54,9 +54,11 @@ export function Filters({ filter }: { filter: DeviceFilter }) {
           </option>
         ))}
       </ChosenFilter>
-      <button type="button" disabled={Object.keys(filter).length === 0} onClick={() => void navigate({ to: "/devices", search: {} })}>
-        {texts.devices.clear}
-      </button>
+      {Object.keys(filter).length > 0 && (
+        <button type="button" onClick={() => void navigate({ to: "/devices", search: {} })}>
+          {texts.devices.clear}
+        </button>
+      )}
     </search>
   );
 }

@@ -17,16 +17,16 @@ export const PAGES: readonly PageLink[] = [
 ];
 
 /** The pages of a role, in the order of the navigation. */
-export function pagesOf(role: Role | null): readonly PageLink[] {
-  return PAGES.filter((page) => role !== null && page.roles.includes(role));
+export function pagesOf(role: Role | null | undefined): readonly PageLink[] {
+  return PAGES.filter((page) => role && page.roles.includes(role));
 }
 
 /** Whether a role may read more about a device than its inventory. */
-export function mayRead(role: Role | null): boolean {
-  return role !== null && READ.includes(role);
+export function mayRead(role: Role | null | undefined): boolean {
+  return role ? READ.includes(role) : false;
 }
 
 /** Whether a role may change devices and order commands. */
-export function mayOperate(role: Role | null): boolean {
+export function mayOperate(role: Role | null | undefined): boolean {
   return role === "operator" || role === "release_manager" || role === "admin";
 }

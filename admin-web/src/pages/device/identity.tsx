@@ -98,7 +98,7 @@ function clockText(aheadMs: number, texts: Texts, locale: string): string {
   return aheadMs > 0 ? texts.device.clockAhead(shown) : texts.device.clockBehind(shown);
 }
 
-function LastSeen({ at }: { at: string | null }) {
+function LastSeen({ at }: { at: string | null | undefined }) {
   const now = useNow();
   return <Moment at={at} relativeTo={now} />;
 }

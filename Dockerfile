@@ -7,6 +7,14 @@
 # Both run as uid 10001 and need no writable root file system: /data (server), /fleet/reports and /tmp (fleet) are
 # all that is written.
 
+# ---- the admin web --------------------------------------------------------------------------------------------------
+FROM node:22-bookworm-slim AS web
+WORKDIR /src/admin-web
+COPY admin-web/package.json admin-web/package-lock.json ./
+RUN --mount=type=cache,id=ks-npm,target=/root/.npm npm ci --no-audit --no-fund
+COPY admin-web/ ./
+RUN npm run build
+
 # ---- what both builds share -----------------------------------------------------------------------------------------
 # The slim image has all that is needed: the compiler, and gcc with libc6-dev for the C in it (SQLite, TLS).
 FROM rust:1.95-slim-bookworm AS source
@@ -16,6 +24,7 @@ COPY . .
 # The executables are copied out of the cached target folder, which is no part of the image. Built apart, so that the
 # simulator does without the features that only the server wants.
 FROM source AS build-server
+COPY --from=web /src/admin-web/dist/ admin-web/dist/
 RUN --mount=type=cache,id=ks-cargo-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=ks-target-server,target=/src/target,sharing=locked \
     cargo build --profile dist --locked --package ks-server \

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, Semaphore},
     time::Instant,
 };
 
@@ -27,6 +27,9 @@ use crate::{
     rng::ServerRng,
     store::{Reader, StoreError, Writer},
 };
+
+/// Live event streams at a time.
+const EVENT_STREAMS_MAX: usize = 256;
 
 /// The server's state, shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -77,6 +80,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Throttles guessing of passwords and tokens.
     pub throttle: Throttle,
+    /// Places of live event streams; closed once the server stops.
+    pub event_streams: Arc<Semaphore>,
     /// The limit on writes in progress.
     pub overload: Arc<Overload>,
     /// Less disk space is free than is reserved for operators.
@@ -150,6 +155,7 @@ impl App {
             new_device_failures: FailureBudget::default(),
             passwords,
             throttle,
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             overload,
             is_short_of_disk: AtomicBool::new(false),
             metrics,

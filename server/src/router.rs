@@ -2,10 +2,12 @@
 
 use axum::{
     Router,
+    extract::{Request, State},
+    response::Response,
     routing::{get, post},
 };
 
-use crate::{admin, app::App, data_plane, operations};
+use crate::{admin, app::App, data_plane, operations, web};
 
 /// The whole server as one service: sockets serve the same router that a rehearsal calls in process.
 pub fn router(app: App) -> Router {
@@ -23,6 +25,14 @@ pub fn router(app: App) -> Router {
         .route("/health", get(operations::health))
         .route("/metrics", get(operations::metrics))
         .nest("/api", admin::router(&app))
-        .fallback(data_plane::not_found)
+        .fallback(elsewhere)
         .with_state(app)
+}
+
+/// Any other path: the admin web for browsers, a signed refusal for devices.
+async fn elsewhere(State(app): State<App>, request: Request) -> Response {
+    match web::answer(request.method(), request.uri().path(), request.headers()) {
+        Some(page) => page,
+        None => data_plane::not_found(State(app), request.uri().clone()).await,
+    }
 }

@@ -146,6 +146,7 @@ async fn until_stopped(
             _ = store_ended.recv() => result = Err(StartError::StoreEnded),
         }
         supervisor.stopping();
+        app.event_streams.close();
     };
     listen::serve(listener, tls, router(app.clone()), app.clone(), stopped).await;
     let found = app.reader.ask(|store| store.in_place()).await.map(drop);

@@ -2,7 +2,7 @@
 
 use ks_fleet::{scenario::metrics_in_words, timeline::steps_in_words};
 use ks_server::{
-    admin::routes,
+    admin::{openapi, routes},
     config::SETTINGS,
     limit::{Spec, TABLE},
     role::Access,
@@ -34,6 +34,13 @@ impl Part {
         let (_, after) = rest.split_once(&end)?;
         Some([before, &begin, &(self.make)(), &end, after].concat())
     }
+}
+
+/// The API's document, from which the client of the admin web is generated.
+pub(crate) const OPENAPI: &str = "admin-web/openapi.json";
+
+pub(crate) fn openapi_json() -> String {
+    format!("{:#}\n", openapi::generate(&routes()))
 }
 
 fn settings_table() -> String {
@@ -140,5 +147,5 @@ fn main() -> std::io::Result<()> {
             part.made_again(&document).ok_or_else(|| std::io::Error::other(format!("{} has no marks", part.path)))?;
         std::fs::write(path, made)?;
     }
-    Ok(())
+    std::fs::write(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(OPENAPI), openapi_json())
 }

@@ -16,6 +16,7 @@ mod shell;
 mod steps;
 mod test;
 mod tidy;
+mod web;
 
 use std::process::ExitCode;
 
@@ -26,11 +27,13 @@ cargo xtask COMMAND
 
   test         run every test: unit, property, end to end, then the scenario suite
   scenarios    run the scenario suite only
-  lint         rustfmt, clippy with warnings denied, cargo deny (installed if missing), tidy, sbom
+  lint         rustfmt, clippy with warnings denied, cargo deny (installed if missing), tidy, sbom; the admin web's types and logic
   fuzz         fuzz the admin API against its OpenAPI document, as each role; needs Python 3
   appendix     run the Python client of docs/protocol.md against the test vectors; needs Python 3
   manifests    check docker-compose.yml and ops/k8s against their schemas; needs Python 3
   s3           test firmware images in an S3-compatible store that it starts; needs Python 3
+  web          build the admin web into admin-web/dist, from where the server embeds it; needs Node.js 20. `web schema` regenerates its
+               client, `web check` tests types and logic, `web test` all of it in Chromium, `web pictures` takes its pictures again
   tidy         sizes, module cycles, broken paths, unused dependencies, retired words; part of lint
   sbom         write a CycloneDX SBOM of each program to target/sbom/
   bench        measure every published number again, into reports/bench/; `bench floods` and `bench limits` run a part; `bench peers`
@@ -38,7 +41,7 @@ cargo xtask COMMAND
                this build with an earlier one
   pictures     make the pictures of the documents again, or those that are named; needs Chromium
   vectors      regenerate protocol/vectors/
-  documents    regenerate parts of documents: settings, routes, steps, metrics
+  documents    regenerate parts of documents: settings, routes, steps, metrics; and admin-web/openapi.json
 ";
 
 fn main() -> ExitCode {
@@ -51,6 +54,11 @@ fn main() -> ExitCode {
         ["appendix"] => appendix::run(),
         ["manifests"] => manifests::run(),
         ["s3"] => s3::run(),
+        ["web"] => web::build(),
+        ["web", "schema"] => web::schema(),
+        ["web", "check"] => web::check(),
+        ["web", "test"] => web::test(),
+        ["web", "pictures"] => web::pictures(),
         ["tidy"] => tidy::run(),
         ["sbom"] => sbom::run(),
         ["bench"] => bench::run(),

@@ -48,7 +48,7 @@ impl DeviceSelector {
             let mut seen = BTreeSet::new();
             named.into_iter().filter(|device_id| seen.insert(device_id.clone())).collect()
         });
-        let selector = Selector { device_ids, model, site, firmware_version, label, status };
+        let selector = Selector { device_ids, model, site, firmware_version, label, status, search: None };
         match (selector == Selector::default(), all) {
             (true, false) => Err(Problem::bad_request(
                 "which: expected device_ids, model, site, firmware_version, label or status; or `all` for the whole fleet",

@@ -15,7 +15,7 @@ use crate::{
     rules,
     service::{
         bulk,
-        devices::{Device, is_plain},
+        devices::{self, Device, ListedDevice, PresenceFilter, is_plain},
         inventory,
     },
     store::devices::{DeviceEdit, DeviceRecord, DeviceStatus, EditRefused, Selector},
@@ -40,6 +40,11 @@ pub struct DevicesQuery {
     label: Option<String>,
     /// In this status.
     status: Option<DeviceStatus>,
+    /// Registered, with this presence.
+    presence: Option<PresenceFilter>,
+    /// With this text in their id, serial number or a label, ignoring the case of ASCII letters.
+    #[schemars(length(min = 1, max = 128))]
+    search: Option<String>,
     /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
@@ -48,12 +53,17 @@ pub struct DevicesQuery {
     limit: Option<usize>,
 }
 
-pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<Device>>, Problem> {
+/// Lists devices. With a presence a page may be empty and still have a next one, if none of the devices read for it has it.
+pub async fn list(call: Call, Query(query): Query<DevicesQuery>) -> Result<Json<Page<ListedDevice>>, Problem> {
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let DevicesQuery { model, site, firmware_version, label, status, .. } = query;
-    let filter = Selector { device_ids: None, model, site, firmware_version, label, status };
-    let devices = call.reader.ask(move |store| store.devices(&filter, after, limit)).await?;
-    Ok(Json(Page::of(devices, limit, |device| device.row, Device::from)))
+    let DevicesQuery { model, site, firmware_version, label, status, presence, search, .. } = query;
+    if search.as_ref().is_some_and(|text| !(1..=NAME_BYTES_MAX).contains(&text.len())) {
+        return Err(Problem::bad_request(format!("search: expected 1 to {NAME_BYTES_MAX} bytes")));
+    }
+    let which = Selector { device_ids: None, model, site, firmware_version, label, status, search };
+    let when = (call.app.clock.now(), call.app.config.heartbeat_interval);
+    let page = devices::list(&call.reader, when, which, presence, (after, limit)).await?;
+    Ok(Json(Page { items: page.devices, next_cursor: page.next_after.map(|row| row.to_string()) }))
 }
 
 /// The device, or 404.

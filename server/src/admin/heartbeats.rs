@@ -1,4 +1,5 @@
-//! /api/heartbeats: stored heartbeats in commit order, for reconciliation. Rows are arrays to keep large pages small.
+//! Stored heartbeats: /api/heartbeats in commit order, for reconciliation, with rows as arrays to keep large pages small; and those of
+//! one device.
 
 use ks_protocol::{
     id::{DeviceId, Seq},
@@ -8,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem,
+    Problem, devices,
     page::{self, Page},
     route::{Call, Json, Query},
 };
+use crate::service::investigation::HeartbeatDetails;
 
 /// Page of a list.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,4 +53,15 @@ pub async fn list(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Hea
         },
     );
     Ok(Json(HeartbeatPage { items, last_row, next_cursor }))
+}
+
+/// Lists the heartbeats of a device, the newest first; the cursor is a row. The last page ends where older ones were deleted.
+pub async fn of_device(call: Call, Query(query): Query<PageQuery>) -> Result<Json<Page<HeartbeatDetails>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let first = query.cursor.as_deref().map(|cursor| page::after(Some(cursor), 0)).transpose()?;
+    let device_id: DeviceId = call.path("device_id")?;
+    devices::find(&call, &device_id).await?;
+    let (beats, next) = call.reader.ask(move |store| store.heartbeats_of(&device_id, first, limit)).await?;
+    let items = beats.into_iter().map(HeartbeatDetails::from).collect();
+    Ok(Json(Page { items, next_cursor: next.map(|row| row.to_string()) }))
 }

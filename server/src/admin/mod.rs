@@ -11,6 +11,7 @@ pub mod auth;
 pub mod commands;
 pub mod device_selector;
 pub mod devices;
+pub mod events;
 pub mod heartbeats;
 pub mod keys;
 pub mod limits;
@@ -84,6 +85,13 @@ fn device_routes() -> Vec<Route> {
             provisioning::reprovision,
         ),
         Route::new(Get, "/devices/{device_id}/investigate", A::READ, "Diagnose a silent device", presence::investigate),
+        Route::new(
+            Get,
+            "/devices/{device_id}/heartbeats",
+            A::READ,
+            "List a device's heartbeats, newest first",
+            heartbeats::of_device,
+        ),
         Route::new(Post, "/otrts", A::PROVISION, "Create one-time registration tokens", provisioning::make_otrts),
         Route::new(Get, "/commands", A::READ, "List commands", commands::list),
         Route::new(Post, "/commands", A::OPERATE, "Queue a command for devices", commands::order),
@@ -189,6 +197,7 @@ fn server_routes() -> Vec<Route> {
         Route::new(Post, "/login", A::Everybody, "Log in; the session is returned as a cookie", login::login),
         Route::new(Post, "/logout", A::ANY_ROLE, "Revoke the session or token used for this request", login::logout),
         Route::new(Get, "/me", A::ANY_ROLE, "Identify the caller", login::me),
+        Route::new(Get, "/events", A::READ, "Follow which topics change, as server-sent events", events::stream),
         Route::new(
             Get,
             "/keys",

@@ -78,14 +78,20 @@ impl Chunks {
     }
 }
 
+/// A body, and where its chunks are sent.
+pub(super) fn channel() -> (Chunks, Body) {
+    let (sender, body) = Channel::new(4);
+    (Chunks(sender), Body::new(body))
+}
+
 /// A document that is generated while it is sent: a list of the whole fleet is never held in memory.
 struct Streamed(Body);
 
 impl Streamed {
     fn new<F: Future<Output = ()> + Send + 'static>(write: impl FnOnce(Chunks) -> F) -> Self {
-        let (sender, body) = Channel::new(4);
-        tokio::spawn(write(Chunks(sender)));
-        Self(Body::new(body))
+        let (chunks, body) = channel();
+        tokio::spawn(write(chunks));
+        Self(body)
     }
 
     fn into_response(self, kind: &'static str, name: &str) -> Response {

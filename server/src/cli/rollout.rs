@@ -173,6 +173,7 @@ fn selector(flags: &ArgMatches) -> Result<Selector, StartError> {
         firmware_version: text("firmware-version"),
         label: text("label"),
         status: None,
+        search: None,
     };
     match (selector == Selector::default(), flags.get_flag("all")) {
         (true, false) => Err(StartError::refused(

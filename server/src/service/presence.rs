@@ -135,6 +135,8 @@ pub struct FleetPresence {
     total: Counts,
     models: BTreeMap<String, Counts>,
     sites: BTreeMap<String, Counts>,
+    /// Registered devices by the firmware version that they last reported; empty before the first heartbeat.
+    firmware: BTreeMap<String, u64>,
     /// Periods of the last month in which no server was listening; they do not count as silence.
     observation_gaps: Vec<Gap>,
 }
@@ -146,6 +148,7 @@ pub struct FleetPresence {
 pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
     let gaps = gaps(reader, now).await?;
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
+    let mut firmware = BTreeMap::new();
     let mut after = 0;
     loop {
         let page = reader.ask(move |store| store.last_seen(after, PAGE)).await?;
@@ -156,14 +159,17 @@ pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<F
             total.add(device.status, seen);
             models.entry(device.model).or_insert_with(Counts::default).add(device.status, seen);
             sites.entry(device.site).or_insert_with(Counts::default).add(device.status, seen);
+            if device.status == DeviceStatus::Registered {
+                *firmware.entry(device.firmware_version).or_insert(0) += 1;
+            }
         }
     }
     let observation_gaps = gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect();
-    Ok(FleetPresence { at: now, total, models, sites, observation_gaps })
+    Ok(FleetPresence { at: now, total, models, sites, firmware, observation_gaps })
 }
 
 /// The gaps of the last month. Older ones don't matter: a device silent that long is LOST in any case.
-pub(super) async fn gaps(reader: &Reader, now: UnixMs) -> Result<Vec<ObservationGap>, StoreError> {
+pub async fn gaps(reader: &Reader, now: UnixMs) -> Result<Vec<ObservationGap>, StoreError> {
     let since = now.minus_ms(30 * 24 * 3_600 * 1_000);
     reader.ask(move |store| store.gaps(since)).await
 }

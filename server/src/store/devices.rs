@@ -127,6 +127,9 @@ pub struct Selector {
     pub label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<DeviceStatus>,
+    /// With this text in their id, serial number or a label, ignoring the case of ASCII letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
 }
 
 /// A registration whose signature was verified; whether it is allowed is decided in its transaction.

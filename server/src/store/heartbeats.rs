@@ -23,7 +23,7 @@ pub struct HeartbeatRecord {
     pub release_counter: u64,
 }
 
-/// The last heartbeat of a device, with all fields.
+/// A heartbeat of a device, with all fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastHeartbeat {
     /// When it was received.
@@ -115,6 +115,14 @@ pub trait HeartbeatReads {
     fn last_heartbeat_row(&mut self) -> Result<i64, StoreError>;
     /// When the newest heartbeat was received.
     fn newest_heartbeat_at(&mut self) -> Result<Option<UnixMs>, StoreError>;
+    /// Heartbeats of a device, the newest first, at most `limit`, from the row `first` on if it is given; and the row of the next one.
+    /// Those from before the schema's version 2 are not found, nor those before a deleted one.
+    fn heartbeats_of(
+        &mut self,
+        device_id: &DeviceId,
+        first: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<LastHeartbeat>, Option<i64>), StoreError>;
     /// The last heartbeat of a device, if it is still kept.
     fn last_heartbeat(&mut self, device_id: &DeviceId) -> Result<Option<LastHeartbeat>, StoreError>;
     /// The firmware history of a device, the newest first, at most `limit`.

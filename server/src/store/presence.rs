@@ -24,6 +24,8 @@ pub struct LastSeenRecord {
     pub registered_at: Option<UnixMs>,
     /// When it was last seen.
     pub last_seen_at: Option<UnixMs>,
+    /// The firmware that it last reported; empty before its first heartbeat.
+    pub firmware_version: String,
 }
 
 /// The last liveness record of a server.

@@ -164,7 +164,7 @@ fn stored_text_can_not_control_the_terminal_or_forge_lines() {
     );
     free("INSERT INTO device_states (device, status, last_seen_at, firmware_version) VALUES (1, 1, 1, ?1)");
     free("INSERT INTO device_labels VALUES (1, ?1)");
-    free("INSERT INTO device_heartbeats SELECT 1, 'KS-1', 1, 1, 1, 1, 1.0, 1, 'wifi', NULL, ?1, 1, 1, 1");
+    free("INSERT INTO device_heartbeats SELECT 1, 'KS-1', 1, 1, 1, 1, 1.0, 1, 'wifi', NULL, ?1, 1, 1, 1, NULL");
     free("UPDATE device_states SET last_heartbeat = 1 WHERE ?1 IS NOT NULL");
     free("INSERT INTO firmware_history VALUES (1, 1, ?1, 1, 1)");
     free("INSERT INTO device_logs VALUES (1, 1, 1, 1, 2, ?1)");

@@ -13,6 +13,13 @@ fn what_is_made_of_documents_is_made_by_this_code() {
 }
 
 #[test]
+fn the_document_that_the_admin_web_is_generated_from_is_that_of_this_code() {
+    let path = format!("{}/../{}", env!("CARGO_MANIFEST_DIR"), made::OPENAPI);
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == made::openapi_json(), "{}: run `cargo xtask web schema`", made::OPENAPI);
+}
+
+#[test]
 fn of_every_limit_the_page_says_what_it_costs() {
     let described = made::COSTS.iter().map(|(name, _)| *name);
     assert!(described.eq(ks_server::limit::TABLE.iter().map(|spec| spec.name)), "in the order of the table");

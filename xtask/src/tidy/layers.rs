@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("context", &["app"]),
     ("work", &["http", "service"]),
     ("admission", &["admission"]),
-    ("handlers", &["admin", "data_plane", "operations"]),
+    ("handlers", &["admin", "data_plane", "operations", "web"]),
     ("routes", &["router"]),
     ("machine", &["assembly", "edge", "serve"]),
     ("commands", &["cli"]),

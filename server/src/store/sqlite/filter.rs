@@ -45,6 +45,10 @@ impl Filter {
         let has_label = "EXISTS (SELECT 1 FROM device_labels l WHERE l.device = d.id AND l.label = ?)";
         self.and_if(has_label, which.label.clone());
         self.and_if("s.status = ?", which.status.map(number_of));
+        let has_text = "EXISTS (SELECT 1 FROM (SELECT lower(?) AS wanted) WHERE instr(lower(d.device_id), wanted) > 0
+             OR instr(lower(d.serial), wanted) > 0
+             OR EXISTS (SELECT 1 FROM device_labels l WHERE l.device = d.id AND instr(lower(l.label), wanted) > 0))";
+        self.and_if(has_text, which.search.clone());
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::store::{
 /// The check of a heartbeat: the device as it was before, if it has the sender's key and the pair is greater. Not one statement with the change and RETURNING,
 /// which would open a temporary table and a journal of its own each time.
 const ACCEPTED: &str = concat!(
-    "SELECT device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL
+    "SELECT device, open_commands > 0, keyset_version, release_counter, firmware_version, rollout IS NOT NULL, last_heartbeat
     FROM device_states WHERE device = ?1 AND key_no = ?2 AND status = ",
     status_number!(Registered),
     " AND (boot_epoch, seq) < (?3, ?4)"
@@ -33,11 +33,11 @@ const TAKE_BEAT: &str = "UPDATE device_states SET boot_epoch = ?2, seq = ?3, las
 
 const INSERT_BEATS: &str =
     "INSERT INTO device_heartbeats (id, device_id, received_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib,
-        network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at) VALUES ";
+        network, rssi_dbm, firmware_version, release_counter, keyset_version, sent_at, previous) VALUES ";
 
 /// How many columns those are, and their places for one heartbeat.
-const COLUMNS: usize = 14;
-const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const COLUMNS: usize = 15;
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Heartbeats that one statement inserts, where there are so many: one search for the end of the table, and not one each.
 const TOGETHER: usize = 16;
@@ -57,12 +57,34 @@ fn beat_taken(row: &Row<'_>) -> rusqlite::Result<BeatTaken> {
     })
 }
 
+fn heartbeat(row: &Row<'_>) -> rusqlite::Result<LastHeartbeat> {
+    Ok(LastHeartbeat {
+        received_at: time(row, 0)?,
+        sent_at: time(row, 1)?,
+        sequence: Sequence::new(row.get(2)?, unsigned(row.get(3)?)),
+        uptime_s: unsigned(row.get(4)?),
+        cpu_temp_c: row.get(5)?,
+        free_mem_kib: unsigned(row.get(6)?),
+        network: row.get(7)?,
+        rssi_dbm: row.get(8)?,
+        firmware_version: row.get(9)?,
+    })
+}
+
 fn last_row(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(id), 0) FROM device_heartbeats")?.query_row([], |row| row.get(0))
 }
 
+/// A heartbeat to insert.
+struct Inserted<'a> {
+    row: i64,
+    beat: &'a Beat,
+    /// Row of the heartbeat before it of its device.
+    previous: Option<i64>,
+}
+
 /// Inserts heartbeats, each as the row that it is given.
-fn insert(writes: &super::Transaction<'_>, beats: &[(i64, &Beat)]) -> rusqlite::Result<()> {
+fn insert(writes: &super::Transaction<'_>, beats: &[Inserted<'_>]) -> rusqlite::Result<()> {
     let (together, rest) = beats.as_chunks::<TOGETHER>();
     let mut several = writes.prepare_cached(&INSERT_SEVERAL)?;
     let mut one = writes.prepare_cached(&INSERT_ONE)?;
@@ -80,11 +102,8 @@ fn insert(writes: &super::Transaction<'_>, beats: &[(i64, &Beat)]) -> rusqlite::
 }
 
 /// Binds the values of a heartbeat, from the parameter `first` on.
-fn bind(
-    statement: &mut Statement<'_>,
-    first: usize,
-    (row, Beat { heartbeat: beat, at }): &(i64, &Beat),
-) -> rusqlite::Result<()> {
+fn bind(statement: &mut Statement<'_>, first: usize, inserted: &Inserted<'_>) -> rusqlite::Result<()> {
+    let Inserted { row, beat: Beat { heartbeat: beat, at }, previous } = inserted;
     let values: [&dyn ToSql; COLUMNS] = [
         row,
         &beat.device_id.as_str(),
@@ -100,6 +119,7 @@ fn bind(
         &integer(beat.firmware.release_counter),
         &integer(beat.keyset_version),
         &integer(beat.sent_at.0),
+        previous,
     ];
     (first..).zip(values).try_for_each(|(parameter, value)| statement.raw_bind_parameter(parameter, value))
 }
@@ -111,18 +131,20 @@ impl HeartbeatRows for Writes<'_> {
         let mut accepted = self.0.prepare_cached(ACCEPTED)?;
         let mut take = self.0.prepare_cached(TAKE_BEAT)?;
         let mut taken = Vec::with_capacity(beats.len());
-        let mut stored: Vec<(i64, &Beat)> = Vec::with_capacity(beats.len());
+        let mut stored = Vec::with_capacity(beats.len());
         for (Sender { row: device, key_no }, beat) in beats {
             let Beat { heartbeat: Heartbeat { boot_epoch, seq, .. }, at } = beat;
             let seq = integer(seq.get());
-            let known = accepted.query_row(params![device, key_no, boot_epoch, seq], beat_taken);
+            let known = accepted.query_row(params![device, key_no, boot_epoch, seq], |row| {
+                Ok((beat_taken(row)?, row.get::<_, Option<i64>>(6)?))
+            });
             let known = known.optional()?;
-            if let Some(known) = &known {
+            if let Some((known, previous)) = &known {
                 take.execute(params![known.row, boot_epoch, seq, integer(at.0), row])?;
-                stored.push((row, beat));
+                stored.push(Inserted { row, beat, previous: *previous });
                 row += 1;
             }
-            taken.push(known);
+            taken.push(known.map(|(known, _)| known));
         }
         insert(&self.0, &stored)?;
         Ok(taken)
@@ -211,26 +233,34 @@ impl HeartbeatReads for SqliteReader {
     }
 
     fn last_heartbeat(&mut self, device_id: &DeviceId) -> Result<Option<LastHeartbeat>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT h.received_at, h.sent_at, h.boot_epoch, h.seq, h.uptime_s, h.cpu_temp_c, h.free_mem_kib, h.network,
-                    h.rssi_dbm, h.firmware_version
-             FROM devices d JOIN device_states s ON s.device = d.id JOIN device_heartbeats h ON h.id = s.last_heartbeat
-             WHERE d.device_id = ?1 AND h.device_id = ?1",
+        Ok(self.heartbeats_of(device_id, None, 1)?.0.pop())
+    }
+
+    fn heartbeats_of(
+        &mut self,
+        device_id: &DeviceId,
+        first: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<LastHeartbeat>, Option<i64>), StoreError> {
+        let newest = "SELECT s.last_heartbeat FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1";
+        let mut newest = self.connection.prepare_cached(newest)?;
+        let mut next = match first {
+            Some(row) => Some(row),
+            None => newest.query_row([device_id.as_str()], |row| row.get(0)).optional()?.flatten(),
+        };
+        let mut one = self.connection.prepare_cached(
+            "SELECT received_at, sent_at, boot_epoch, seq, uptime_s, cpu_temp_c, free_mem_kib, network, rssi_dbm,
+                    firmware_version, previous
+             FROM device_heartbeats WHERE id = ?1 AND device_id = ?2",
         )?;
-        let last = statement.query_row([device_id.as_str()], |row| {
-            Ok(LastHeartbeat {
-                received_at: time(row, 0)?,
-                sent_at: time(row, 1)?,
-                sequence: Sequence::new(row.get(2)?, unsigned(row.get(3)?)),
-                uptime_s: unsigned(row.get(4)?),
-                cpu_temp_c: row.get(5)?,
-                free_mem_kib: unsigned(row.get(6)?),
-                network: row.get(7)?,
-                rssi_dbm: row.get(8)?,
-                firmware_version: row.get(9)?,
-            })
-        });
-        Ok(last.optional()?)
+        let mut beats = Vec::new();
+        while let Some(row) = next.filter(|_| beats.len() < limit) {
+            let found = one.query_row(params![row, device_id.as_str()], |row| Ok((heartbeat(row)?, row.get(10)?)));
+            let Some((beat, previous)) = found.optional()? else { return Ok((beats, None)) }; // older ones were deleted
+            beats.push(beat);
+            next = previous;
+        }
+        Ok((beats, next))
     }
 
     fn firmware_history(&mut self, device_id: &DeviceId, limit: usize) -> Result<Vec<FirmwareRecord>, StoreError> {

@@ -8,7 +8,10 @@ use sha2::{Digest, Sha256};
 use super::Schema;
 
 /// Every migration: version, name, SQL. Never edit one that has been released; add the next.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "initial", include_str!("migrations/0001_initial.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "initial", include_str!("migrations/0001_initial.sql")),
+    (2, "history_of_a_device", include_str!("migrations/0002_history_of_a_device.sql")),
+];
 
 /// Every table that they create.
 const TABLES: &[&str] = &[
@@ -44,7 +47,7 @@ const TABLES: &[&str] = &[
 ];
 
 /// The current schema version.
-pub const LATEST: i64 = 1;
+pub const LATEST: i64 = 2;
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]

@@ -77,7 +77,7 @@ impl PresenceReads for SqliteReader {
 
     fn last_seen(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT d.id, d.device_id, d.model, d.site, s.status, s.last_seen_at, d.registered_at
+            "SELECT d.id, d.device_id, d.model, d.site, s.status, s.last_seen_at, d.registered_at, s.firmware_version
              FROM devices d JOIN device_states s ON s.device = d.id WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",
         )?;
         let found = statement.query_map(params![after, rows(limit)], |row| {
@@ -89,6 +89,7 @@ impl PresenceReads for SqliteReader {
                 status: status_of(row.get(4)?),
                 last_seen_at: time_if(row, 5)?,
                 registered_at: time_if(row, 6)?,
+                firmware_version: row.get(7)?,
             })
         })?;
         Ok(found.collect::<Result<_, _>>()?)

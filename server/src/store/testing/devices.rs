@@ -389,6 +389,10 @@ pub fn concurrent_edits_are_refused(store: &mut impl Store, reader: &mut impl St
     assert_eq!((device.site.as_str(), device.labels), ("south", vec!["door".to_owned(), "lab".to_owned()]));
     let labelled = Selector { label: Some("lab".to_owned()), ..Selector::default() };
     assert_eq!(reader.devices(&labelled, 0, 10).unwrap().len(), 1);
+    for (search, found) in [("ks-", 2), ("KS-2", 1), ("S2", 1), ("OOR", 1), ("lab", 1), ("%", 0), ("south", 0)] {
+        let which = Selector { search: Some(search.to_owned()), ..Selector::default() };
+        assert_eq!(reader.devices(&which, 0, 10).unwrap().len(), found, "{search}");
+    }
 }
 
 /// Guarantee: a follower of changes receives every key and status that changed since it last asked.

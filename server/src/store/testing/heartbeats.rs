@@ -12,7 +12,7 @@ use ks_protocol::{
 use super::{AT, NOTHING_DUE, beat, by, commit, id, new_device, record, registration, sample_beat, two_devices};
 use crate::{
     rules,
-    store::{Denied, PruneStep, Store, StoreError, StoreReader, devices::Part},
+    store::{Denied, PruneStep, Store, StoreError, StoreReader, devices::Part, heartbeats::LastHeartbeat},
 };
 
 fn seconds(seconds: u64) -> UnixMs {
@@ -32,6 +32,27 @@ pub fn beat_is_stored_once_and_read_back(store: &mut impl Store, reader: &mut im
     assert_eq!((device.sequence, device.last_seen_at), (Sequence::new(1, 2), Some(AT)));
     let last = reader.last_heartbeat(&id("KS-2")).unwrap().unwrap();
     assert_eq!((last.sequence, last.cpu_temp_c, last.rssi_dbm), (Sequence::new(1, 2), 41.5, Some(-60)));
+}
+
+/// Guarantee: the history of a device has its heartbeats and no other device's, page by page, as far back as they are kept.
+pub fn the_history_of_a_device_is_read_backwards(store: &mut impl Store, reader: &mut impl StoreReader) {
+    two_devices(store);
+    for seq in 2..8 {
+        for device_id in ["KS-1", "KS-2"] {
+            let at = AT + Duration::from_mins(seq);
+            commit(store, |store| record(store, &sample_beat(device_id, (1, seq)), at)).unwrap();
+        }
+    }
+    let seqs = |beats: &[LastHeartbeat]| beats.iter().map(|beat| beat.sequence.seq.get()).collect::<Vec<_>>();
+    let (newest, next) = reader.heartbeats_of(&id("KS-1"), None, 4).unwrap();
+    assert_eq!(seqs(&newest), [7, 6, 5, 4]);
+    let (older, end) = reader.heartbeats_of(&id("KS-1"), next, 4).unwrap();
+    assert_eq!((seqs(&older), end), (vec![3, 2], None));
+    assert_eq!(reader.heartbeats_of(&id("KS-2"), next, 4).unwrap(), (vec![], None), "a row of another device");
+    assert_eq!(reader.heartbeats_of(&id("KS-9"), None, 4).unwrap(), (vec![], None));
+    prune(store, AT + Duration::from_mins(5), AT + Duration::from_hours(1));
+    let (kept, next) = reader.heartbeats_of(&id("KS-2"), None, 9).unwrap();
+    assert_eq!((seqs(&kept), next), (vec![7, 6, 5], None), "older ones were deleted");
 }
 
 /// Guarantee: old firmware history is deleted in steps, but never a device's current firmware.

@@ -50,7 +50,7 @@ macro_rules! conformance {
         mod $name {
             use super::*;
             $crate::conformance!(@each $open; heartbeats:
-                beat_is_stored_once_and_read_back, replayed_beat_is_stale, old_firmware_history_is_deleted, a_later_boot_starts_seq_again,
+                beat_is_stored_once_and_read_back, the_history_of_a_device_is_read_backwards, replayed_beat_is_stale, old_firmware_history_is_deleted, a_later_boot_starts_seq_again,
                 unknown_and_unregistered_devices_are_denied, writes_of_one_group_come_in_order, a_failed_group_leaves_nothing,
                 reported_firmware_is_kept_as_history, pruning_takes_the_oldest_in_steps,
                 pruning_goes_on_past_rows_from_the_future, pruning_leaves_the_newest_row,

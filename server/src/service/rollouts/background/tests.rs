@@ -24,6 +24,7 @@ fn device(row: i64, model: &str, site: &str) -> LastSeenRecord {
         status: DeviceStatus::Registered,
         registered_at: Some(START),
         last_seen_at: None,
+        firmware_version: String::new(),
     }
 }
 

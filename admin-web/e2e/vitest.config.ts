@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+/** The end-to-end tests: each file starts the real server, simulated devices and a browser, one file after the other. */
+export default defineConfig({
+  test: {
+    include: ["e2e/**/*.test.ts"],
+    environment: "node",
+    fileParallelism: false,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
+});

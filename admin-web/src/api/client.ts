@@ -1,0 +1,44 @@
+/** The typed client of the admin API; `schema.ts` is generated from the server's OpenAPI document. */
+
+import createClient from "openapi-fetch";
+
+import { ApiProblem, problemOf } from "./problem";
+import type { paths } from "./schema";
+import * as session from "./session";
+
+/** Where the API is: the origin of this page, unless the pages were built for a static host. */
+export const API_BASE_URL: string = import.meta.env["NEXT_PUBLIC_API_BASE_URL"] ?? "";
+
+/** Paths that may answer 401 without a session having ended. */
+const WITHOUT_SESSION = ["/api/login", "/api/me"];
+
+/** Sends a request; after 401 it waits until the person has logged in again, and repeats it. */
+async function send(request: Request): Promise<Response> {
+  const again = request.clone();
+  const response = await fetch(request).catch((error: unknown) => {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiProblem(0, "");
+  });
+  if (response.status !== 401 || WITHOUT_SESSION.includes(new URL(request.url).pathname)) return response;
+  await session.renewed();
+  return fetch(again);
+}
+
+export const api = createClient<paths>({
+  baseUrl: API_BASE_URL || window.location.origin,
+  credentials: API_BASE_URL ? "include" : "same-origin",
+  fetch: send,
+});
+
+api.use({
+  async onResponse({ response }) {
+    if (!response.ok) throw await problemOf(response);
+  },
+});
+
+/** The body of a success; a failure has thrown its [ApiProblem] before. */
+export async function answer<T>(call: Promise<{ data?: T; response: Response }>): Promise<T> {
+  const { data, response } = await call;
+  if (data === undefined) throw new ApiProblem(response.status, "the answer is empty");
+  return data;
+}

@@ -1,0 +1,156 @@
+/** What pages ask the API for, and how often. Everything shown is asked for again while it is in view. */
+
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+
+import { answer, api } from "./client";
+import type { DeviceStatus, LogLevel, PresenceFilter } from "./types";
+
+const SECOND_MS = 1_000;
+
+/** How often pages ask again. */
+export const FLEET_POLL_MS = 5 * SECOND_MS;
+const DEVICE_POLL_MS = 5 * SECOND_MS;
+const SLOW_POLL_MS = 30 * SECOND_MS;
+
+/** Rows of a page of the device list, and of the lists about one device. */
+const DEVICES_PAGE = 1_000;
+const LIST_PAGE = 100;
+
+export const presenceQuery = queryOptions({
+  queryKey: ["presence"],
+  queryFn: ({ signal }) => answer(api.GET("/api/presence", { signal })),
+  refetchInterval: FLEET_POLL_MS,
+});
+
+export const rolloutsQuery = queryOptions({
+  queryKey: ["rollouts"],
+  queryFn: async ({ signal }) => {
+    const page = await answer(api.GET("/api/rollouts", { signal, params: { query: { limit: 1_000 } } }));
+    return page.items;
+  },
+  refetchInterval: FLEET_POLL_MS,
+});
+
+export const keysQuery = queryOptions({
+  queryKey: ["keys"],
+  queryFn: ({ signal }) => answer(api.GET("/api/keys", { signal })),
+  refetchInterval: SLOW_POLL_MS,
+});
+
+/** How many heartbeats the server has stored, and when it said so: two of these give a rate. */
+export const heartbeatsQuery = queryOptions({
+  queryKey: ["heartbeats", "last"],
+  queryFn: async ({ signal }) => {
+    const query = { cursor: String(Number.MAX_SAFE_INTEGER), limit: 1 };
+    const page = await answer(api.GET("/api/heartbeats", { signal, params: { query } }));
+    return { lastRow: page.last_row, at: performance.now() };
+  },
+  refetchInterval: FLEET_POLL_MS,
+});
+
+/** The filter of the device list, as it stands in the page's address. */
+export interface DeviceFilter {
+  readonly search?: string;
+  readonly model?: string;
+  readonly site?: string;
+  readonly firmware_version?: string;
+  readonly label?: string;
+  readonly status?: DeviceStatus;
+  readonly presence?: PresenceFilter;
+}
+
+export const devicesQuery = (filter: DeviceFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["devices", filter],
+    queryFn: ({ signal, pageParam }) => {
+      const query = { ...filter, limit: DEVICES_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
+      return answer(api.GET("/api/devices", { signal, params: { query } }));
+    },
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+    staleTime: SLOW_POLL_MS,
+  });
+
+const ofDevice = (deviceId: string) => ["device", deviceId] as const;
+
+/** A device as every role may see it. */
+export const deviceQuery = (deviceId: string) =>
+  queryOptions({
+    queryKey: [...ofDevice(deviceId), "details"],
+    queryFn: ({ signal }) => answer(api.GET("/api/devices/{device_id}", { signal, params: { path: { device_id: deviceId } } })),
+    refetchInterval: SLOW_POLL_MS,
+  });
+
+/** All that is known about a device, with what an operator looks at first. */
+export const investigationQuery = (deviceId: string) =>
+  queryOptions({
+    queryKey: [...ofDevice(deviceId), "investigation"],
+    queryFn: ({ signal }) =>
+      answer(api.GET("/api/devices/{device_id}/investigate", { signal, params: { path: { device_id: deviceId } } })),
+    refetchInterval: DEVICE_POLL_MS,
+  });
+
+/** A device's heartbeats, the newest first. */
+export const vitalsQuery = (deviceId: string) =>
+  queryOptions({
+    queryKey: [...ofDevice(deviceId), "heartbeats"],
+    queryFn: async ({ signal }) => {
+      const params = { path: { device_id: deviceId }, query: { limit: 1_000 } };
+      const page = await answer(api.GET("/api/devices/{device_id}/heartbeats", { signal, params }));
+      return page.items;
+    },
+    refetchInterval: DEVICE_POLL_MS,
+    placeholderData: keepPreviousData,
+  });
+
+export const commandsQuery = (deviceId: string) =>
+  infiniteQueryOptions({
+    queryKey: [...ofDevice(deviceId), "commands"],
+    queryFn: ({ signal, pageParam }) => {
+      const query = { device_id: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
+      return answer(api.GET("/api/commands", { signal, params: { query } }));
+    },
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchInterval: DEVICE_POLL_MS,
+  });
+
+export const logsQuery = (deviceId: string, level: LogLevel | undefined) =>
+  infiniteQueryOptions({
+    queryKey: [...ofDevice(deviceId), "logs", level],
+    queryFn: ({ signal, pageParam }) => {
+      const query = {
+        device_id: deviceId,
+        limit: LIST_PAGE,
+        ...(level === undefined ? {} : { level }),
+        ...(pageParam === "" ? {} : { cursor: pageParam }),
+      };
+      return answer(api.GET("/api/devices/logs", { signal, params: { query } }));
+    },
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
+export const punchesQuery = (deviceId: string) =>
+  infiniteQueryOptions({
+    queryKey: [...ofDevice(deviceId), "punches"],
+    queryFn: ({ signal, pageParam }) => {
+      const query = { device_id: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
+      return answer(api.GET("/api/attendance", { signal, params: { query } }));
+    },
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const auditQuery = (deviceId: string) =>
+  infiniteQueryOptions({
+    queryKey: [...ofDevice(deviceId), "audit"],
+    queryFn: ({ signal, pageParam }) => {
+      const query = { subject: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
+      return answer(api.GET("/api/audit", { signal, params: { query } }));
+    },
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });

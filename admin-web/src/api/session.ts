@@ -1,0 +1,54 @@
+/**
+ * Who is logged in. A session ends while pages are open: then calls wait here until the person has logged in again, and are sent
+ * once more, so that nothing typed is lost.
+ */
+
+import type { Me } from "./types";
+
+export type Session =
+  | { readonly state: "unknown" }
+  | { readonly state: "anonymous" }
+  | { readonly state: "active"; readonly me: Me }
+  | { readonly state: "expired"; readonly me: Me };
+
+let session: Session = { state: "unknown" };
+const followers = new Set<() => void>();
+let waiting: { resolve: () => void; reject: (why: Error) => void }[] = [];
+
+function become(next: Session): void {
+  session = next;
+  for (const follower of followers) follower();
+}
+
+/** For `useSyncExternalStore`. */
+export function follow(follower: () => void): () => void {
+  followers.add(follower);
+  return () => followers.delete(follower);
+}
+
+export function current(): Session {
+  return session;
+}
+
+/** The person has logged in, for the first time or again. */
+export function began(me: Me): void {
+  const released = waiting;
+  waiting = [];
+  become({ state: "active", me });
+  for (const call of released) call.resolve();
+}
+
+/** Nobody is logged in. */
+export function ended(): void {
+  const refused = waiting;
+  waiting = [];
+  become({ state: "anonymous" });
+  for (const call of refused) call.reject(new Error("logged out"));
+}
+
+/** A call was answered with 401. Ends once it is worth sending again. */
+export async function renewed(): Promise<void> {
+  if (session.state === "active") become({ state: "expired", me: session.me });
+  if (session.state !== "expired") throw new Error("not logged in");
+  await new Promise<void>((resolve, reject) => waiting.push({ resolve, reject }));
+}

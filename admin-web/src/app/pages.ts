@@ -1,0 +1,32 @@
+/** The pages in the navigation, and which roles see them. What a role may do is the server's to decide. */
+
+import type { Role } from "../api/types";
+import type { Texts } from "../texts/en";
+
+export interface PageLink {
+  readonly path: "/fleet" | "/devices";
+  readonly name: (texts: Texts) => string;
+  readonly roles: readonly Role[];
+}
+
+const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"];
+
+export const PAGES: readonly PageLink[] = [
+  { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
+  { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
+];
+
+/** The pages of a role, in the order of the navigation. */
+export function pagesOf(role: Role | null | undefined): readonly PageLink[] {
+  return PAGES.filter((page) => role && page.roles.includes(role));
+}
+
+/** Whether a role may read more about a device than its inventory. */
+export function mayRead(role: Role | null | undefined): boolean {
+  return role ? READ.includes(role) : false;
+}
+
+/** Whether a role may change devices and order commands. */
+export function mayOperate(role: Role | null | undefined): boolean {
+  return role === "operator" || role === "release_manager" || role === "admin";
+}

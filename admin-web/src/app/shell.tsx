@@ -1,0 +1,64 @@
+/** The frame around every page: navigation by role, language, who is logged in. */
+
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet } from "@tanstack/react-router";
+import { useEffect, useId } from "react";
+
+import { followEvents } from "../api/events";
+import icon from "../styles/icon.svg";
+import { LANGUAGES, type Language, useLanguage } from "../texts/language";
+import { mayRead, pagesOf } from "./pages";
+import { logOut, useMe, userName, useSession } from "./session-gate";
+
+export function Shell() {
+  const { texts, language, choose } = useLanguage();
+  const me = useMe();
+  const languageId = useId();
+  const queryClient = useQueryClient();
+  const isFollowing = useSession().state === "active" && mayRead(me.role);
+  useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
+  return (
+    <div className="shell">
+      <a className="skip" href="#main">
+        {texts.skipToContent}
+      </a>
+      <header className="top">
+        <Link className="brand" to="/">
+          <img src={icon} alt="" />
+          {texts.name}
+        </Link>
+        <div className="who">
+          <span className="name">
+            {userName(me)}
+            {me.role && ` · ${texts.roles[me.role]}`}
+          </span>
+          <label htmlFor={languageId} className="visually-hidden">
+            {texts.language}
+          </label>
+          <select id={languageId} value={language} onChange={(event) => choose(event.target.value as Language)}>
+            {Object.entries(LANGUAGES).map(([tag, name]) => (
+              <option key={tag} value={tag} lang={tag}>
+                {name}
+              </option>
+            ))}
+          </select>
+          <button type="button" onClick={logOut}>
+            {texts.login.logout}
+          </button>
+        </div>
+      </header>
+      <nav className="nav" aria-label={texts.navigation}>
+        <ul>
+          {pagesOf(me.role).map((page) => (
+            <li key={page.path}>
+              <Link to={page.path}>{page.name(texts)}</Link>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <main className="main" id="main" tabIndex={-1}>
+        <Outlet />
+      </main>
+    </div>
+  );
+}

@@ -1,0 +1,68 @@
+/** What needs a person now, each with where to go. */
+
+import { Link } from "@tanstack/react-router";
+
+import type { FleetPresence, KeysStatus, Rollout } from "../../api/types";
+import { count } from "../../format/number";
+import type { Texts } from "../../texts/en";
+import { useLanguage } from "../../texts/language";
+import { type Concern, concerns, registered } from "./counts";
+
+interface AttentionProps {
+  readonly fleet: FleetPresence;
+  readonly rollouts: readonly Rollout[] | undefined;
+  readonly keys: KeysStatus | undefined;
+}
+
+export function Attention({ fleet, rollouts, keys }: AttentionProps) {
+  const { texts, locale } = useLanguage();
+  const found = concerns(fleet, rollouts, keys);
+  const isEmpty = registered(fleet.total) + fleet.total.whitelisted + fleet.total.revoked === 0;
+  return (
+    <section className="panel" aria-labelledby="attention">
+      <h2 id="attention">{texts.fleet.attention}</h2>
+      {isEmpty && <p className="notice">{texts.fleet.empty}</p>}
+      {!isEmpty && found.length === 0 && <p className="notice good">{texts.fleet.calm}</p>}
+      <ul className="notices">
+        {found.map((concern) => (
+          <li key={JSON.stringify(concern)} className={`notice ${concern.kind === "site_down" ? "bad" : "warn"}`}>
+            <ConcernText concern={concern} texts={texts} shown={(number) => count(number, locale)} />
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+interface ConcernTextProps {
+  readonly concern: Concern;
+  readonly texts: Texts;
+  readonly shown: (number: number) => string;
+}
+
+function ConcernText({ concern, texts: { fleet }, shown }: ConcernTextProps) {
+  switch (concern.kind) {
+    case "site_down":
+      return (
+        <Link to="/devices" search={{ site: concern.site, presence: "MISSING" }}>
+          {fleet.siteDown(concern.site, shown(concern.missing), shown(concern.all))}
+        </Link>
+      );
+    case "missing":
+      return (
+        <Link to="/devices" search={{ presence: "MISSING" }}>
+          {fleet.missingDevices(concern.devices, shown(concern.devices))}
+        </Link>
+      );
+    case "waiting":
+      return fleet.rolloutWaits(concern.rollout);
+    case "paused":
+      return fleet.rolloutPaused(concern.rollout);
+    case "late_failures":
+      return fleet.lateFailures(concern.rollout, concern.devices, shown(concern.devices));
+    case "stranded":
+      return fleet.stranded(concern.devices, shown(concern.devices));
+    case "unknown_keyset":
+      return fleet.unknownKeyset(concern.devices, shown(concern.devices));
+  }
+}

@@ -1,0 +1,54 @@
+//! Lists the files of the admin web that `cargo xtask web` has built, for `src/web/`; none if it was not built.
+
+#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
+
+use std::{
+    fmt::Write as _,
+    io,
+    path::{Path, PathBuf},
+};
+
+fn main() -> io::Result<()> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../admin-web/dist");
+    let mut files = Vec::new();
+    // Of a path that is missing, cargo would run this again each time, and compile the server after it.
+    if built.is_dir() {
+        println!("cargo::rerun-if-changed={}", built.display());
+        list(&built, &mut files)?;
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in files.iter().filter(|file| is_served(file)) {
+        let Ok(name) = file.strip_prefix(&built) else { continue };
+        let compressed = |ending: &str| {
+            let path = PathBuf::from(format!("{}.{ending}", file.display()));
+            if files.contains(&path) { format!("Some(include_bytes!({path:?}))") } else { "None".to_owned() }
+        };
+        let _ = writeln!(
+            table,
+            "    Built {{ path: {:?}, plain: include_bytes!({file:?}), gzip: {}, brotli: {} }},",
+            format!("/{}", name.display()),
+            compressed("gz"),
+            compressed("br"),
+        ); // writing to a text does not fail
+    }
+    table.push(']');
+    #[expect(clippy::disallowed_methods, reason = "where cargo wants the file, which it says in no other way")]
+    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
+    std::fs::write(Path::new(&out).join("web_files.rs"), table)
+}
+
+/// Whether a file is served under its own name: hidden ones are not, compressed ones in place of others.
+fn is_served(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && !name.ends_with(".gz") && !name.ends_with(".br")
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}

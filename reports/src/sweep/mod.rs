@@ -286,10 +286,8 @@ impl Sweep {
         if self.environment.is_empty() {
             return Vec::new();
         }
-        let depends_on = self
-            .depends_on
-            .iter()
-            .map(|of| format!("# Tried with devices that react to refusals so: {of}"));
+        let depends_on =
+            self.depends_on.iter().map(|of| format!("# Tried with devices that react to refusals so: {of}"));
         depends_on.chain(self.environment.iter().cloned()).collect()
     }
 }

@@ -94,19 +94,19 @@ mod tests {
     /// Goal: the lines to paste give the limits that were tried, with those that the scenario sets for its own server.
     #[test]
     fn the_lines_to_paste_have_the_limits_that_the_scenario_itself_sets() {
-        let mut asked = sample::asked();
-        asked.own_limits = [("A", "1"), ("A_MODE", "enforce")].map(|(name, value)| (name.into(), value.into())).into();
-        assert_eq!(Sweep::of(asked, &sample::trials()).environment, ["A=8", "A_MODE=enforce"]);
+        let mut setup = sample::setup();
+        setup.own_limits = [("A", "1"), ("A_MODE", "enforce")].map(|(name, value)| (name.into(), value.into())).into();
+        assert_eq!(Sweep::of(setup, &sample::trials()).environment, ["A=8", "A_MODE=enforce"]);
     }
 
     /// Goal: one with better figures than the recommended one does not look overlooked.
     #[test]
     fn a_configuration_that_the_server_warns_of_comes_last_and_the_text_says_so() {
-        let mut asked = sample::asked();
-        for of in asked.configurations.iter_mut().filter(|of| of.name == "A=8") {
+        let mut setup = sample::setup();
+        for of in setup.configurations.iter_mut().filter(|of| of.name == "A=8") {
             of.warnings = vec!["too few requests".to_owned()];
         }
-        let sweep = Sweep::of(asked, &sample::trials());
+        let sweep = Sweep::of(setup, &sample::trials());
         assert_eq!(sweep.recommended.as_deref(), Some("A=24"));
         let said = "The server would warn of A=8: what it warns of comes last.";
         assert!(sweep.recommendation.contains(said), "{}", sweep.recommendation);

@@ -277,10 +277,11 @@ pub(super) fn recommendation(
 
 /// The configurations that met what was expected and come last, because the server warns of them: without it, one with better figures in
 /// the table looks overlooked.
-fn warned(tried: &[Tried], best: &Tried) -> String {
+fn warned(tried: &[TriedConfiguration], best: &TriedConfiguration) -> String {
     let of_best = best.configuration.warnings.len();
-    let is_last =
-        |of: &&Tried| of.configuration.warnings.len() > of_best && of.figures.as_ref().is_some_and(Figures::meets);
+    let is_last = |of: &&TriedConfiguration| {
+        of.configuration.warnings.len() > of_best && of.figures.as_ref().is_some_and(Figures::meets)
+    };
     let names: Vec<&str> = tried.iter().filter(is_last).map(|of| of.configuration.name.as_str()).collect();
     let more = names.len().saturating_sub(NAMED_MAX);
     let listed = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");

@@ -13,7 +13,8 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
     let mut server = start_server(&[]);
     server.wait_until_idle().await;
     let once = async |headers: &[(&str, &str)]| {
-        let headers = [&[("authorization", &*format!("Bearer {ADMIN_TOKEN}"))], headers].concat();
+        let token = format!("Bearer {ADMIN_TOKEN}");
+        let headers = [&[("authorization", token.as_str())], headers].concat();
         server.call("GET", "/api/events", &headers, "").await
     };
     let first = once(&[]).await;
@@ -23,7 +24,9 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
     let id = text.strip_prefix("id: ").unwrap().split('\n').next().unwrap().to_owned();
 
     let mut live = Line::bare(server.address(), HOME).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nAccept: text/event-stream\r\n\r\n");
+    let head = format!(
+        "GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nAccept: text/event-stream\r\n\r\n"
+    );
     live.write_all(head.as_bytes()).await.unwrap();
     let mut received = String::new();
     let mut chunk = [0; 1_024];

@@ -293,8 +293,9 @@ fn lasts_at_least(plan: &Plan, advice: &Advice) -> Duration {
 /// Writes the advice, and each policy into a file of its own; returns the policies' paths.
 fn write(folder: &Path, advice: &Advice) -> Result<Vec<PathBuf>, Failure> {
     write_answer(folder, advice)?;
-    let policy =
-        |of: &AdvisedPolicy| put(policy_path(folder, of), &format!("# {}\n\n{}", sentence(of), policy_text(&of.policy)));
+    let policy = |of: &AdvisedPolicy| {
+        put(policy_path(folder, of), &format!("# {}\n\n{}", sentence(of), policy_text(&of.policy)))
+    };
     advice.policies.iter().map(policy).collect()
 }
 

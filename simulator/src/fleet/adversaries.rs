@@ -117,7 +117,8 @@ mod tests {
         assert_eq!(callers, dealt);
         let faulty: Vec<Option<u32>> = specs.iter().map(|spec| spec.faulty).collect();
         assert_eq!(faulty, [None, None, Some(0), Some(1), Some(2), None, None, Some(3)]);
-        let named: Vec<String> = faulty_devices(&plan, 1).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
+        let named: Vec<String> =
+            faulty_devices(&plan, 1).unwrap().iter().map(|spec| spec.device_id.to_string()).collect();
         assert_eq!(named, ["SIM-FAULTY-000001", "SIM-FAULTY-000002", "SIM-FAULTY-000003", "SIM-FAULTY-000004"]);
     }
 }

@@ -9,7 +9,6 @@ mod request;
 mod settings;
 mod sweep;
 
-
 pub use configurations::{CONFIGURATIONS_MAX, checked, grid, of_folder, with_settings, without_own_limits};
 pub use reaction::{in_scenario, known_cohorts};
 pub use request::SweepRequest;

@@ -176,7 +176,9 @@ impl Oracle {
                     let refused = Prediction::Refused(Refusal { limit: *name, named: *name, least_us, most_us });
                     return unsure.map_or(refused, Prediction::Unsure);
                 }
-                LimitVerdict::Unsure if ShownVerdict::of(place, asked, did) == ShownVerdict::Passed => unsure = unsure.or(Some(*name)),
+                LimitVerdict::Unsure if ShownVerdict::of(place, asked, did) == ShownVerdict::Passed => {
+                    unsure = unsure.or(Some(*name))
+                }
                 LimitVerdict::Unsure => {
                     if *name == LimitName::Registrations && seen == ShownVerdict::Refused {
                         self.refund_address(ticket);

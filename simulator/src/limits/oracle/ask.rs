@@ -177,7 +177,7 @@ impl Oracle {
                     return unsure.map_or(refused, Prediction::Unsure);
                 }
                 LimitVerdict::Unsure if ShownVerdict::of(place, asked, did) == ShownVerdict::Passed => {
-                    unsure = unsure.or(Some(*name))
+                    unsure = unsure.or(Some(*name));
                 }
                 LimitVerdict::Unsure => {
                     if *name == LimitName::Registrations && seen == ShownVerdict::Refused {

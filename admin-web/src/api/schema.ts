@@ -510,7 +510,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Bring back the limits before the last ones */
+        /** Return to the limits before the last change */
         post: operations["post_limits_rollback"];
         delete?: never;
         options?: never;

@@ -231,7 +231,7 @@ mod tests {
             ("RATE_LIMIT_DEVICE_PER_MIN=2,,3", "an empty value"),
             ("RATE_LIMIT_DEVICE_PER_MIN=2,3,2", "has 2 twice"),
             ("PORT=1..5", "decided by the run itself"),
-            ("xyz=1", "the limits are RATE_LIMIT_"),
+            ("xyz=1", "the limits are ARTIFACT_DOWNLOADS_MAX, ARTIFACT_BYTES_PER_S_MAX, RATE_LIMIT_"),
         ] {
             let why = varied(given, 5).unwrap_err();
             assert!(why.contains(said), "{given}: {why}");
@@ -254,7 +254,8 @@ mod tests {
                 "line 1: the server has no setting RATE_LIMIT_DEVICE_BRUST; did you mean RATE_LIMIT_DEVICE_BURST?",
             ),
             ("no setting", "line 1: expected NAME=VALUE"),
-            ("PORT=1", "no line that begins with RATE_LIMIT"),
+            ("PORT=1", "it sets no limit: add"),
+            ("RATE_LIMIT_DEVICE_BURST=\n", "it sets no limit: add"),
         ] {
             let why = limits_of_environment(text, no_file).unwrap_err();
             assert!(why.contains(said), "{text}: {why}");

@@ -3,7 +3,7 @@
 use super::File;
 
 /// Words and phrases in lower case, each with the term to use instead.
-const RETIRED: [(&str, &str); 30] = [
+const RETIRED: [(&str, &str); 29] = [
     ("astray", "missing or wrong"),
     ("breach", "violation"),
     ("come again", "retry later"),
@@ -25,7 +25,6 @@ const RETIRED: [(&str, &str); 30] = [
     ("reckon", "compute"),
     ("reckoned", "computed"),
     ("shut out", "blocked, locked out"),
-    ("sweep asked", "sweep request"),
     ("told", "sent, reported"),
     ("unfit", "invalid"),
     ("weather", "network faults"),

@@ -84,7 +84,10 @@ fn what_the_page_about_rollouts_shows_is_what_is_shown() {
     let rollout = format!("{ROLLOUT}[[policy]]\nname = \"careful\"\n{}", policy());
     rehearsed(folder.path(), "in-stage-1", (&rollout, "110m"), "modelled");
     std::fs::write(folder.path().join("ks.img"), vec![0; 300_000]).unwrap();
-    let shell = Shell { settings: &[("in-stage-1", "HEARTBEAT_INTERVAL_MS", "300000")], ..Shell::new(folder.path(), Some(CLOCK)) };
+    let shell = Shell {
+        settings: &[("in-stage-1", "HEARTBEAT_INTERVAL_MS", "300000")],
+        ..Shell::new(folder.path(), Some(CLOCK))
+    };
     assert_eq!(check_in("docs/rollouts.md", shell), 9);
 }
 

@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::shell::{self, Failed, exists, root};
+use crate::{
+    scenarios::FLEET,
+    shell::{self, Failed, exists, root},
+};
 
-/// The program that makes the runs, from the project's root.
-const FLEET: &str = "target/debug/ks-fleet";
 /// The folder that commands are run in.
 const RUNS: &str = "target/pictures";
 const PICTURES: &str = "docs/pictures";

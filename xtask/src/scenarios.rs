@@ -62,7 +62,7 @@ const SUITE: &[(RunMode, &str)] = &[
 ];
 
 /// The program that runs them, from the project's root.
-const FLEET: &str = "target/debug/ks-fleet";
+pub(crate) const FLEET: &str = "target/debug/ks-fleet";
 /// The run folder of rehearsals, and that of load runs.
 const OUT: &str = "target/scenario-run";
 const LOAD_OUT: &str = "target/scenario-load";

@@ -210,7 +210,9 @@ fn a_device_that_is_replaced_in_time_is_no_failure() {
     let believed = |lasts: &str| {
         let folder = tempfile::tempdir().unwrap();
         let churn = format!("[[fleet.churn]]\nkind = \"swapped\"\nper_day_bp = 3000\nlasts = \"{lasts}\"");
-        let text = scenario(&churn, "watch_s = 72000", "threshold_bp = 9000, action = \"abort\"", &release(""));
+        // A step late in the run, so that it does not end with the rollout.
+        let more = release("") + "[[timeline]]\nat = \"20h\"\ndo = \"punch\"\nper_device = 1\n";
+        let text = scenario(&churn, "watch_s = 72000", "threshold_bp = 9000, action = \"abort\"", &more);
         let (run, review) = rehearsed(folder.path(), &text);
         let events = events_in(&run);
         let swaps: Vec<(&str, &str)> = events

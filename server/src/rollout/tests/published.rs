@@ -113,7 +113,7 @@ fn the_advice_for_fleets_of_a_size_is_as_published() {
         let (_, counts) = row[2].split_once("`min_executed` ").unwrap();
         counts.split(';').next().unwrap().split(" to ").map(number).collect()
     };
-    let of = [(1_000, &[30][..], 1), (5_000, &[10], 2), (20_000, &[3, 5], 3)];
+    let of = [(1_000, &[30][..], 1), (5_000, &[10][..], 2), (20_000, &[3, 5][..], 3)];
     for (fleet, shares, row) in of {
         let row = &rows[row];
         assert!(number(&row[0].replace(|of: char| !of.is_ascii_digit(), "")) == fleet, "{row:?}");

@@ -32,7 +32,9 @@ pub(crate) fn build() -> Result<(), Failed> {
 /// Installs the packages of the lock file, unless exactly these are installed.
 pub(crate) fn install() -> Result<(), Failed> {
     if !exists("npm", &["--version"]) {
-        return Err(Failed("the admin web is built with Node.js 20 or newer and its npm: `apt-get install nodejs npm`".to_owned()));
+        return Err(Failed(
+            "the admin web is built with Node.js 20 or newer and its npm: `apt-get install nodejs npm`".to_owned(),
+        ));
     }
     let failed = |error: std::io::Error| Failed(format!("admin-web/package-lock.json: {error}"));
     let lock = std::fs::read_to_string(folder().join("package-lock.json")).map_err(failed)?;

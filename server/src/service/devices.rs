@@ -138,8 +138,7 @@ pub async fn list(
         left -= 1;
         last = Some(record.row);
         let presence = presence(record.last_seen_at, now, &gaps, interval);
-        let is_wanted =
-            |wanted: PresenceFilter| record.status == DeviceStatus::Registered && wanted.includes(presence);
+        let is_wanted = |wanted: PresenceFilter| record.status == DeviceStatus::Registered && wanted.includes(presence);
         if wanted.is_none_or(is_wanted) {
             devices.push(ListedDevice { device: record.into(), presence });
         }

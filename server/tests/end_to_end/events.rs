@@ -23,7 +23,9 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
     let id = text.strip_prefix("id: ").unwrap().split('\n').next().unwrap().to_owned();
 
     let mut live = Line::bare(server.address(), HOME).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nAccept: text/event-stream\r\n\r\n");
+    let head = format!(
+        "GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nAccept: text/event-stream\r\n\r\n"
+    );
     live.write_all(head.as_bytes()).await.unwrap();
     let mut received = String::new();
     let mut chunk = [0; 1_024];

@@ -29,7 +29,9 @@ async fn pages_come_with_a_strict_policy() {
         assert_eq!(page.header("content-type").unwrap(), "text/html; charset=utf-8");
         assert!(page.text().contains(if web::is_built() { "id=\"root\"" } else { "cargo xtask web" }));
         let policy = page.header("content-security-policy").unwrap();
-        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        for part in
+            ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"]
+        {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");

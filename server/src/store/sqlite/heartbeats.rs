@@ -239,7 +239,8 @@ impl HeartbeatReads for SqliteReader {
         first: Option<i64>,
         limit: usize,
     ) -> Result<(Vec<LastHeartbeat>, Option<i64>), StoreError> {
-        let newest = "SELECT s.last_heartbeat FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1";
+        let newest =
+            "SELECT s.last_heartbeat FROM devices d JOIN device_states s ON s.device = d.id WHERE d.device_id = ?1";
         let mut newest = self.connection.prepare_cached(newest)?;
         let mut next = match first {
             Some(row) => Some(row),

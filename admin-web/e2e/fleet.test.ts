@@ -32,7 +32,7 @@ afterAll(async () => {
 it("shows devices coming online, by site, model and firmware", async () => {
   const { page } = tab;
   await page.getByRole("heading", { name: "Fleet" }).waitFor();
-  await page.getByText("40 (100%)").waitFor({ timeout: 25_000 });
+  await page.getByRole("definition").filter({ hasText: "40 (100%)" }).waitFor({ timeout: 25_000 });
   await page.getByRole("row", { name: /^berlin/ }).getByText("100%").waitFor();
   await page.getByRole("row", { name: /^KS-200/ }).waitFor();
   await page.getByText("Nothing needs a person now.").waitFor();

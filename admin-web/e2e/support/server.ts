@@ -66,11 +66,7 @@ export class Server {
 
   /** Ends the process at once; the database stays. */
   async kill(): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGKILL");
-    await ended;
+    if (this.#child) await end(this.#child);
   }
 
   /** Starts it again, on the same port and database. */
@@ -109,10 +105,10 @@ export class Server {
   }
 
   /** Simulated devices that beat until the test ends, run by `ks-fleet` against this server. */
-  beat(scenario: string): Beating {
+  beat(scenario: string, ...options: string[]): Beating {
     const child = spawn(
       join(ROOT, "target/debug/ks-fleet"),
-      ["run", join(ROOT, "admin-web/e2e/scenarios", scenario), "--target", `http://127.0.0.1:${this.#port}`],
+      ["run", join(ROOT, "admin-web/e2e/scenarios", scenario), "--target", `http://127.0.0.1:${this.#port}`, ...options],
       { cwd: this.#folder, env: { PATH: process.env["PATH"], ADMIN_TOKEN }, stdio: ["ignore", "pipe", "pipe"] },
     );
     const log = createWriteStream(join(this.#folder, "fleet.log"));
@@ -126,12 +122,20 @@ export class Server {
 export class Beating {
   constructor(readonly child: ChildProcess) {}
 
-  async stop(): Promise<void> {
-    if (this.child.exitCode !== null) return;
-    const ended = new Promise((resolve) => this.child.once("exit", resolve));
-    this.child.kill("SIGKILL");
-    await ended;
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null;
   }
+
+  async stop(): Promise<void> {
+    await end(this.child);
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await ended;
 }
 
 /** A key of the curve, since the server takes no other; its private half is kept by nobody. */

@@ -85,8 +85,8 @@ fn send(file: &Built, headers: &HeaderMap) -> Response {
         _ => (file.plain, None),
     };
     // Each form of a file is another representation and has an ETag of its own.
-    let form = encoding.map_or("", Encoding::as_str);
-    let tag = format!("\"{}{form}\"", TAGS.get(file.path).map_or("", String::as_str));
+    let form = encoding.map_or("plain", Encoding::as_str);
+    let tag = format!("\"{}-{form}\"", TAGS.get(file.path).map_or("", String::as_str));
     let is_known =
         encoding::lists(headers, &header::IF_NONE_MATCH, |known| known == "*" || known.trim_start_matches("W/") == tag);
     let mut response = Response::new(if is_known { Body::empty() } else { Body::from(Bytes::from_static(bytes)) });

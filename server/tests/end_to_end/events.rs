@@ -13,8 +13,8 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
     let mut server = start_server(&[]);
     server.wait_until_idle().await;
     let once = async |headers: &[(&str, &str)]| {
-        let token = format!("Bearer {ADMIN_TOKEN}");
-        let headers = [&[("authorization", token.as_str())], headers].concat();
+        let bearer = format!("Bearer {ADMIN_TOKEN}");
+        let headers = [&[("authorization", bearer.as_str())][..], headers].concat();
         server.call("GET", "/api/events", &headers, "").await
     };
     let first = once(&[]).await;

@@ -50,16 +50,17 @@ async fn pages_come_with_a_strict_policy() {
 #[tokio::test]
 async fn no_page_is_sent_in_place_of_an_answer() {
     let server = start_server(&[]);
+    let (browser, script, none): (&[_], &[_], &[_]) = (&[BROWSER], &[("accept", "*/*")], &[]);
     for (method, path, headers, status) in [
-        ("GET", "/api/nothing", &[BROWSER][..], 401),
-        ("GET", "/api", &[BROWSER], 401),
-        ("GET", "/keys", &[BROWSER], 200),
-        ("GET", "/heartbeat", &[BROWSER], 405),
-        ("POST", "/devices", &[BROWSER], 404),
-        ("GET", "/devices", &[("accept", "*/*")], 404),
-        ("GET", "/nowhere", &[], 404),
-        ("GET", "/../Cargo.toml", &[("accept", "*/*")], 404),
-        ("GET", "/.gitignore", &[("accept", "*/*")], 404),
+        ("GET", "/api/nothing", browser, 401),
+        ("GET", "/api", browser, 401),
+        ("GET", "/keys", browser, 200),
+        ("GET", "/heartbeat", browser, 405),
+        ("POST", "/devices", browser, 404),
+        ("GET", "/devices", script, 404),
+        ("GET", "/nowhere", none, 404),
+        ("GET", "/../Cargo.toml", script, 404),
+        ("GET", "/.gitignore", script, 404),
     ] {
         let answer = ask(&server, method, path, headers).await;
         assert_eq!(answer.status, status, "{method} {path}");

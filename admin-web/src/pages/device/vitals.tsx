@@ -110,7 +110,7 @@ function Plots({ beats, intervalMs }: PlotsProps) {
     { name: texts.device.temperature, values: series.temperature, show: (value: number) => quantity(value, "°C", locale, 1) },
     { name: texts.device.memory, values: series.memory, show: (value: number) => quantity(value, "MiB", locale, 1) },
     { name: texts.device.signal, values: series.signal, show: (value: number) => quantity(value, "dBm", locale) },
-    { name: texts.device.uptime, values: series.uptime, show: (value: number) => quantity(value, "h", locale, 1) },
+    { name: texts.device.uptime, values: series.uptime, show: (value: number) => quantity(value, "h", locale, 2) },
   ];
   return (
     <div className="plots">

@@ -36,8 +36,7 @@ pub fn conflicts(config: &Config, open_files_max: Option<u64>) -> Vec<Conflict> 
 }
 
 /// Limits of one subject, each with the limit of all subjects together.
-const ONE_AND_ALL: [(Limit, Limit); 5] = [
-    (Limit::DeviceRequests, Limit::AllRequests),
+const ONE_AND_ALL: [(Limit, Limit); 4] = [
     (Limit::AddressFailures, Limit::SiteFailures),
     (Limit::AddressFailures, Limit::ExpensiveFailures),
     (Limit::SiteFailures, Limit::ExpensiveFailures),
@@ -249,11 +248,6 @@ mod tests {
                 &[("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "60")],
                 "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN is 120, but RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN is only 60",
                 ("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "120"),
-            ),
-            (
-                &[("RATE_LIMIT_ALL_REQUESTS_MODE", "enforce"), ("RATE_LIMIT_ALL_REQUESTS_BURST", "1")],
-                "RATE_LIMIT_DEVICE_BURST is 30, but RATE_LIMIT_ALL_REQUESTS_BURST is only 1: one device could use up",
-                ("RATE_LIMIT_ALL_REQUESTS_BURST", "30"),
             ),
             (&[("STORE_SYNCHRONOUS", "off")], "a power failure", ("STORE_SYNCHRONOUS", "full")),
         ] {

@@ -226,7 +226,7 @@ mod tests {
             ("RATE_LIMIT_DEVICE_PER_MIN", "expected NAME=FROM..TO"),
             ("RATE_LIMIT_DEVICE_PER_MIN=9..2", "write the smaller number first"),
             ("RATE_LIMIT_DEVICE_PER_MIN=5..5", "RATE_LIMIT_DEVICE_PER_MIN=5 for one value"),
-            ("RATE_LIMIT_DEVICE_PER_MIN=0..5", "begin at 1"),
+            ("RATE_LIMIT_DEVICE_PER_MIN=0..5", "start at 1"),
             ("RATE_LIMIT_DEVICE_PER_MIN=a..5", "`a` is not a whole number"),
             ("RATE_LIMIT_DEVICE_PER_MIN=2,,3", "an empty value"),
             ("RATE_LIMIT_DEVICE_PER_MIN=2,3,2", "has 2 twice"),

@@ -95,7 +95,7 @@ fn every_limit_refuses_in_a_scenario_of_the_suite() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let suite = std::fs::read_to_string(root.join("xtask/src/scenarios.rs")).unwrap();
     let files = suite.lines().filter_map(|line| {
-        let (_, path) = line.trim().strip_prefix("(How::")?.split_once('"')?;
+        let (_, path) = line.trim().strip_prefix("(RunMode::")?.split_once('"')?;
         Some(path.split_once('"')?.0.to_owned())
     });
     let texts: Vec<String> = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap()).collect();

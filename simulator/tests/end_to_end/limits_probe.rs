@@ -151,7 +151,7 @@ fn answers_that_the_server_did_not_sign_are_found() {
     let (code, output, printed) = output_of(login, &["--limit", "device_requests"]);
     let said = stderr_of(&output);
     assert_eq!(code, Some(3), "{printed}{said}");
-    assert!(said.contains("not one of the protocol, or not signed by the server"), "{said}");
+    assert!(said.contains("does not follow the protocol, or is not signed by the server"), "{said}");
     assert!(!printed.contains("as the server declares"), "{printed}");
     assert_eq!(statuses(&server), ["REVOKED"; 4]);
 }

@@ -332,7 +332,7 @@ fn a_failure_is_one_sentence_help_and_the_documented_code() {
         (&good, &["--target", "ftp://127.0.0.1:1", token[0], token[1]], 2, "http://HOST:PORT"),
         (&good, &["--target", "http://127.0.0.1:99999", token[0], token[1]], 2, "port"),
         (&good, &["--target", "http://127.0.0.1:1/?a=b", token[0], token[1]], 2, "contains a query"),
-        (Path::new("/dev/zero"), &[], 2, "more than 1,024 KiB"),
+        (Path::new("/dev/zero"), &[], 2, "larger than 1,024 KiB"),
         (&good, &["--devices", "0"], 2, "devices"),
     ];
     for (scenario, flags, code, named) in cases {

@@ -1,7 +1,5 @@
 //! Lists the files of the admin web that `cargo xtask web` has built, for `src/web/`; none if it was not built.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::{
     fmt::Write as _,
     io,
@@ -23,12 +21,17 @@ fn main() -> io::Result<()> {
         let Ok(name) = file.strip_prefix(&built) else { continue };
         let compressed = |ending: &str| {
             let path = PathBuf::from(format!("{}.{ending}", file.display()));
-            if files.contains(&path) { format!("Some(include_bytes!({path:?}))") } else { "None".to_owned() }
+            if files.contains(&path) {
+                format!("Some(include_bytes!({:?}))", path.to_string_lossy())
+            } else {
+                "None".to_owned()
+            }
         };
         let _ = writeln!(
             table,
-            "    Built {{ path: {:?}, plain: include_bytes!({file:?}), gzip: {}, brotli: {} }},",
+            "    Built {{ path: {:?}, plain: include_bytes!({:?}), gzip: {}, brotli: {} }},",
             format!("/{}", name.display()),
+            file.to_string_lossy(),
             compressed("gz"),
             compressed("br"),
         ); // writing to a text does not fail

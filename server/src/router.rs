@@ -33,6 +33,6 @@ pub fn router(app: App) -> Router {
 async fn elsewhere(State(app): State<App>, request: Request) -> Response {
     match web::answer(request.method(), request.uri().path(), request.headers()) {
         Some(page) => page,
-        None => data_plane::not_found(State(app), request.uri().clone()).await,
+        None => data_plane::not_found(&app, request.uri()),
     }
 }

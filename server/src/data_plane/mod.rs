@@ -32,10 +32,10 @@ fn unbound(app: &App, path: &'static str) -> Reply {
 }
 
 /// Any path that belongs to no endpoint.
-pub async fn not_found(State(app): State<App>, uri: Uri) -> Response {
+pub fn not_found(app: &App, uri: &Uri) -> Response {
     let path: String = uri.path().chars().take(80).collect();
     let refusal = Refusal::new(RefusalCode::NotFound).saying(format!("there is no endpoint {path}"));
-    answer::refuse(&app, &unbound(&app, "other"), refusal)
+    answer::refuse(app, &unbound(app, "other"), refusal)
 }
 
 /// An endpoint called with the wrong method.

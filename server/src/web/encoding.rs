@@ -52,14 +52,14 @@ mod tests {
 
     use super::*;
 
-    fn sent(name: HeaderName, lines: &[&'static str]) -> HeaderMap {
+    fn sent(name: &HeaderName, lines: &[&'static str]) -> HeaderMap {
         lines.iter().map(|line| (name.clone(), HeaderValue::from_static(line))).collect()
     }
 
     #[test]
     fn a_form_is_sent_to_clients_that_name_it() {
         let accepted = |lines| {
-            let headers = sent(header::ACCEPT_ENCODING, lines);
+            let headers = sent(&header::ACCEPT_ENCODING, lines);
             [Encoding::Brotli, Encoding::Gzip].map(|encoding| accepts(&headers, encoding))
         };
         assert_eq!(accepted(&["gzip, deflate, br;q=0.9, zstd"]), [true, true]);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn browsers_ask_for_pages_and_scripts_do_not() {
-        let is_asked = |line| accepts_html(&sent(header::ACCEPT, &[line]));
+        let is_asked = |line| accepts_html(&sent(&header::ACCEPT, &[line]));
         assert!(is_asked("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
         assert!(!is_asked("*/*") && !is_asked("application/json") && !is_asked("image/avif,image/*,*/*;q=0.8"));
     }

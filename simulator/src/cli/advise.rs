@@ -304,7 +304,7 @@ fn policy_text(policy: &Policy) -> String {
     let Ok(table) = toml::Table::try_from(policy) else { return String::new() }; // it was made of numbers and names
     let line = |(key, value): (&String, &toml::Value)| match value {
         toml::Value::Array(items) => {
-            let items: String = items.iter().map(|item| format!("    {item},\n")).collect();
+            let items = items.iter().map(|item| format!("    {item},\n")).collect::<Vec<_>>().concat();
             format!("{key} = [\n{items}]\n")
         }
         value => format!("{key} = {value}\n"),

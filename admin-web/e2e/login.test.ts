@@ -43,7 +43,7 @@ it("refuses a wrong password in words, and keeps the name", async () => {
   const tab = await open(browser);
   const { page } = tab;
   await page.goto(server.url);
-  expect(await page.title()).toBe("Log in · KS Attendance");
+  await expect.poll(() => page.title()).toBe("Log in · KS Attendance");
   await expectAccessible(tab);
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByText("Enter a name and a password.").waitFor();

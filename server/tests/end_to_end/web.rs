@@ -15,8 +15,8 @@ async fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]
 
 /// The path of the page's script.
 fn script(page: &str) -> String {
-    let from = page.find("/assets/").unwrap();
-    page[from..].split('"').next().unwrap().to_owned()
+    let (_, rest) = page.split_once(" src=\"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -1798,6 +1798,10 @@ export interface components {
             never_fired: string[];
             /** @description The limit on writes in progress. */
             overload: components["schemas"]["OverloadStatus"];
+            /** @description Settings beside the table of limits that decide what is refused too, or that make what a limit counts smaller or larger. */
+            settings: {
+                [key: string]: number;
+            };
             /** @description Since when these limits are in force. */
             since: components["schemas"]["Time"];
             /**
@@ -2492,10 +2496,7 @@ export interface components {
              */
             stage: number;
             stage_began_at: components["schemas"]["Time"];
-            /**
-             * Format: uint
-             * @description Number of stages.
-             */
+            /** Format: uint */
             stages: number;
             status: components["schemas"]["Status"];
             /** Format: uint32 */

@@ -46,10 +46,10 @@ it("leads from a site to its devices", async () => {
   const { page } = tab;
   await page.getByRole("link", { name: "lyon" }).click();
   await page.waitForURL("**/devices?site=lyon");
-  await expect.poll(() => page.getByLabel("Site").inputValue(), { timeout: 60_000 }).toBe("lyon");
+  await expect.poll(() => page.getByLabel("Site").inputValue()).toBe("lyon");
   const rows = page.getByRole("table", { name: "Devices" }).getByRole("row").filter({ hasText: "lyon" });
-  await expect.poll(() => rows.count(), { timeout: 60_000 }).toBeGreaterThan(3);
-  await expect.poll(() => page.getByText("berlin", { exact: true }).and(page.getByRole("cell")).count(), { timeout: 60_000 }).toBe(0);
+  await expect.poll(() => rows.count()).toBeGreaterThan(3);
+  expect(await page.getByText("berlin", { exact: true }).and(page.getByRole("cell")).count()).toBe(0);
   await expectAccessible(tab);
 });
 
@@ -58,7 +58,7 @@ it("shows what a device reports, and what it has done", async () => {
   await page.goto(`${server.url}/devices/WEB-000007`);
   await page.getByText("online", { exact: true }).waitFor();
   await page.getByRole("img", { name: /^Heartbeats received: silent for 0 sec/ }).waitFor();
-  await expect.poll(() => page.locator(".uplot canvas").count(), { timeout: 60_000 }).toBeGreaterThanOrEqual(3);
+  await expect.poll(() => page.locator(".uplot canvas").count()).toBeGreaterThanOrEqual(3);
   await page.getByText(/^Processor temperature: [\d.]+ °C now/).waitFor({ state: "attached" });
   await page.getByRole("cell", { name: "1.30" }).waitFor();
   await expectAccessible(tab);

@@ -59,18 +59,25 @@ export interface DeviceFilter {
   readonly presence?: PresenceFilter;
 }
 
-export const devicesQuery = (filter: DeviceFilter) =>
+/** A list that is read page by page: `ask` gets the cursor of the page, none for the first. */
+const paged = <Page extends { next_cursor?: string | null }>(
+  queryKey: readonly unknown[],
+  ask: (from: { cursor?: string }, signal: AbortSignal) => Promise<Page>,
+) =>
   infiniteQueryOptions({
-    queryKey: ["devices", filter],
-    queryFn: ({ signal, pageParam }) => {
-      const query = { ...filter, limit: DEVICES_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
-      return answer(api.GET("/api/devices", { signal, params: { query } }));
-    },
+    queryKey,
+    queryFn: ({ signal, pageParam }) => ask(pageParam === "" ? {} : { cursor: pageParam }, signal),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
-    placeholderData: keepPreviousData,
-    staleTime: SLOW_POLL_MS,
   });
+
+export const devicesQuery = (filter: DeviceFilter) => ({
+  ...paged(["devices", filter], (from, signal) =>
+    answer(api.GET("/api/devices", { signal, params: { query: { ...filter, limit: DEVICES_PAGE, ...from } } })),
+  ),
+  placeholderData: keepPreviousData,
+  staleTime: SLOW_POLL_MS,
+});
 
 const ofDevice = (deviceId: string) => ["device", deviceId] as const;
 
@@ -104,53 +111,27 @@ export const vitalsQuery = (deviceId: string) =>
     placeholderData: keepPreviousData,
   });
 
-export const commandsQuery = (deviceId: string) =>
-  infiniteQueryOptions({
-    queryKey: [...ofDevice(deviceId), "commands"],
-    queryFn: ({ signal, pageParam }) => {
-      const query = { device_id: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
-      return answer(api.GET("/api/commands", { signal, params: { query } }));
-    },
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
-    refetchInterval: DEVICE_POLL_MS,
-  });
+export const commandsQuery = (deviceId: string) => ({
+  ...paged([...ofDevice(deviceId), "commands"], (from, signal) =>
+    answer(api.GET("/api/commands", { signal, params: { query: { device_id: deviceId, limit: LIST_PAGE, ...from } } })),
+  ),
+  refetchInterval: DEVICE_POLL_MS,
+});
 
-export const logsQuery = (deviceId: string, level: LogLevel | undefined) =>
-  infiniteQueryOptions({
-    queryKey: [...ofDevice(deviceId), "logs", level],
-    queryFn: ({ signal, pageParam }) => {
-      const query = {
-        device_id: deviceId,
-        limit: LIST_PAGE,
-        ...(level === undefined ? {} : { level }),
-        ...(pageParam === "" ? {} : { cursor: pageParam }),
-      };
-      return answer(api.GET("/api/devices/logs", { signal, params: { query } }));
-    },
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
-    placeholderData: keepPreviousData,
-  });
+export const logsQuery = (deviceId: string, level: LogLevel | undefined) => ({
+  ...paged([...ofDevice(deviceId), "logs", level], (from, signal) => {
+    const query = { device_id: deviceId, limit: LIST_PAGE, ...(level === undefined ? {} : { level }), ...from };
+    return answer(api.GET("/api/devices/logs", { signal, params: { query } }));
+  }),
+  placeholderData: keepPreviousData,
+});
 
 export const punchesQuery = (deviceId: string) =>
-  infiniteQueryOptions({
-    queryKey: [...ofDevice(deviceId), "punches"],
-    queryFn: ({ signal, pageParam }) => {
-      const query = { device_id: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
-      return answer(api.GET("/api/attendance", { signal, params: { query } }));
-    },
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
-  });
+  paged([...ofDevice(deviceId), "punches"], (from, signal) =>
+    answer(api.GET("/api/attendance", { signal, params: { query: { device_id: deviceId, limit: LIST_PAGE, ...from } } })),
+  );
 
 export const auditQuery = (deviceId: string) =>
-  infiniteQueryOptions({
-    queryKey: [...ofDevice(deviceId), "audit"],
-    queryFn: ({ signal, pageParam }) => {
-      const query = { subject: deviceId, limit: LIST_PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) };
-      return answer(api.GET("/api/audit", { signal, params: { query } }));
-    },
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
-  });
+  paged([...ofDevice(deviceId), "audit"], (from, signal) =>
+    answer(api.GET("/api/audit", { signal, params: { query: { subject: deviceId, limit: LIST_PAGE, ...from } } })),
+  );

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     scenarios::FLEET,
-    shell::{self, Failed, exists, root},
+    shell::{self, Failed, root},
 };
 
 /// The folder that commands are run in.
@@ -32,9 +32,7 @@ pub(crate) fn run(named: &[&str]) -> Result<(), Failed> {
     if let Some(unknown) = named.iter().find(|name| !known.contains(name)) {
         return Err(Failed(format!("there is no picture `{unknown}`; there are {}", known.join(", "))));
     }
-    if !exists("chromium", &["--version"]) {
-        return Err(Failed("the pictures need Chromium, which draws pages: `apt-get install chromium`".to_owned()));
-    }
+    shell::needs_chromium("the pictures need")?;
     shell::build()?;
     fs::create_dir_all(runs()).map_err(|error| failed(&runs(), &error))?;
     let is_wanted = |(names, _): &&Made| named.is_empty() || names.iter().any(|name| named.contains(name));

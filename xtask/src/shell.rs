@@ -85,6 +85,14 @@ pub(crate) fn documents() -> Result<(), Failed> {
     run("target/debug/examples/documents", &[])
 }
 
+/// Fails unless there is the browser that tests and pictures need.
+pub(crate) fn needs_chromium(what: &str) -> Result<(), Failed> {
+    if exists("chromium", &["--version"]) {
+        return Ok(());
+    }
+    Err(Failed(format!("{what} Chromium, which draws pages: `apt-get install chromium`")))
+}
+
 /// Whether a program exists and runs.
 pub(crate) fn exists(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -14,8 +14,6 @@ use crate::{
 /// What the built files depend on, below `admin-web/`.
 const SOURCES: [&str; 7] =
     ["index.html", "package.json", "package-lock.json", "scripts", "src", "tsconfig.json", "vite.config.ts"];
-/// The browser of the end-to-end tests.
-const CHROMIUM: &str = "chromium";
 
 fn folder() -> PathBuf {
     root().join("admin-web")
@@ -93,9 +91,7 @@ pub(crate) fn pictures() -> Result<(), Failed> {
 }
 
 fn in_browser(script: &str) -> Result<(), Failed> {
-    if !exists(CHROMIUM, &["--version"]) {
-        return Err(Failed(format!("the tests of the admin web need Chromium: `apt-get install {CHROMIUM}`")));
-    }
+    shell::needs_chromium("the tests of the admin web need")?;
     run_in(&folder(), "npm", &["run", "--silent", script])
 }
 

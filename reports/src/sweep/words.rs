@@ -283,12 +283,18 @@ fn warned(tried: &[TriedConfiguration], best: &TriedConfiguration) -> String {
         of.configuration.warnings.len() > of_best && of.figures.as_ref().is_some_and(Figures::meets)
     };
     let names: Vec<&str> = tried.iter().filter(is_last).map(|of| of.configuration.name.as_str()).collect();
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let listed = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-    match (names.is_empty(), more) {
-        (true, _) => String::new(),
-        (false, 0) => format!("The server would warn of {listed}: what it warns of comes last."),
-        (false, more) => format!("The server would warn of {listed} and {more} more: what it warns of comes last."),
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("The server would warn of {}: what it warns of comes last.", listed(&names))
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let first = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 
@@ -319,13 +325,10 @@ fn apart(tried: &[TriedConfiguration], trials: usize) -> String {
     }
     let same: Vec<&str> =
         tried.iter().filter(|of| of.is_distinguished == Some(false)).map(|of| of.configuration.name.as_str()).collect();
-    let more = same.len().saturating_sub(NAMED_MAX);
-    let listed = same.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    match same.len() {
-        0 => format!("{trials} trials of each tell it apart from every other one."),
-        _ => format!("{trials} trials of each do not tell it apart from {listed}{more}."),
+    if same.is_empty() {
+        return format!("{trials} trials of each tell it apart from every other one.");
     }
+    format!("{trials} trials of each do not tell it apart from {}.", listed(&same))
 }
 
 /// How the figures were computed.

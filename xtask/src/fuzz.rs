@@ -54,7 +54,8 @@ pub(crate) fn run() -> Result<(), Failed> {
             "--warnings",
             "off",
         ];
-        let arguments = [&arguments[..], &excluded].concat();
+        // One call may create 100,000 tokens, in 200 commits between those of others; by default a call has ten seconds.
+        let arguments = [&arguments[..], &excluded, &["--request-timeout", "120"]].concat();
         // No `--max-time`: with it the fuzzer draws cases until the time is over, so that a slow machine tries fewer.
         shell::run_in_then_show(&root().join("target/fuzz"), &program, &arguments)?;
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, Notify, Semaphore},
+    sync::{Mutex, Notify, Semaphore, watch},
     time::Instant,
 };
 
@@ -25,11 +25,12 @@ use crate::{
     password::Passwords,
     registry::{DeviceBudgets, Registry},
     rng::ServerRng,
-    store::{Reader, StoreError, Writer},
+    store::{Newest, Reader, StoreError, Writer},
 };
 
-/// Live event streams at a time.
+/// Live event streams at a time: of all callers, and of each.
 const EVENT_STREAMS_MAX: usize = 256;
+const EVENT_STREAMS_OF_CALLER_MAX: usize = 16;
 
 /// The server's state, shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -82,6 +83,10 @@ pub struct Parts {
     pub throttle: Throttle,
     /// Places of live event streams; closed once the server stops.
     pub event_streams: Arc<Semaphore>,
+    /// The same for each caller.
+    pub event_stream_turns: Turns,
+    /// The newest positions that were applied here, for those who wait for changes.
+    pub newest: watch::Sender<Newest>,
     /// The limit on writes in progress.
     pub overload: Arc<Overload>,
     /// Less disk space is free than is reserved for operators.
@@ -138,7 +143,7 @@ impl App {
             writer,
             reader,
             admin_reader,
-            turns: Turns::default(),
+            turns: Turns::new(1),
             registry,
             artifacts,
             rollouts: Rollouts::after(newest.decision),
@@ -156,6 +161,8 @@ impl App {
             passwords,
             throttle,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            event_stream_turns: Turns::new(EVENT_STREAMS_OF_CALLER_MAX),
+            newest: watch::Sender::new(newest),
             overload,
             is_short_of_disk: AtomicBool::new(false),
             metrics,

@@ -50,7 +50,7 @@ pub(crate) fn run() -> Result<(), Failed> {
 
 /// The effect of floods on honest devices: one run of about five minutes, and its table.
 pub(crate) fn floods() -> Result<(), Failed> {
-    cargo(&["build", "--profile", "dist", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
+    build_all()?;
     let out = "reports/bench/floods";
     let run = cargo(&["run", "--profile", "dist", "--", "run", FLOODS, "--out", out]);
     all_of([run, cargo(&["run", "--profile", "dist", "--package", "ks-benches", "--example", "floods", out])])
@@ -65,7 +65,7 @@ pub(crate) fn limits() -> Result<(), Failed> {
 /// Floods as fast as the machine can send them, more writes than the disk can take with and without the limit on them, and 10,000
 /// devices that reconnect at the same time: four minutes.
 fn limits_over_sockets() -> Result<(), Failed> {
-    cargo(&["build", "--profile", "dist", "--package", "ks-fleet", "--package", "ks-benches", "--examples", "--bins"])?;
+    build_all()?;
     let run = |scenario: &str, name: &str, flags: &[&str]| {
         let out = format!("reports/bench/{name}");
         cargo(&[&["run", "--profile", "dist", "--", "run", scenario, "--out", &out], flags].concat())
@@ -102,8 +102,9 @@ pub(crate) fn per_core() -> Result<(), Failed> {
 
 /// The programs, as they are shipped, and those that measure them.
 fn build_all() -> Result<(), Failed> {
-    let packages = ["--package", "ks-fleet", "--package", "ks-server", "--package", "ks-benches"];
-    cargo(&[&["build", "--profile", "dist", "--examples", "--bins"], &packages[..]].concat())
+    // Not the examples of the other packages: each is optimised as a whole, which takes minutes.
+    cargo(&["build", "--profile", "dist", "--bins", "--package", "ks-fleet", "--package", "ks-server"])?;
+    cargo(&["build", "--profile", "dist", "--examples", "--package", "ks-benches"])
 }
 
 /// Heartbeat latency while the whole fleet downloads: the suite's scenario, with timing measured.

@@ -223,7 +223,7 @@ pub struct LoadLimit {
     /// Why it is not a pass, a sentence each.
     pub reasons: Vec<String>,
     pub exit_code: u8,
-    pub asked: SearchSetup,
+    pub setup: SearchSetup,
     pub interval: LimitInterval,
     /// Whether the ends were run often enough.
     pub is_confirmed: bool,

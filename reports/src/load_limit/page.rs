@@ -57,10 +57,10 @@ fn verdict(of: &LoadLimit) -> String {
     let reasons = if reasons.is_empty() { String::new() } else { format!("<ul>\n{reasons}</ul>\n") };
     let asked = format!(
         "<p>Asked: {}. Target: {}. Machine: {} cores{}.</p>\n",
-        text(&of.asked.expectations.join(", ")),
+        text(&of.setup.expectations.join(", ")),
         text(&of.target),
-        of.asked.cores,
-        if of.asked.is_one_machine {
+        of.setup.cores,
+        if of.setup.is_one_machine {
             ", which the server and the load generator share"
         } else {
             " for the load generator"

@@ -69,7 +69,7 @@ pub(crate) fn found() -> LoadLimit {
         verdict: Verdict::Pass,
         reasons: Vec::new(),
         exit_code: 0,
-        asked: SearchSetup {
+        setup: SearchSetup {
             expectations: vec!["heartbeat.p99_ms <= 50".to_owned(), "errors = 0".to_owned()],
             left_out: vec!["heartbeat.per_min >= 295000 during steady".to_owned()],
             without: vec!["timeline".to_owned()],

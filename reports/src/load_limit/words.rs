@@ -32,7 +32,7 @@ pub fn answer(of: &LoadLimit) -> Vec<String> {
         SearchState::Running => sentences.push("The search goes on.".to_owned()),
         SearchState::OutOfTime => sentences.push(format!(
             "The budget of {} ended before the answer was confirmed: give a longer --budget.",
-            span(of.asked.budget_s)
+            span(of.setup.budget_s)
         )),
         SearchState::Interrupted => sentences.push("Interrupted: this is what was known by then.".to_owned()),
         SearchState::Broken => {
@@ -94,7 +94,7 @@ fn fleet(of: &LoadLimit, per_min: f64) -> String {
     let step = of.steps.iter().find(|step| (step.planned_per_min - per_min).abs() < 0.5);
     let count =
         step.map_or_else(|| "devices".to_owned(), |step| crate::number::group_in_sentence(&devices(step.devices)));
-    format!("{count}, a heartbeat every {} each", span(of.asked.interval_s))
+    format!("{count}, a heartbeat every {} each", span(of.setup.interval_s))
 }
 
 /// Who gave out first, with the evidence.
@@ -209,52 +209,52 @@ pub fn table(of: &LoadLimit) -> String {
 
 /// How it was measured.
 pub(super) fn how(of: &LoadLimit) -> Vec<String> {
-    let asked = &of.asked;
-    let chance = 0.05_f64.powf(1.0 / f64::from(asked.repeats.max(1))) * 100.0;
+    let setup = &of.setup;
+    let chance = 0.05_f64.powf(1.0 / f64::from(setup.repeats.max(1))) * 100.0;
     let named = |list: &[String]| list.iter().map(|of| format!("`{of}`")).collect::<Vec<_>>().join(", ");
     let mut sentences = vec![
         format!(
             "Each step is a load run of its own, with a new fleet whose number of devices gives the offered rate; they send on their own schedule, answered or not (open loop), and latency counts from the moment a heartbeat was due. Registration and warm-up are not measured. Expectations: {}; and of what is offered 99 % must be answered OK.",
-            named(&asked.expectations)
+            named(&setup.expectations)
         ),
         samples(of),
         format!(
             "The search doubles or halves the load until one holds and one does not, halves the interval (geometrically) until its ends are {} % apart, and runs both ends {} times in all. If an expectation held with a chance of less than {chance:.0} % at a load, it would hold in {} of {} runs with a chance of less than 5 %.",
-            asked.resolution_per_cent, asked.repeats, asked.repeats, asked.repeats
+            setup.resolution_per_cent, setup.repeats, setup.repeats, setup.repeats
         ),
         format!(
             "Who gave out first is judged at the lowest load that failed, in the order of the evidence; the first that reached its threshold is named. The knee is the highest load whose 99th percentile is at most {} times the lowest one.",
             super::knee::KNEE_FACTOR
         ),
     ];
-    if !asked.left_out.is_empty() {
-        sentences.push(format!("Left out, because they are about the size of the scenario's own fleet or about something else than load: {}.", named(&asked.left_out)));
+    if !setup.left_out.is_empty() {
+        sentences.push(format!("Left out, because they are about the size of the scenario's own fleet or about something else than load: {}.", named(&setup.left_out)));
     }
-    if asked.verify_percent < 100 {
+    if setup.verify_percent < 100 {
         sentences.push(format!(
             "The generator verified the signatures of {} % of the answers, drawn at random, and of all refusals.",
-            asked.verify_percent
+            setup.verify_percent
         ));
     }
-    if !asked.without.is_empty() {
-        sentences.push(format!("Steps run without the scenario's {}.", asked.without.join(", ")));
+    if !setup.without.is_empty() {
+        sentences.push(format!("Steps run without the scenario's {}.", setup.without.join(", ")));
     }
     sentences
 }
 
 /// How many samples a step has, and why.
 fn samples(of: &LoadLimit) -> String {
-    let asked = &of.asked;
-    let part = 1.0 - asked.quantile;
-    let percentile = crate::number::compact(asked.quantile * 100.0);
+    let setup = &of.setup;
+    let part = 1.0 - setup.quantile;
+    let percentile = crate::number::compact(setup.quantile * 100.0);
     let beyond = |samples: u64| crate::number::compact(samples as f64 * part);
-    let (wanted, fewest) = (asked.samples_wanted, asked.samples_min);
+    let (wanted, fewest) = (setup.samples_wanted, setup.samples_min);
     let [wanted_words, fewest_words] = [wanted, fewest].map(grouped);
     let length = format!(
         "A step is long enough for {wanted_words} heartbeats where the budget allows it, never for fewer than {fewest_words}"
     );
     let known = format!("{} of {wanted_words} are known to ±{} %", beyond(wanted), uncertain(wanted, part));
-    let fewer = if asked.has_percentile {
+    let fewer = if setup.has_percentile {
         format!(", {} of {fewest_words} to ±{} %", beyond(fewest), uncertain(fewest, part))
     } else {
         ". No expectation is about a percentile; if none of 100 answers failed, fewer than 3 % do (95 %)".to_owned()

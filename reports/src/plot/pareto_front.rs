@@ -11,20 +11,20 @@ const FRONT: f64 = 2.2;
 
 /// None if fewer than two configurations were tried.
 pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
-    let point = |tried: &TriedConfiguration| tried.figures.as_ref()?.point(&of.asked);
+    let point = |tried: &TriedConfiguration| tried.figures.as_ref()?.point(&of.setup);
     let points: Vec<(&TriedConfiguration, (f64, f64))> =
         of.tried.iter().filter_map(|tried| Some((tried, point(tried)?))).collect();
     if points.len() < 2 {
         return None;
     }
-    let is_reaction = of.asked.varies_reactions_only();
+    let is_reaction = of.setup.varies_reactions_only();
     let has_outage = of.tried.iter().filter_map(|tried| tried.figures.as_ref()).any(|of| of.recovery_p99_s.is_some());
     let cost = if is_reaction && has_outage {
         "99 % of the devices back after, seconds"
     } else {
         "honest requests refused, per cent"
     };
-    let load = match (is_reaction, of.asked.has_attackers) {
+    let load = match (is_reaction, of.setup.has_attackers) {
         (true, _) => "requests sent again after a refusal, per second at the peak",
         (false, true) => "attackers' requests let through",
         (false, false) => "requests let through at the peak, per second",
@@ -37,7 +37,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
     let corners: Vec<(f64, f64)> = front.iter().map(|(_, at)| *at).collect();
     let spot = |(tried, at): &(&TriedConfiguration, (f64, f64)), colour, has_text: bool| Mark::Spot {
         at: *at,
-        text: if has_text { short(&of.asked, &tried.configuration) } else { String::new() },
+        text: if has_text { short(&of.setup, &tried.configuration) } else { String::new() },
         colour,
     };
     let is_it = |tried: &TriedConfiguration| of.recommended.as_ref() == Some(&tried.configuration.name);
@@ -54,7 +54,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
         .iter()
         .map(|(tried, at)| format!("{}: {} {cost}, {} {load}", tried.configuration.name, compact(at.0), compact(at.1)))
         .collect();
-    let varied = varied_names(&of.asked);
+    let varied = varied_names(&of.setup);
     let labels = if varied.is_empty() { String::new() } else { format!(" Numbers at the dots: {varied}.") };
     Some(Chart {
         title: "Cost to honest devices against load let through".into(),

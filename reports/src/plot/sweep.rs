@@ -32,7 +32,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
         return None;
     }
     let cost = DrawnFigure { title: "honest requests refused, per cent".into(), number: refused, colour: COST };
-    let load = if of.asked.has_attackers {
+    let load = if of.setup.has_attackers {
         DrawnFigure {
             title: "attackers' requests let through, per cent of those sent".into(),
             number: attacks,
@@ -42,7 +42,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
         DrawnFigure { title: "requests let through at the peak, per second".into(), number: peak, colour: LOAD }
     };
     let mut shown = vec![cost, load];
-    if of.asked.varied.iter().any(|of| reacting_cohort(&of.name).is_some()) {
+    if of.setup.varied.iter().any(|of| reacting_cohort(&of.name).is_some()) {
         shown.push(DrawnFigure { title: "requests refused again".into(), number: again, colour: COST });
         shown.push(DrawnFigure {
             title: "sent again after a refusal, per second".into(),
@@ -50,7 +50,7 @@ pub(crate) fn chart(of: &Sweep) -> Option<Chart> {
             colour: LOAD,
         });
     }
-    match of.asked.varied.as_slice() {
+    match of.setup.varied.as_slice() {
         [] => None,
         [one] => Some(lines(of, one, &shown)),
         [across, up, ..] => Some(heat(of, (across, up), &shown)),
@@ -90,7 +90,7 @@ fn value<'a>(tried: &'a TriedConfiguration, of: &VariedSetting) -> Option<&'a St
 fn is_in_plane(of: &Sweep, tried: &TriedConfiguration) -> bool {
     let recommended = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name));
     let is_same = |own: &VariedSetting| recommended.is_none_or(|best| value(best, own) == value(tried, own));
-    of.asked.varied.iter().skip(2).all(is_same)
+    of.setup.varied.iter().skip(2).all(is_same)
 }
 
 /// Lines over one setting, with the least and the greatest of the trials.
@@ -210,14 +210,14 @@ fn frame(of: &Sweep, x: Axis, panels: Vec<Panel>, words: &[String], how: &str) -
         .iter()
         .find(|own| of.recommended.as_ref() == Some(&own.configuration.name))
         .map(|best| {
-            let others = of.asked.varied.iter().skip(2);
+            let others = of.setup.varied.iter().skip(2);
             others.filter_map(|own| Some(format!("{}={}", own.name, value(best, own)?))).collect()
         })
         .unwrap_or_default();
     let fixed = if fixed.is_empty() { String::new() } else { format!(" All with {}.", fixed.join(", ")) };
     let best = of.tried.iter().find(|own| of.recommended.as_ref() == Some(&own.configuration.name));
     let named =
-        |best: &TriedConfiguration| (format!("recommended: {}", short(&of.asked, &best.configuration)), theme::INK);
+        |best: &TriedConfiguration| (format!("recommended: {}", short(&of.setup, &best.configuration)), theme::INK);
     let legend = best.map(named).into_iter().collect();
     Chart {
         title: "What each limit costs and lets through".into(),
@@ -279,7 +279,7 @@ mod tests {
         let chart = chart(&sample::sweep()).unwrap();
         assert!(chart.panels.iter().all(|panel| panel.series[0].points.len() == 4));
         let mut files = sample::sweep();
-        files.asked.varied.clear();
+        files.setup.varied.clear();
         assert!(super::chart(&files).is_none());
         assert!(super::chart(&Sweep::of(sample::setup(), &[])).is_none(), "nothing was tried yet");
     }

@@ -24,7 +24,7 @@ const COLUMNS: [&str; 17] = [
 ];
 
 pub(super) fn csv(of: &Sweep) -> String {
-    let varied: Vec<&str> = of.asked.varied.iter().map(|own| own.name.as_str()).collect();
+    let varied: Vec<&str> = of.setup.varied.iter().map(|own| own.name.as_str()).collect();
     let heading = ["configuration"].into_iter().chain(varied.iter().copied()).chain(COLUMNS);
     let mut lines = vec![heading.map(str::to_owned).collect::<Vec<_>>()];
     for tried in &of.tried {

@@ -134,9 +134,9 @@ impl Figures {
 
     /// Cost and load, against which it is drawn; none if devices never came back. If only reactions are varied, they are the time until
     /// devices are back, if there is an outage, and the height of the second wave.
-    pub(crate) fn point(&self, asked: &SweepSetup) -> Option<(f64, f64)> {
-        if !asked.varies_reactions_only() {
-            return Some((self.cost() * 100.0, self.load(asked.has_attackers).mean));
+    pub(crate) fn point(&self, setup: &SweepSetup) -> Option<(f64, f64)> {
+        if !setup.varies_reactions_only() {
+            return Some((self.cost() * 100.0, self.load(setup.has_attackers).mean));
         }
         let cost = match self.recovery_p99_s {
             _ if self.never_served > 0 => return None,

@@ -52,7 +52,7 @@ mod tests {
         let sweep = sample::sweep();
         write_sweep(folder.path(), &sweep).unwrap();
         let read = read_sweep(folder.path()).unwrap(); // but for the last bit of a fraction
-        assert_eq!((&read.asked, &read.recommendation), (&sweep.asked, &sweep.recommendation));
+        assert_eq!((&read.setup, &read.recommendation), (&sweep.setup, &sweep.recommendation));
         assert_eq!(read.tried.len(), sweep.tried.len());
         let drawn = draw_sweep(folder.path(), Drawing::Everything).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();

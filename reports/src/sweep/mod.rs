@@ -189,7 +189,7 @@ pub struct TriedConfiguration {
 pub struct Sweep {
     pub format: u32,
     #[serde(flatten)]
-    pub asked: SweepSetup,
+    pub setup: SweepSetup,
     pub trials_made: u64,
     /// In the order in which they were given.
     pub tried: Vec<TriedConfiguration>,
@@ -213,12 +213,12 @@ pub struct Sweep {
 
 impl Sweep {
     /// Computes the figures of each configuration, and recommends one.
-    pub fn of(asked: SweepSetup, trials: &[SweepTrial]) -> Self {
+    pub fn of(setup: SweepSetup, trials: &[SweepTrial]) -> Self {
         let mut by_name: BTreeMap<&str, Vec<&SweepTrial>> = BTreeMap::new();
         for trial in trials {
             by_name.entry(&trial.configuration).or_default().push(trial);
         }
-        let mut tried: Vec<TriedConfiguration> = asked
+        let mut tried: Vec<TriedConfiguration> = setup
             .configurations
             .iter()
             .map(|of| TriedConfiguration {
@@ -228,20 +228,20 @@ impl Sweep {
                 is_distinguished: None,
             })
             .collect();
-        recommend::mark_front(&mut tried, &asked);
-        let chosen = reaction::smallest(&asked, &tried).or_else(|| recommend::choose(&tried, &asked));
+        recommend::mark_front(&mut tried, &setup);
+        let chosen = reaction::smallest(&setup, &tried).or_else(|| recommend::choose(&tried, &setup));
         if let Some(chosen) = chosen {
             compare::mark(&mut tried, chosen, &by_name);
         }
         let recommended = chosen.and_then(|nth| tried.get(nth));
-        let nearest = if chosen.is_none() { recommend::nearest(&tried, &asked) } else { None };
+        let nearest = if chosen.is_none() { recommend::nearest(&tried, &setup) } else { None };
         let nearest = nearest.and_then(|nth| tried.get(nth));
         let settings = recommended.map(|of| &of.configuration.settings).into_iter().flatten();
         let (of_devices, of_server): (Vec<_>, Vec<_>) = settings.partition(|(name, _)| reacting_cohort(name).is_some());
         let lines = |of: Vec<(&String, &String)>| of.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut to_paste: BTreeMap<&String, &String> = of_server.into_iter().collect();
         if !to_paste.is_empty() {
-            for (name, value) in &asked.own_limits {
+            for (name, value) in &setup.own_limits {
                 to_paste.entry(name).or_insert(value);
             }
         }
@@ -249,15 +249,15 @@ impl Sweep {
         let name = |of: Option<&TriedConfiguration>| of.map(|of| of.configuration.name.clone());
         let violations = trials.iter().map(|of| of.invariant_violations).sum();
         let recommendation = match (recommended, nearest) {
-            (Some(best), _) => words::recommendation(&asked, &tried, best, &by_name),
-            (None, Some(nearest)) => words::none_recommended(&asked, &tried, nearest, &by_name),
+            (Some(best), _) => words::recommendation(&setup, &tried, best, &by_name),
+            (None, Some(nearest)) => words::none_recommended(&setup, &tried, nearest, &by_name),
             (None, None) => "Nothing is recommended: no configuration was tried.".to_owned(),
         };
         let (name, nearest) = (name(recommended), name(nearest));
         Self {
             format: SWEEP_FORMAT,
             trials_made: u64::try_from(trials.len()).unwrap_or(u64::MAX),
-            asked,
+            setup,
             tried,
             recommended: name,
             nearest,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
-    let class = match (of.asked.state.is_final(), &of.recommended) {
+    let class = match (of.setup.state.is_final(), &of.recommended) {
         (false, _) => "verdict inconclusive",
         (true, None) if of.is_inconclusive() => "verdict inconclusive",
         (true, None) => "verdict fail",
@@ -23,9 +23,9 @@ pub(super) fn page(of: &Sweep, figures: &[Figure]) -> String {
     sections.push(section("", "Configurations", &rows(of)));
     sections.push(refused(of));
     sections.push(section("", "How it was computed", &format!("<p>{}</p>\n<p>{RULE}</p>\n", text(&words::how(of)))));
-    let is_running = of.asked.state == State::Running;
-    let title = format!("Limits: {}", of.asked.scenario);
-    document_reloaded(is_running, &title, "sweep of rate limits", &of.asked.scenario, &sections.concat())
+    let is_running = of.setup.state == State::Running;
+    let title = format!("Limits: {}", of.setup.scenario);
+    document_reloaded(is_running, &title, "sweep of rate limits", &of.setup.scenario, &sections.concat())
 }
 
 /// A text whose names of settings may be broken on a phone.
@@ -44,7 +44,7 @@ fn verdict(of: &Sweep) -> String {
     if let Some(confirmed) = &of.confirmed {
         body += &format!("<p>{}</p>\n", text(confirmed));
     }
-    if of.asked.signatures == "modelled" {
+    if of.setup.signatures == "modelled" {
         body +=
             "<p class=\"inconclusive\">Signatures are modelled: a keyed hash replaces Ed25519, on both sides.</p>\n";
     }
@@ -54,7 +54,7 @@ fn verdict(of: &Sweep) -> String {
             of.invariant_violations
         );
     }
-    if let Some(resume) = &of.asked.resume {
+    if let Some(resume) = &of.setup.resume {
         body += &format!("<p>To continue:</p>\n<pre>{}</pre>\n", text(resume));
     }
     body

@@ -55,8 +55,8 @@ fn length(value: &str) -> Option<(&str, f64)> {
 }
 
 /// The reaction that is varied, if nothing else is, and all its values are lengths of one kind.
-pub(super) fn only_varied(asked: &SweepSetup) -> Option<&str> {
-    let [varied] = asked.varied.as_slice() else { return None };
+pub(super) fn only_varied(setup: &SweepSetup) -> Option<&str> {
+    let [varied] = setup.varied.as_slice() else { return None };
     reacting_cohort(&varied.name)?;
     let kinds: Option<Vec<&str>> = varied.values.iter().map(|value| Some(length(value)?.0)).collect();
     let kinds = kinds?;
@@ -115,8 +115,8 @@ fn longest_row(values: &[Value<'_>]) -> Option<(usize, usize)> {
 /// The configuration with the smallest value that will do, if a reaction is all that is varied.
 ///
 /// A single value that meets what was expected by chance, among smaller and larger ones that do not, is not it.
-pub(super) fn smallest(asked: &SweepSetup, tried: &[TriedConfiguration]) -> Option<usize> {
-    let name = only_varied(asked)?;
+pub(super) fn smallest(setup: &SweepSetup, tried: &[TriedConfiguration]) -> Option<usize> {
+    let name = only_varied(setup)?;
     let plane = &tried.iter().find(|of| of.figures.is_some())?.configuration;
     let values = series(name, tried, plane);
     let (from, _) = longest_row(&values)?;
@@ -125,13 +125,13 @@ pub(super) fn smallest(asked: &SweepSetup, tried: &[TriedConfiguration]) -> Opti
 
 /// For each reaction that is varied, which is the smallest that will do, with all else as recommended, and what limits it.
 pub(super) fn in_words(
-    asked: &SweepSetup,
+    setup: &SweepSetup,
     tried: &[TriedConfiguration],
     plane: &Configuration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> Vec<String> {
     let mut sentences = Vec::new();
-    for varied in &asked.varied {
+    for varied in &setup.varied {
         let Some(cohort) = reacting_cohort(&varied.name) else { continue };
         let values = series(&varied.name, tried, plane);
         let Some(kind) = values.first().filter(|_| values.len() > 1).map(|value| value.kind) else { continue };
@@ -254,12 +254,12 @@ mod tests {
             warnings: Vec::new(),
         };
         let names: Vec<String> = values.iter().map(|(value, _)| (*value).to_owned()).collect();
-        let asked = SweepSetup {
+        let setup = SweepSetup {
             varied: vec![VariedSetting { name: NAME.to_owned(), values: names }],
             configurations: values.iter().map(|(value, _)| configuration(value)).collect(),
             ..sample::setup()
         };
-        Sweep::of(asked, &trials)
+        Sweep::of(setup, &trials)
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         let mut same = sweep(&[("obey", 3), ("jitter:10s", 3)]);
         let trial = |value: &str, seed| sample::trial(&format!("{NAME}={value}"), seed, 0, 100);
         let trials = [trial("obey", 1), trial("obey", 2), trial("jitter:10s", 1), trial("jitter:10s", 2)];
-        same = Sweep::of(same.asked, &trials);
+        same = Sweep::of(same.setup, &trials);
         assert!(
             same.recommendation.contains("none of its devices was refused, or it has none"),
             "{}",
@@ -350,8 +350,8 @@ mod tests {
         let name = format!("A=8 {NAME}=jitter:24s");
         let configuration =
             Configuration { name: name.clone(), settings: settings.into(), refused: None, warnings: Vec::new() };
-        let asked = SweepSetup { configurations: vec![configuration], varied: Vec::new(), ..sample::setup() };
-        let sweep = Sweep::of(asked, &[sample::trial(&name, 1, 0, 100)]);
+        let setup = SweepSetup { configurations: vec![configuration], varied: Vec::new(), ..sample::setup() };
+        let sweep = Sweep::of(setup, &[sample::trial(&name, 1, 0, 100)]);
         assert_eq!(
             (sweep.environment.join(" "), sweep.depends_on.join(" ")),
             ("A=8".into(), format!("{NAME}=jitter:24s"))

@@ -9,8 +9,8 @@ use super::{Figures, SweepSetup, TriedConfiguration, number};
 pub(super) const RULE: &str = "Recommended is, of the configurations under which the scenario's own expectations were met in each trial, and of which the server warns least: the one with the fewest honest devices that miss their deadline, then the least share of honest requests refused, then the least load let through, then the smallest values. The trials' means decide. If there is none, none is recommended. If nothing is varied but the jitter or the pause of one cohort, recommended is the smallest with which the expectations were met in each trial: the first of the longest row of neighboring values that all meet them.";
 
 /// Marks the configurations that no other one beats in both cost and load.
-pub(super) fn mark_front(tried: &mut [TriedConfiguration], asked: &SweepSetup) {
-    let points: Vec<Option<(f64, f64)>> = tried.iter().map(|of| of.figures.as_ref()?.point(asked)).collect();
+pub(super) fn mark_front(tried: &mut [TriedConfiguration], setup: &SweepSetup) {
+    let points: Vec<Option<(f64, f64)>> = tried.iter().map(|of| of.figures.as_ref()?.point(setup)).collect();
     for (of, own) in tried.iter_mut().zip(&points) {
         let Some((cost, load)) = own else { continue };
         let beats = |(other_cost, other_load): &(f64, f64)| {
@@ -28,26 +28,26 @@ fn candidates(tried: &[TriedConfiguration]) -> impl Iterator<Item = Candidate<'_
 }
 
 /// The number of the recommended one; none if none meets what the scenario expects in each trial.
-pub(super) fn choose(tried: &[TriedConfiguration], asked: &SweepSetup) -> Option<usize> {
-    let best = candidates(tried).filter(|(.., figures)| figures.meets()).min_by(|one, other| better(asked, one, other));
+pub(super) fn choose(tried: &[TriedConfiguration], setup: &SweepSetup) -> Option<usize> {
+    let best = candidates(tried).filter(|(.., figures)| figures.meets()).min_by(|one, other| better(setup, one, other));
     best.map(|(nth, ..)| nth)
 }
 
 /// The number of the one that comes nearest to what the scenario expects: met in the most trials, then with the fewest expectations
 /// missed, then as for a recommendation. None if none was tried.
-pub(super) fn nearest(tried: &[TriedConfiguration], asked: &SweepSetup) -> Option<usize> {
+pub(super) fn nearest(tried: &[TriedConfiguration], setup: &SweepSetup) -> Option<usize> {
     let share = |(.., of): &Candidate<'_>| of.passed as f64 / of.trials.max(1) as f64;
     let misses = |(.., of): &Candidate<'_>| of.missed as f64 / of.trials.max(1) as f64;
     let nearest = candidates(tried).min_by(|one, other| {
         let accepted = one.2.attacks_accepted.cmp(&other.2.attacks_accepted);
         let met = || share(other).total_cmp(&share(one));
         let missed = || misses(one).total_cmp(&misses(other));
-        accepted.then_with(met).then_with(missed).then_with(|| better(asked, one, other))
+        accepted.then_with(met).then_with(missed).then_with(|| better(setup, one, other))
     });
     nearest.map(|(nth, ..)| nth)
 }
 
-fn better(asked: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
+fn better(setup: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others): &Candidate<'_>) -> Ordering {
     // Settings that contradict each other hold only as long as nothing but this traffic comes.
     let warnings = |of: &TriedConfiguration| of.configuration.warnings.len();
     let late = |of: &Figures| of.late_devices.map_or(0.0, |late| late.mean);
@@ -55,7 +55,7 @@ fn better(asked: &SweepSetup, (_, one, own): &Candidate<'_>, (_, another, others
         .cmp(&warnings(another))
         .then_with(|| late(own).total_cmp(&late(others)))
         .then_with(|| own.cost().total_cmp(&others.cost()))
-        .then_with(|| own.load(asked.has_attackers).mean.total_cmp(&others.load(asked.has_attackers).mean))
+        .then_with(|| own.load(setup.has_attackers).mean.total_cmp(&others.load(setup.has_attackers).mean))
         .then_with(|| tighter(one, another))
 }
 

@@ -41,14 +41,14 @@ pub(crate) fn per_cent(of: f64) -> String {
 }
 
 /// The values of the settings that are varied, in short, else the name.
-pub(crate) fn short(asked: &SweepSetup, of: &Configuration) -> String {
-    let values: Vec<&str> = asked.varied.iter().filter_map(|own| Some(of.settings.get(&own.name)?.as_str())).collect();
+pub(crate) fn short(setup: &SweepSetup, of: &Configuration) -> String {
+    let values: Vec<&str> = setup.varied.iter().filter_map(|own| Some(of.settings.get(&own.name)?.as_str())).collect();
     if values.is_empty() { of.name.clone() } else { values.join(" / ") }
 }
 
 /// The settings that are varied: `A / B`.
-pub(crate) fn varied_names(asked: &SweepSetup) -> String {
-    asked.varied.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(" / ")
+pub(crate) fn varied_names(setup: &SweepSetup) -> String {
+    setup.varied.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(" / ")
 }
 
 /// A mean without a fraction that says nothing.
@@ -110,7 +110,7 @@ pub fn table(of: &Sweep) -> String {
     let mut lines = vec![("  Configuration".to_owned(), pick(&heading))];
     for tried in &of.tried {
         let is_it = of.recommended.as_ref() == Some(&tried.configuration.name);
-        let name = format!("{}{}", if is_it { "> " } else { "  " }, short(&of.asked, &tried.configuration));
+        let name = format!("{}{}", if is_it { "> " } else { "  " }, short(&of.setup, &tried.configuration));
         lines.push((name, pick(&row(tried))));
     }
     let width = |text: &str| text.chars().count();
@@ -123,17 +123,17 @@ pub fn table(of: &Sweep) -> String {
         let cells: String = cells.iter().zip(widths.iter().copied()).map(padded).collect();
         format!("{name:<first$}{cells}").trim_end().replace('\u{a0}', " ")
     };
-    let varied = varied_names(&of.asked);
+    let varied = varied_names(&of.setup);
     let above = if varied.is_empty() { None } else { Some(format!("Configurations: {varied}")) };
     above.into_iter().chain(lines.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// How many trials were made of how many, and how they ended.
 pub fn made(of: &Sweep) -> String {
-    let tried = of.asked.configurations.iter().filter(|of| of.refused.is_none()).count() as u64;
-    let all = tried * u64::from(of.asked.trials);
+    let tried = of.setup.configurations.iter().filter(|of| of.refused.is_none()).count() as u64;
+    let all = tried * u64::from(of.setup.trials);
     let made = format!("{} of {} trials of {} configurations", grouped(of.trials_made), grouped(all), grouped(tried));
-    match of.asked.state {
+    match of.setup.state {
         State::Running => format!("{made}, running"),
         State::Interrupted => format!("{made}, interrupted"),
         State::OutOfTime => format!("{made}, ended by the budget of time"),
@@ -142,10 +142,10 @@ pub fn made(of: &Sweep) -> String {
 }
 
 /// The figures that decide, in a sentence.
-fn figures(asked: &SweepSetup, of: &Figures) -> String {
+fn figures(setup: &SweepSetup, of: &Figures) -> String {
     let late = of.late_devices.map_or_else(String::new, |late| {
         let deadline = of.deadline_s.map_or_else(String::new, |deadline| format!(" of {}", span(deadline)));
-        format!(", {} of {} devices miss their deadline{deadline}", mean(late), grouped(asked.devices))
+        format!(", {} of {} devices miss their deadline{deadline}", mean(late), grouped(setup.devices))
     });
     let refused = if of.refused_share.max <= 0.0 {
         "no honest request is refused".to_owned()
@@ -153,7 +153,7 @@ fn figures(asked: &SweepSetup, of: &Figures) -> String {
         format!("{} of honest requests are refused", per_cent(of.refused_share.mean))
     };
     let (sent, through) = (of.attacks.mean.max(0.0).round(), of.attacks_let_through.mean.max(0.0).round());
-    let attacks = if asked.has_attackers {
+    let attacks = if setup.has_attackers {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -164,12 +164,12 @@ fn figures(asked: &SweepSetup, of: &Figures) -> String {
     } else {
         format!(", and the server has to answer {} requests a second at the peak", mean(of.let_through_per_s_max))
     };
-    format!("{refused}{late}{attacks}{}", second_wave(asked, of))
+    format!("{refused}{late}{attacks}{}", second_wave(setup, of))
 }
 
 /// What comes back after a refusal, where reactions are varied.
-fn second_wave(asked: &SweepSetup, of: &Figures) -> String {
-    if asked.varied.iter().all(|of| reacting_cohort(&of.name).is_none()) {
+fn second_wave(setup: &SweepSetup, of: &Figures) -> String {
+    if setup.varied.iter().all(|of| reacting_cohort(&of.name).is_none()) {
         return String::new();
     }
     let Some((again, peak)) = of.refused_again.zip(of.second_peak_per_s) else {
@@ -190,7 +190,7 @@ fn second_wave(asked: &SweepSetup, of: &Figures) -> String {
 
 /// That none is recommended, and which comes nearest; `trials` by configuration.
 pub(super) fn none_recommended(
-    asked: &SweepSetup,
+    setup: &SweepSetup,
     tried: &[TriedConfiguration],
     nearest: &TriedConfiguration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
@@ -201,10 +201,10 @@ pub(super) fn none_recommended(
     let mut sentences = vec![
         nothing(tried),
         format!("{name} comes nearest, and met them in {} of {}{why}.", own.passed, own.trials),
-        format!("Under it {}.", figures(asked, own)),
+        format!("Under it {}.", figures(setup, own)),
     ];
-    sentences.extend(reaction::in_words(asked, tried, &nearest.configuration, trials));
-    sentences.extend(too_tight(asked, tried));
+    sentences.extend(reaction::in_words(setup, tried, &nearest.configuration, trials));
+    sentences.extend(too_tight(setup, tried));
     sentences.push(fired(own));
     sentences.retain(|sentence| !sentence.is_empty());
     sentences.join(" ")
@@ -235,23 +235,23 @@ pub(super) fn unproven(tried: &[TriedConfiguration]) -> impl Iterator<Item = &Tr
 }
 
 /// That all configurations refuse honest requests.
-fn too_tight(asked: &SweepSetup, tried: &[TriedConfiguration]) -> Option<String> {
+fn too_tight(setup: &SweepSetup, tried: &[TriedConfiguration]) -> Option<String> {
     let refuse = tried.iter().filter_map(|of| of.figures.as_ref()).all(|of| of.refused_share.max > 0.0);
-    (!asked.varies_reactions_only() && refuse)
+    (!setup.varies_reactions_only() && refuse)
         .then(|| "Every configuration that was tried refuses honest requests: try more generous ones.".to_owned())
 }
 
 /// The recommendation; `trials` by configuration.
 pub(super) fn recommendation(
-    asked: &SweepSetup,
+    setup: &SweepSetup,
     tried: &[TriedConfiguration],
     of: &TriedConfiguration,
     trials: &BTreeMap<&str, Vec<&SweepTrial>>,
 ) -> String {
     let Some(own) = &of.figures else { return String::new() };
-    let is_reaction = asked.varies_reactions_only();
-    let of_reactions = reaction::in_words(asked, tried, &of.configuration, trials);
-    let under_it = format!("Under it {}.", figures(asked, own));
+    let is_reaction = setup.varies_reactions_only();
+    let of_reactions = reaction::in_words(setup, tried, &of.configuration, trials);
+    let under_it = format!("Under it {}.", figures(setup, own));
     let mut sentences = vec![format!("Recommended: {}.", of.configuration.name)];
     // What was asked for comes first.
     sentences.extend(if is_reaction {
@@ -259,7 +259,7 @@ pub(super) fn recommendation(
     } else {
         [vec![under_it], of_reactions].concat()
     });
-    sentences.extend(too_tight(asked, tried));
+    sentences.extend(too_tight(setup, tried));
     let worse = |tried: &TriedConfiguration| tried.figures.as_ref().is_some_and(|figures| figures.cost() > own.cost());
     let costly = tried.iter().filter(|of| worse(of)).count();
     if costly > 0 {
@@ -346,7 +346,7 @@ pub(super) fn how(of: &Sweep) -> String {
          an outage until 99 % of the devices that it affected were served again; never: how many were not, in all trials. Numbers are means \
          over the trials. Two configurations are distinguished if the 95 % limits of the mean difference on the same seeds (paired t \
          test) leave zero out for any of refused, refused again, late, let through, peak and back; of a hundred comparisons, a few say so by chance.",
-        span(of.asked.simulated_s),
-        of.asked.first_seed,
+        span(of.setup.simulated_s),
+        of.setup.first_seed,
     )
 }

@@ -18,7 +18,10 @@ use hyper::header;
 use ks_protocol::number::canonical;
 use schemars::SchemaGenerator;
 use serde_json::json;
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
+};
 
 use super::{
     Problem,
@@ -32,7 +35,7 @@ use crate::{
 };
 
 const MEDIA_TYPE: &str = "text/event-stream";
-/// Between two looks at the positions.
+/// How long a stopping server waits for the end of streams at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Silence after which a comment is sent, so that nothing in between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -107,29 +110,41 @@ impl Input for Following {
 
 /// Streams changes to clients that accept event streams by name; others get one event and the end.
 pub async fn stream(call: Call, following: Following) -> Result<EventStream, Problem> {
+    // Before the query: what is newer than its answer is waited for.
+    let newest = call.app.newest.subscribe();
     let now = Positions::of(&call.app).await?;
     let first = now.event(following.since.unwrap_or(now));
     if !following.is_live {
         return Ok(EventStream(Body::from(first)));
     }
-    let place = call.app.event_streams.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
+    let own = call.app.event_stream_turns.of(&call.caller.name).try_acquire_owned();
+    let place = call.app.event_streams.clone().try_acquire_owned();
+    let (Ok(own), Ok(place)) = (own, place) else { return Err(Problem::overloaded()) };
     let (mut chunks, body) = channel();
     let app = call.app;
     tokio::spawn(async move {
         if chunks.send(first).await {
-            follow(&app, now, &mut chunks, place).await;
+            follow(&app, newest, now, &mut chunks, [own, place]).await;
         }
     });
     Ok(EventStream(body))
 }
 
-/// Sends what changes, until the client has left, the time is over, or the server stops. `_place` is held until then.
-async fn follow(app: &App, mut seen: Positions, chunks: &mut Chunks, _place: OwnedSemaphorePermit) {
+/// Sends what changes, until the client has left, the time is over, or the server stops. `_places` are held until then.
+async fn follow(
+    app: &App,
+    mut newest: watch::Receiver<Newest>,
+    mut seen: Positions,
+    chunks: &mut Chunks,
+    _places: [OwnedSemaphorePermit; 2],
+) {
     let ends_at = Instant::now() + STREAM_MAX;
     let mut sent_at = Instant::now();
     while Instant::now() < ends_at && !app.event_streams.is_closed() {
-        tokio::time::sleep(INTERVAL).await;
-        let Ok(now) = Positions::of(app).await else { return };
+        let now = match tokio::time::timeout(INTERVAL, newest.changed()).await {
+            Ok(_) => Positions::from(*newest.borrow_and_update()),
+            Err(_) => seen,
+        };
         let next = if now != seen {
             now.event(seen)
         } else if sent_at.elapsed() >= KEEP_ALIVE {

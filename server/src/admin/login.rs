@@ -37,7 +37,7 @@ pub struct Login {
 
 /// The authenticated caller.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Me {
+pub struct CurrentUser {
     /// `user:anna`, `token:ci` or `admin-token`.
     name: String,
     /// Null after a logout.
@@ -47,7 +47,7 @@ pub struct Me {
 }
 
 /// Logs in; the session is returned as a cookie.
-pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithCookie<Me>, Problem> {
+pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithCookie<CurrentUser>, Problem> {
     let Call { app, address, .. } = &call;
     let now_us = app.elapsed_us();
     let Login { name, password } = login;
@@ -87,7 +87,7 @@ pub async fn login(call: Call, JsonBody(login): JsonBody<Login>) -> Result<WithC
     let started = app.writer.write(move |store| accounts::begin_session(store, &session, &hash, &by)).await?;
     started.ok_or_else(wrong)?; // the password has changed since it was checked
     let cookie = cookie(&token, SESSION_TTL);
-    Ok(WithCookie(cookie, Me { name: me, role: Some(role), expires_at: Some(expires_at) }))
+    Ok(WithCookie(cookie, CurrentUser { name: me, role: Some(role), expires_at: Some(expires_at) }))
 }
 
 fn cookie(token: &str, max_age: Duration) -> String {
@@ -95,15 +95,15 @@ fn cookie(token: &str, max_age: Duration) -> String {
 }
 
 /// Revokes the session or token that authenticated the request.
-pub async fn logout(call: Call, _: NoInput) -> Result<WithCookie<Me>, Problem> {
+pub async fn logout(call: Call, _: NoInput) -> Result<WithCookie<CurrentUser>, Problem> {
     let by = call.by();
     if let Some(row) = call.caller.token {
         call.app.writer.write(move |store| accounts::revoke_token(store, row, &by)).await?;
     }
-    Ok(WithCookie(cookie("", Duration::ZERO), Me { name: call.caller.name, role: None, expires_at: None }))
+    Ok(WithCookie(cookie("", Duration::ZERO), CurrentUser { name: call.caller.name, role: None, expires_at: None }))
 }
 
-pub async fn me(call: Call, _: NoInput) -> Result<Json<Me>, Problem> {
+pub async fn me(call: Call, _: NoInput) -> Result<Json<CurrentUser>, Problem> {
     let Caller { name, role, expires_at, .. } = call.caller;
-    Ok(Json(Me { name, role, expires_at }))
+    Ok(Json(CurrentUser { name, role, expires_at }))
 }

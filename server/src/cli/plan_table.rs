@@ -7,7 +7,7 @@ use crate::{
     rollout::{
         duration::UpdateTime,
         plan::{Plan, percent},
-        power::{BUG_RATES_BP, Bounds, GatePower, PowerRow, Through, TogetherRow, rounded},
+        power::{BUG_RATES_BP, Bounds, GatePower, PowerRow, PassChance, TogetherRow, rounded},
     },
 };
 use ks_protocol::text::counted;
@@ -133,7 +133,7 @@ fn show_groups(gate: &GatePower) -> Result<(), StartError> {
     }
 }
 
-fn in_each_order(through: Through) -> String {
+fn in_each_order(through: PassChance) -> String {
     joined(&[through.at_least_bp, through.mixed_bp, through.at_most_bp], " / ")
 }
 

@@ -208,8 +208,9 @@ fn refused(config: &Config, error: CreateError) -> StartError {
     match error {
         CreateError::Store(error) => assembly::database_error(config, &error),
         CreateError::Keys(error) => assembly::keys_error(config, error),
-        CreateError::InvalidRequest(PlanError::Policy(_)) => StartError::refused(
-            error.to_string(),
+        CreateError::InvalidRequest(PlanError::Policy(problems)) => StartError::refused(
+            // One line each: a policy for another fleet is wrong in many places at once.
+            format!("the policy is refused:\n  {}", problems.join("\n  ")),
             "change the policy; docs/rollouts.md explains each field of a policy",
         ),
         other => StartError::refused(

@@ -1,5 +1,5 @@
-//! Turns at the reader for queries of the admin API. Each caller runs one query at a time, so that a caller waits for at most one
-//! long search of each other caller, however many of them one caller sends.
+//! What a caller may do at the same time. Queries of the admin API: one, so that a caller waits for at most one long search of each
+//! other caller, however many of them one caller sends. Event streams: as many as a person has pages open.
 
 use std::{
     collections::BTreeMap,
@@ -8,19 +8,27 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-/// Turns by caller. A caller without a query is not remembered.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<String, Weak<Semaphore>>>);
+/// Turns by caller. A caller who holds none is not remembered.
+#[derive(Debug)]
+pub struct Turns {
+    of_each: usize,
+    callers: Mutex<BTreeMap<String, Weak<Semaphore>>>,
+}
 
 impl Turns {
-    /// The turn that all queries of a caller share.
+    /// So many at the same time for each caller.
+    pub fn new(of_each: usize) -> Self {
+        Self { of_each, callers: Mutex::default() }
+    }
+
+    /// The turns that all work of a caller shares.
     pub fn of(&self, caller: &str) -> Arc<Semaphore> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(caller).and_then(Weak::upgrade) {
             return turn;
         }
         turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(Semaphore::new(1));
+        let turn = Arc::new(Semaphore::new(self.of_each));
         turns.insert(caller.to_owned(), Arc::downgrade(&turn));
         turn
     }
@@ -39,7 +47,7 @@ mod tests {
     /// Method: a hundred queries of one caller, then one of another, on a queue that nothing empties yet.
     #[tokio::test]
     async fn queries_of_one_caller_run_one_at_a_time() {
-        let turns = Turns::default();
+        let turns = Turns::new(1);
         let (reader, mut queue) = writer::reader(1_000, &Damage::default());
         let (sender, mut receiver) = mpsc::unbounded_channel();
         for caller in std::iter::repeat_n("eager", 100).chain(["other"]) {
@@ -68,11 +76,11 @@ mod tests {
 
     #[test]
     fn a_caller_without_a_query_is_not_remembered() {
-        let turns = Turns::default();
+        let turns = Turns::new(1);
         let held = turns.of("a");
         assert!(Arc::ptr_eq(&held, &turns.of("a")) && !Arc::ptr_eq(&held, &turns.of("b")));
         drop(held);
         drop(turns.of("c"));
-        assert_eq!(turns.0.lock().unwrap().len(), 1);
+        assert_eq!(turns.callers.lock().unwrap().len(), 1);
     }
 }

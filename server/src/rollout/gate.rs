@@ -67,7 +67,7 @@ impl Verdict {
 
 /// A gate's verdict, and the numbers that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Judged {
+pub struct GateResult {
     pub verdict: Verdict,
     /// Devices that failed.
     pub failed: u32,
@@ -130,7 +130,7 @@ pub fn judge(
     min_executed: u32,
     failed: u32,
     executed: u32,
-) -> Result<Judged, InvalidCounts> {
+) -> Result<GateResult, InvalidCounts> {
     check_counts(failed, executed)?;
     let share_ppm = share_ppm(failed, executed);
     let (lower_ppm, upper_ppm) = match test {
@@ -141,7 +141,7 @@ pub fn judge(
         Test::Raw | Test::Sprt { .. } => (share_ppm, share_ppm),
     };
     let verdict = verdict(test, threshold_bp, min_executed, failed, executed);
-    Ok(Judged { verdict, failed, executed, share_ppm, lower_ppm, upper_ppm })
+    Ok(GateResult { verdict, failed, executed, share_ppm, lower_ppm, upper_ppm })
 }
 
 /// The verdict of [`judge`], without the limits; the counts must be possible.

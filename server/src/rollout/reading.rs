@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Judged, Verdict, judge},
+    gate::{GateResult, Verdict, judge},
     policy::{Action, Gate, Policy, Scope},
     tally::Tally,
 };
@@ -26,7 +26,7 @@ pub struct GateReading {
     pub threshold_bp: u16,
     /// The verdict, and its numbers.
     #[serde(flatten)]
-    pub judged: Judged,
+    pub judged: GateResult,
 }
 
 /// The verdicts of all gates on a tally, in the order of the policy.
@@ -112,7 +112,7 @@ pub(super) fn passes_without_suspects(policy: &Policy, stage: usize, tally: &Tal
 
 impl fmt::Display for GateReading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Judged { failed, executed, .. } = self.judged;
+        let GateResult { failed, executed, .. } = self.judged;
         let (whole, hundredths) = (self.threshold_bp / 100, self.threshold_bp % 100);
         write!(
             f,

@@ -10,7 +10,7 @@ use ks_protocol::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{devices, old_part};
+use super::{old_part, selection::find};
 use crate::{
     command::{CommandEvent, CommandState, step},
     store::{
@@ -146,7 +146,7 @@ fn piece(store: &mut dyn Transaction, which: &Selector, after: i64, devices_max:
     let some_count = i64::try_from(some.len()).unwrap_or(i64::MAX);
     let next_after = (some.len() < left.len()).then(|| after.saturating_add(some_count));
     let named = Selector { device_ids: Some(some.to_vec()), ..which.clone() };
-    let (found, mut refused) = devices::find(store, &named)?;
+    let (found, mut refused) = find(store, &named)?;
     let mut meant = Vec::with_capacity(found.len());
     for (device_id, state) in found {
         if is_open(&state) { meant.push(state.row) } else { refused.push(device_id) }

@@ -1,6 +1,6 @@
 //! Devices: which are whitelisted, how they register, whose signed writes are accepted, and what a revocation ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ks_protocol::{
     id::{DeviceId, Sequence},
@@ -9,7 +9,7 @@ use ks_protocol::{
     time::UnixMs,
 };
 
-use super::{commands::cancel_open, updates};
+use super::{commands::cancel_open, selection::find, updates};
 use crate::{
     clock::AHEAD_MAX,
     rollout::update::UpdateEvent,
@@ -71,26 +71,6 @@ fn denied(state: Option<DeviceState>, sent: Sequence) -> Denied {
         Some(DeviceState { kept, .. }) if sent <= kept => Denied::Stale { kept },
         Some(_) => Denied::KeyReplaced,
     }
-}
-
-/// Selected devices, each with its state, and unknown names.
-type SelectedDevices = (Vec<(DeviceId, DeviceState)>, Vec<DeviceId>);
-
-/// The selected devices, and named devices that are unknown.
-pub(super) fn find(store: &mut dyn Transaction, which: &Selector) -> Result<SelectedDevices, StoreError> {
-    let found = store.states_of(which, 0, usize::MAX)?;
-    let Some(named) = &which.device_ids else { return Ok((found, Vec::new())) };
-    let selected: BTreeSet<&DeviceId> = found.iter().map(|(device_id, _)| device_id).collect();
-    let mut unknown: Vec<DeviceId> = named.iter().filter(|device_id| !selected.contains(device_id)).cloned().collect();
-    // With other conditions, a named device can be known without being selected.
-    let only_names = Selector { device_ids: None, ..which.clone() } == Selector::default();
-    if !only_names && !unknown.is_empty() {
-        let names = Selector { device_ids: Some(unknown.clone()), ..Selector::default() };
-        let known: BTreeSet<DeviceId> =
-            store.states_of(&names, 0, usize::MAX)?.into_iter().map(|(device_id, _)| device_id).collect();
-        unknown.retain(|device_id| !known.contains(device_id));
-    }
-    Ok((found, unknown))
 }
 
 /// Whitelists all of `devices` or none. A row that exists already with the same columns is left as it is. The audit gets a line,

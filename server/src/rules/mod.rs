@@ -17,6 +17,7 @@ pub mod presence;
 pub mod punches;
 pub mod releases;
 pub mod rollouts;
+mod selection;
 pub mod updates;
 
 use ks_protocol::time::UnixMs;

@@ -123,5 +123,6 @@ async fn apply_changes(app: &App) -> Result<(), KeyringError> {
     app.keyring.follow_to(newest.keyset_version, &app.writer, &app.reader, at).await?;
     app.applied_limits.follow_to(newest.limits_version, &app.reader).await?;
     driver::count_decisions(app, newest.decision).await?;
+    app.newest.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     Ok(devices?)
 }

@@ -23,11 +23,8 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
     assert!(text.ends_with("\nevent: changed\ndata: {\"topics\":[]}\n\n"), "{text}");
     let id = text.strip_prefix("id: ").unwrap().split('\n').next().unwrap().to_owned();
 
-    let mut live = Line::bare(server.address(), HOME).await.unwrap();
-    let head = format!(
-        "GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nAccept: text/event-stream\r\n\r\n"
-    );
-    live.write_all(head.as_bytes()).await.unwrap();
+    let (status, mut live) = opened(server.address(), &format!("Bearer {ADMIN_TOKEN}")).await;
+    assert_eq!(status, 200);
     let mut received = String::new();
     let mut chunk = [0; 1_024];
     let mut imported = false;
@@ -46,4 +43,33 @@ async fn events_name_what_has_changed_and_are_resumed_by_id() {
 
     server.terminate();
     assert!(server.ended().await.success());
+}
+
+/// Opens a live stream; its status.
+async fn opened(address: std::net::SocketAddr, authorization: &str) -> (u16, tokio::net::TcpStream) {
+    let mut stream = Line::bare(address, HOME).await.unwrap();
+    let head = format!(
+        "GET /api/events HTTP/1.1\r\nHost: a\r\nAuthorization: {authorization}\r\nAccept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    timeout(WAIT_MAX, stream.read_exact(&mut status)).await.unwrap().unwrap();
+    (std::str::from_utf8(&status[9..]).unwrap().parse().unwrap(), stream)
+}
+
+/// Goal: one caller can't take the streams of all. Method: 16 streams of a token, which is what a caller may have, then one more, and
+/// one of another token.
+#[tokio::test]
+async fn streams_of_one_caller_are_bounded() {
+    let server = start_server(&[]);
+    let (eager, other) = (server.token("viewer").await, server.token("operator").await);
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (status, stream) = opened(server.address(), &eager).await;
+        assert_eq!(status, 200);
+        held.push(stream);
+    }
+    assert_eq!(opened(server.address(), &eager).await.0, 503);
+    assert_eq!(opened(server.address(), &other).await.0, 200);
+    drop(held);
 }

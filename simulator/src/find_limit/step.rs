@@ -337,7 +337,7 @@ pub(super) fn replay_flags(devices: u32, lengths: &Lengths) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ks_reports::run_folder::{Expectation as Judged, Percentiles};
+    use ks_reports::run_folder::{Expectation as GateResult, Percentiles};
 
     use super::*;
     use crate::{scenario, scenario_settings::ScenarioSettings};
@@ -402,11 +402,11 @@ mod tests {
     fn judged(
         is_timed: bool,
         verdict: Verdict,
-        change: impl FnOnce(&mut Vec<Judged>, &mut LoadFigures),
+        change: impl FnOnce(&mut Vec<GateResult>, &mut LoadFigures),
     ) -> (StepVerdict, Vec<String>) {
         let mut load = LoadFigures { offered: 1_000, sent: 1_000, acked: 1_000, ..LoadFigures::default() };
         load.send_lag_ms = Some(of(3.0));
-        let judged = |name: &str| Judged {
+        let judged = |name: &str| GateResult {
             name: format!("{name} during measured"),
             actual: Some(80.25),
             bound: "<= 90".to_owned(),
@@ -440,9 +440,9 @@ mod tests {
             "not registered"
         );
         assert_eq!(judged(true, Verdict::Fail, |_, _| {}).1, ["of the run"]);
-        let late = |_: &mut Vec<Judged>, load: &mut LoadFigures| load.send_lag_ms = Some(of(26.0));
+        let late = |_: &mut Vec<GateResult>, load: &mut LoadFigures| load.send_lag_ms = Some(of(26.0));
         assert_eq!((judged(true, Verdict::Pass, late).0, judged(false, Verdict::Pass, late).0), (Unmeasured, Held));
-        let no_socket = |_: &mut Vec<Judged>, load: &mut LoadFigures| load.by_code.extend([(NO_SOCKET.to_owned(), 1)]);
+        let no_socket = |_: &mut Vec<GateResult>, load: &mut LoadFigures| load.by_code.extend([(NO_SOCKET.to_owned(), 1)]);
         assert_eq!(judged(false, Verdict::Fail, no_socket).0, Unmeasured);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ks_reports::run_folder::{Expectation as Judged, Ledger, LimitCount, LimitVerdicts, VerdictCounts};
+use ks_reports::run_folder::{Expectation as GateResult, Ledger, LimitCount, LimitVerdicts, VerdictCounts};
 
 use crate::{
     device::exchange::MessageType,
@@ -116,8 +116,8 @@ impl Judge {
     }
 
     /// Every expectation with its verdict, and why the load generator may be the cause of a miss.
-    pub fn finish(self, end: FinalResults<'_>) -> (Vec<Judged>, Vec<String>) {
-        let judged: Vec<(Judged, Option<String>)> =
+    pub fn finish(self, end: FinalResults<'_>) -> (Vec<GateResult>, Vec<String>) {
+        let judged: Vec<(GateResult, Option<String>)> =
             self.watched.into_iter().map(|watched| watched.judge(end)).collect();
         let doubts = judged.iter().filter_map(|(judged, unsound)| {
             let why = unsound.as_ref().filter(|_| !judged.pass)?;
@@ -197,7 +197,7 @@ impl WatchedExpectation {
         }
     }
 
-    fn judge(mut self, end: FinalResults<'_>) -> (Judged, Option<String>) {
+    fn judge(mut self, end: FinalResults<'_>) -> (GateResult, Option<String>) {
         self.take_in_tail();
         if self.expectation.every.is_none() {
             self.unsound = generator::lagged(&self.sum.measured);
@@ -211,7 +211,7 @@ impl WatchedExpectation {
         let bound = self.expectation.bound.to_string();
         let name = full.replacen(&format!(" {bound}"), "", 1);
         let unit = unit(&self.expectation.metric);
-        (Judged { name, actual, bound, pass, unit }, self.unsound)
+        (GateResult { name, actual, bound, pass, unit }, self.unsound)
     }
 }
 
@@ -381,7 +381,7 @@ mod tests {
         measured
     }
 
-    fn run(mut watched: WatchedExpectation, every: Option<u64>, seconds: &[(u64, u64)]) -> (Judged, Option<u64>) {
+    fn run(mut watched: WatchedExpectation, every: Option<u64>, seconds: &[(u64, u64)]) -> (GateResult, Option<u64>) {
         watched.expectation.every = every.map(Duration::from_secs);
         let mut judge = Judge { watched: vec![watched] };
         let mut aborted_at = None;
@@ -394,7 +394,7 @@ mod tests {
     }
 
     /// The results of a run of which nothing else is known.
-    fn finished(judge: Judge) -> (Vec<Judged>, Vec<String>) {
+    fn finished(judge: Judge) -> (Vec<GateResult>, Vec<String>) {
         let (total, ledger, rollouts) = (Measurements::default(), Ledger::default(), ObservedRollouts::default());
         judge.finish(FinalResults {
             total: &total,

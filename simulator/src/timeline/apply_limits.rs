@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::{
     invariants::Witness,
     operator::Operator,
@@ -51,7 +51,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for ApplyLimits {
+impl StepBehavior for ApplyLimits {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let run_context = context.run_context;
         if !run_context.orders_for_all() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
     link::faults::Fault,
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
@@ -36,7 +36,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Delay {
+impl StepBehavior for Delay {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         add_network_fault(context.run_context, self.length, Fault::Delayed(self.longest), "delay_ended");
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, disk, kind, later};
+use super::{StepBehavior, Check, Kind, Step, StepContext, disk, kind, later};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// Some commits of the server's store fail. Rehearsals only.
@@ -32,7 +32,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for DiskErrors {
+impl StepBehavior for DiskErrors {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let (disk, share_bp) = (disk(context.run_context)?, self.share_bp);
         disk.fail(share_bp);

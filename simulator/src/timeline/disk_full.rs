@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, disk, kind, later};
+use super::{StepBehavior, Check, Kind, Step, StepContext, disk, kind, later};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// No commit of the server's store succeeds. Rehearsals only.
@@ -26,7 +26,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for DiskFull {
+impl StepBehavior for DiskFull {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let disk = disk(context.run_context)?;
         disk.fill();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, disk, kind, later};
+use super::{StepBehavior, Check, Kind, Step, StepContext, disk, kind, later};
 use crate::scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader};
 
 /// Each commit of the server's store takes a while. Rehearsals only.
@@ -33,7 +33,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for DiskSlow {
+impl StepBehavior for DiskSlow {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let (disk, commit) = (disk(context.run_context)?, self.commit);
         disk.slow_down(commit);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
     link::faults::Fault,
     scenario::{problem::Problems, reader::Reader},
@@ -35,7 +35,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Duplicate {
+impl StepBehavior for Duplicate {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         add_network_fault(context.run_context, self.length, Fault::Duplicated(self.share_bp), "duplicate_ended");
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Check, Kind, Step, StepContext, add_network_fault, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, add_network_fault, kind};
 use crate::{
     link::faults::Fault,
     scenario::{problem::Problems, reader::Reader},
@@ -56,7 +56,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Loss {
+impl StepBehavior for Loss {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let lost = match self.of {
             LostMessages::Requests => Fault::RequestsLost,

@@ -159,7 +159,7 @@ steps! {
 pub use {loss::LostMessages, outage::OutageScope, rotate_server_key::KeyStep, send_command::Recipients};
 
 /// The behaviour of a step.
-trait Act {
+trait StepBehavior {
     /// Performs the step; its fault ends by itself later.
     ///
     /// # Errors

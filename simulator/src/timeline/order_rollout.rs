@@ -3,7 +3,7 @@
 use ks_protocol::id::RolloutId;
 use serde_json::json;
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::{
     operator::rollout_order::RolloutOrder,
     scenario::{
@@ -45,7 +45,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for OrderRollout {
+impl StepBehavior for OrderRollout {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         context.note("rollout_id", json!(self.rollout_id));
         context

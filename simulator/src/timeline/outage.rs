@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{Act, Check, Kind, Step, StepContext, kind, later};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind, later};
 use crate::run::outages;
 use crate::scenario::{
     problem::{Problem, Problems, any_of, closest_value, quoted},
@@ -68,7 +68,7 @@ fn scope(site: Field<String>, sites: Option<&[String]>, problems: &mut Problems)
     None
 }
 
-impl Act for Outage {
+impl StepBehavior for Outage {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let site = match &self.scope {
             OutageScope::EverySite => None,

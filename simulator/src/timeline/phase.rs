@@ -1,7 +1,7 @@
 //! `do = "phase"`: a phase starts, which lasts until the next one or to the end. The plan holds the phases, so the step
 //! itself does nothing.
 
-use super::{Act, Check, Kind, Step, kind};
+use super::{StepBehavior, Check, Kind, Step, kind};
 use crate::scenario::{
     check::{
         timeline::BUILT_IN_PHASES,
@@ -45,4 +45,4 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Phase {}
+impl StepBehavior for Phase {}

@@ -1,6 +1,6 @@
 //! `do = "punch"`: a shift starts. Devices take the time from the plan, so the step itself does nothing.
 
-use super::{Act, Check, Kind, Step, kind};
+use super::{StepBehavior, Check, Kind, Step, kind};
 use crate::scenario::{check::value::integer_in, limits, problem::Problems, reader::Reader};
 
 /// A shift starts: employees punch at every device.
@@ -25,4 +25,4 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Punch {}
+impl StepBehavior for Punch {}

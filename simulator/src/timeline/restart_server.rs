@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::{
     run::outages,
     scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader},
@@ -43,7 +43,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for RestartServer {
+impl StepBehavior for RestartServer {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let run_context = context.run_context;
         let server = run_context.server.as_ref().ok_or("this run did not start the server, so it can't restart it")?;

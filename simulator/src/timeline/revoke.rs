@@ -7,7 +7,7 @@ use crate::number::{counted, grouped};
 use ks_protocol::id::DeviceId;
 use serde_json::json;
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{
     problem::{Problem, Problems},
     reader::Reader,
@@ -43,7 +43,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for Revoke {
+impl StepBehavior for Revoke {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let chosen = context.choose("revoke", self.devices);
         context.revoked.extend(chosen.iter().cloned());

@@ -1,6 +1,6 @@
 //! `do = "revoke_release"`: the operator revokes a release.
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader, release_id};
 
 /// The operator revokes a release.
@@ -24,7 +24,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for RevokeRelease {
+impl StepBehavior for RevokeRelease {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let revoked = context.run_context.operator.revoke_release(&release_id(&self.firmware)).await;
         revoked.map_err(|error| error.to_string())

@@ -1,6 +1,6 @@
 //! `do = "revoke_server_key"`: the operator revokes the server key that signs.
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// The operator revokes the server key that signs.
@@ -16,7 +16,7 @@ fn read(_: &Reader<'_>, _: &mut Problems) -> Check {
     Box::new(|_| Some(Step::RevokeServerKey(RevokeServerKey)))
 }
 
-impl Act for RevokeServerKey {
+impl StepBehavior for RevokeServerKey {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         context.run_context.operator.revoke_server_key().await.map_err(|error| error.to_string())
     }

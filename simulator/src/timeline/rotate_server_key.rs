@@ -1,6 +1,6 @@
 //! `do = "rotate_server_key"`: the operator performs a step of rotating the server's key.
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::scenario::{check::value::one_of, problem::Problems, reader::Reader};
 
 /// The operator performs a step of rotating the server's key.
@@ -56,7 +56,7 @@ fn read(table: &Reader<'_>, problems: &mut Problems) -> Check {
     })
 }
 
-impl Act for RotateServerKey {
+impl StepBehavior for RotateServerKey {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let rotated = context.run_context.operator.rotate_server_key(self.step.as_str(), self.force).await;
         rotated.map_err(|error| error.to_string())

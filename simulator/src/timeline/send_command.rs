@@ -2,7 +2,7 @@
 
 use ks_protocol::message::CommandOrder;
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::number::grouped;
 use crate::scenario::{
     check::value::{WORD, text_like},
@@ -81,7 +81,7 @@ fn within_bounds(argument: Option<At<String>>, problems: &mut Problems) -> Optio
     None
 }
 
-impl Act for SendCommand {
+impl StepBehavior for SendCommand {
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         let chosen = match self.recipients {
             Recipients::All => context.in_service().cloned().collect(),

@@ -3,7 +3,7 @@
 use ks_protocol::id::{InvalidId, RolloutId};
 use serde_json::json;
 
-use super::{Act, Check, Kind, Step, StepContext, kind};
+use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
 use crate::{
     fleet::{self, ground_truth},
     operator::NewRelease,
@@ -59,7 +59,7 @@ fn rollout_id(rollout: Option<At<String>>, problems: &mut Problems) -> Option<Ro
     parsed.map_err(refused).ok()
 }
 
-impl Act for StartRollout {
+impl StepBehavior for StartRollout {
     /// Creates the release and the policy's roll-back release unless they exist, then starts the rollout.
     async fn act(&self, context: &mut StepContext<'_>) -> Result<(), String> {
         context.note("rollout_id", json!(self.rollout_id));

@@ -8,12 +8,6 @@ use crate::shell::say;
 /// Which module uses which, by their paths within the crate.
 pub(super) type Uses = BTreeMap<String, BTreeSet<String>>;
 
-/// Cycles of the server that may be, each with why. No other may, nor may one of these grow.
-const ALLOWED: [(&[&str], &str); 1] = [(
-    &["rules::commands", "rules::devices", "rules::updates"],
-    "a revocation ends the device's commands and update, and each of those looks its device up in the same transaction",
-)];
-
 /// Shows for each crate how many of its modules are in cycles, and the largest.
 pub(super) fn show(files: &[&File]) {
     for name in CRATES {
@@ -29,15 +23,12 @@ pub(super) fn show(files: &[&File]) {
     }
 }
 
-/// The server's cycles that are not allowed.
+/// The server's cycles, of which none is allowed.
 pub(super) fn broken(uses: &Uses) -> Vec<String> {
-    let is_allowed = |cycle: &BTreeSet<String>| {
-        ALLOWED.iter().any(|(modules, _)| cycle.iter().all(|module| modules.contains(&module.as_str())))
-    };
     let names = |cycle: &BTreeSet<String>| cycle.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let sentence =
         |cycle: &BTreeSet<String>| format!("server: these modules import one another in a cycle: {}", names(cycle));
-    cycles(uses).iter().filter(|cycle| !is_allowed(cycle)).map(sentence).collect()
+    cycles(uses).iter().map(sentence).collect()
 }
 
 /// Reads which module uses which from `crate::` paths and those that begin with `super::`. What only tests use is left out.
@@ -188,20 +179,5 @@ mod tests {
         let names: Vec<&str> = cycles[0].iter().map(String::as_str).collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(broken(&uses), ["server: these modules import one another in a cycle: a b c"]);
-    }
-
-    #[test]
-    fn an_allowed_cycle_may_not_grow() {
-        let cycle = |modules: &[&str]| -> Uses {
-            let next = modules.iter().cycle().skip(1);
-            modules
-                .iter()
-                .zip(next)
-                .map(|(one, next)| ((*one).to_owned(), BTreeSet::from([(*next).to_owned()])))
-                .collect()
-        };
-        let (modules, _) = ALLOWED[0];
-        assert_eq!(broken(&cycle(modules)), [""; 0]);
-        assert_eq!(broken(&cycle(&[modules, &["admin"]].concat())).len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BUG_RATES_BP, Bounds, GroupPower, PowerRow, Through, TogetherRow};
+use super::{BUG_RATES_BP, Bounds, GroupPower, PowerRow, PassChance, TogetherRow};
 use crate::rollout::{
     policy::{Gate, Scope},
     stage::{PlannedStage, cumulative},
@@ -201,7 +201,7 @@ fn one_after_the_other(mut before: Table, next: &[Vec<[f64; 3]>]) -> Table {
 }
 
 pub(super) fn rows(table: &[Vec<[f64; 3]>]) -> Vec<PowerRow> {
-    let through = |[worst, mixed, best]: &[f64; 3]| Through {
+    let through = |[worst, mixed, best]: &[f64; 3]| PassChance {
         at_least_bp: bp(*worst),
         mixed_bp: bp(*mixed),
         at_most_bp: bp(*best),

@@ -29,7 +29,7 @@ const WORK_MAX: u64 = 24_000_000_000;
 
 /// The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Through {
+pub struct PassChance {
     /// Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time,
     /// and are judged one by one: the worst order. Failed installations arrive like this.
     pub at_least_bp: u16,
@@ -45,7 +45,7 @@ pub struct PowerRow {
     /// Share of devices that the firmware breaks, in basis points.
     pub bug_bp: u16,
     /// Chance that it gets through the first stage, the first two and so on; through the last means to the whole fleet.
-    pub stages: Vec<Through>,
+    pub stages: Vec<PassChance>,
 }
 
 /// The power of a gate against a bug that only one group of devices has.
@@ -196,7 +196,7 @@ mod tests {
 
     fn at(rows: &[PowerRow], bug_bp: u16, stage: usize) -> [u16; 3] {
         let row = rows.iter().find(|row| row.bug_bp == bug_bp).unwrap();
-        let Through { at_least_bp, mixed_bp, at_most_bp } = row.stages[stage];
+        let PassChance { at_least_bp, mixed_bp, at_most_bp } = row.stages[stage];
         [at_least_bp, mixed_bp, at_most_bp]
     }
 

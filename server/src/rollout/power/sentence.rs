@@ -2,7 +2,7 @@
 
 use ks_protocol::text::{counted, plural};
 
-use super::{BUG_RATES_BP, GroupPower, PowerRow, Through};
+use super::{BUG_RATES_BP, GroupPower, PowerRow, PassChance};
 use crate::rollout::{
     gate::{EXECUTED_MAX, Test, Verdict, verdict},
     policy::{Gate, WHOLE_BP},
@@ -52,13 +52,13 @@ pub(super) fn sentence(
     let first_stage = |row: &PowerRow| row.stages.first().map(|through| (row.bug_bp, *through));
     let headline_bp = headline(gate, rows);
     let bad = rows.iter().find(|row| row.bug_bp == headline_bp).and_then(first_stage);
-    let promoted = bad.map_or_else(String::new, |(bug_bp, Through { at_most_bp, .. })| {
+    let promoted = bad.map_or_else(String::new, |(bug_bp, PassChance { at_most_bp, .. })| {
         let (bug, promoted) = (percent(bug_bp), rounded(at_most_bp));
         let alone = alone(groups, bug_bp);
         format!("firmware that breaks {bug} of devices is promoted {promoted} of the time at most{alone}, ")
     });
     let good = rows.first().and_then(first_stage);
-    let stopped = good.map_or_else(String::new, |(bug_bp, Through { at_least_bp, .. })| {
+    let stopped = good.map_or_else(String::new, |(bug_bp, PassChance { at_least_bp, .. })| {
         format!("one that breaks {} is stopped {} at most; ", percent(bug_bp), rounded(WHOLE_BP - at_least_bp))
     });
     let needed = match needed {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     rollout::{
-        gate::{Judged, Verdict},
+        gate::{GateResult, Verdict},
         reading::GateReading,
         status::Status,
         step::{Decision, State},
@@ -289,7 +289,7 @@ pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, rea
 /// Guarantee: decisions are kept in the order they were made, each with actor, time, reason and all numbers, and are in the audit.
 pub fn decisions_are_kept_in_order_with_their_numbers(store: &mut impl Store, reader: &mut impl StoreReader) {
     let rollout = rolled_out(store, reader);
-    let judged = Judged {
+    let judged = GateResult {
         verdict: Verdict::Pass,
         failed: 1,
         executed: 300,

@@ -315,7 +315,7 @@ fn verdict(result: &Sweep, confirmed: u8) -> (u8, Vec<String>) {
         lines.push(format!("INVARIANT VIOLATIONS: {}, ATTACKS ACCEPTED: {accepted}", result.invariant_violations));
         return (99, lines);
     }
-    if let Some(resume) = &result.asked.resume {
+    if let Some(resume) = &result.setup.resume {
         lines.push(format!("{}; to continue: {resume}", made(result)));
         return (4, lines);
     }

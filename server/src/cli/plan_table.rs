@@ -7,7 +7,7 @@ use crate::{
     rollout::{
         duration::UpdateTime,
         plan::{Plan, percent},
-        power::{BUG_RATES_BP, Bounds, GatePower, PowerRow, PassChance, TogetherRow, rounded},
+        power::{BUG_RATES_BP, Bounds, GatePower, PassChance, PowerRow, TogetherRow, rounded},
     },
 };
 use ks_protocol::text::counted;

@@ -442,7 +442,8 @@ mod tests {
         assert_eq!(judged(true, Verdict::Fail, |_, _| {}).1, ["of the run"]);
         let late = |_: &mut Vec<GateResult>, load: &mut LoadFigures| load.send_lag_ms = Some(of(26.0));
         assert_eq!((judged(true, Verdict::Pass, late).0, judged(false, Verdict::Pass, late).0), (Unmeasured, Held));
-        let no_socket = |_: &mut Vec<GateResult>, load: &mut LoadFigures| load.by_code.extend([(NO_SOCKET.to_owned(), 1)]);
+        let no_socket =
+            |_: &mut Vec<GateResult>, load: &mut LoadFigures| load.by_code.extend([(NO_SOCKET.to_owned(), 1)]);
         assert_eq!(judged(false, Verdict::Fail, no_socket).0, Unmeasured);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, disk, kind, later};
+use super::{Check, Kind, Step, StepBehavior, StepContext, disk, kind, later};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// Some commits of the server's store fail. Rehearsals only.

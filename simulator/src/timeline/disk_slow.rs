@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, disk, kind, later};
+use super::{Check, Kind, Step, StepBehavior, StepContext, disk, kind, later};
 use crate::scenario::{check::value::duration_in, limits, problem::Problems, reader::Reader};
 
 /// Each commit of the server's store takes a while. Rehearsals only.

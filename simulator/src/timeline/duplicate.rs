@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, add_network_fault, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, add_network_fault, kind};
 use crate::{
     link::faults::Fault,
     scenario::{problem::Problems, reader::Reader},

@@ -3,7 +3,7 @@
 use ks_protocol::id::RolloutId;
 use serde_json::json;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::{
     operator::rollout_order::RolloutOrder,
     scenario::{

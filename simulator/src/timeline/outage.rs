@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind, later};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind, later};
 use crate::run::outages;
 use crate::scenario::{
     problem::{Problem, Problems, any_of, closest_value, quoted},

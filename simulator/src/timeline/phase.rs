@@ -1,7 +1,7 @@
 //! `do = "phase"`: a phase starts, which lasts until the next one or to the end. The plan holds the phases, so the step
 //! itself does nothing.
 
-use super::{StepBehavior, Check, Kind, Step, kind};
+use super::{Check, Kind, Step, StepBehavior, kind};
 use crate::scenario::{
     check::{
         timeline::BUILT_IN_PHASES,

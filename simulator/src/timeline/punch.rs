@@ -1,6 +1,6 @@
 //! `do = "punch"`: a shift starts. Devices take the time from the plan, so the step itself does nothing.
 
-use super::{StepBehavior, Check, Kind, Step, kind};
+use super::{Check, Kind, Step, StepBehavior, kind};
 use crate::scenario::{check::value::integer_in, limits, problem::Problems, reader::Reader};
 
 /// A shift starts: employees punch at every device.

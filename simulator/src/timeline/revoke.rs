@@ -7,7 +7,7 @@ use crate::number::{counted, grouped};
 use ks_protocol::id::DeviceId;
 use serde_json::json;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::scenario::{
     problem::{Problem, Problems},
     reader::Reader,

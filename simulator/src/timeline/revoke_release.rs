@@ -1,6 +1,6 @@
 //! `do = "revoke_release"`: the operator revokes a release.
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader, release_id};
 
 /// The operator revokes a release.

@@ -1,6 +1,6 @@
 //! `do = "revoke_server_key"`: the operator revokes the server key that signs.
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::scenario::{problem::Problems, reader::Reader};
 
 /// The operator revokes the server key that signs.

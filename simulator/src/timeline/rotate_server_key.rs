@@ -1,6 +1,6 @@
 //! `do = "rotate_server_key"`: the operator performs a step of rotating the server's key.
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::scenario::{check::value::one_of, problem::Problems, reader::Reader};
 
 /// The operator performs a step of rotating the server's key.

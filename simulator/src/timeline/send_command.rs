@@ -2,7 +2,7 @@
 
 use ks_protocol::message::CommandOrder;
 
-use super::{StepBehavior, Check, Kind, Step, StepContext, kind};
+use super::{Check, Kind, Step, StepBehavior, StepContext, kind};
 use crate::number::grouped;
 use crate::scenario::{
     check::value::{WORD, text_like},

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BUG_RATES_BP, Bounds, GroupPower, PowerRow, PassChance, TogetherRow};
+use super::{BUG_RATES_BP, Bounds, GroupPower, PassChance, PowerRow, TogetherRow};
 use crate::rollout::{
     policy::{Gate, Scope},
     stage::{PlannedStage, cumulative},

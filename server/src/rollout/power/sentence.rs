@@ -2,7 +2,7 @@
 
 use ks_protocol::text::{counted, plural};
 
-use super::{BUG_RATES_BP, GroupPower, PowerRow, PassChance};
+use super::{BUG_RATES_BP, GroupPower, PassChance, PowerRow};
 use crate::rollout::{
     gate::{EXECUTED_MAX, Test, Verdict, verdict},
     policy::{Gate, WHOLE_BP},

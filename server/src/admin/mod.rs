@@ -149,6 +149,13 @@ fn firmware_routes() -> Vec<Route> {
         Route::new(Get, "/rollouts", A::READ, "List rollouts", rollouts::list),
         Route::new(Post, "/rollouts", A::RELEASE, "Start a rollout", rollouts::create),
         Route::new(Post, "/rollouts/plan", A::RELEASE, "Plan a rollout without starting it", rollouts::plan),
+        Route::new(
+            Post,
+            "/rollouts/plan/rehearsal",
+            A::RELEASE,
+            "Write a plan as a scenario for `ks-fleet rehearse`",
+            rollouts::plan_rehearsal,
+        ),
         Route::new(Get, "/rollouts/{rollout_id}", A::READ, "Get a rollout's current state", rollouts::get),
         Route::new(
             Get,

@@ -91,6 +91,7 @@ POST /releases/{release_id}/activate: release_manager or admin
 POST /releases/{release_id}/revoke: release_manager or admin
 POST /rollouts: release_manager or admin
 POST /rollouts/plan: release_manager or admin
+POST /rollouts/plan/rehearsal: release_manager or admin
 POST /rollouts/{rollout_id}/pause: operator or release_manager or admin
 POST /rollouts/{rollout_id}/resume: release_manager or admin
 POST /rollouts/{rollout_id}/approve: release_manager or admin

@@ -1,6 +1,9 @@
 /** The texts in German. */
 
 import { dialog } from "./de/dialog";
+import { plan } from "./de/plan";
+import { releases } from "./de/releases";
+import { rollouts } from "./de/rollouts";
 import { signed } from "./de/signed";
 import type { Texts } from "./en";
 
@@ -24,7 +27,7 @@ export const de: Texts = {
   notFound: "Diese Seite gibt es nicht.",
   toFleet: "Zur Flotte",
 
-  pages: { fleet: "Flotte", devices: "Geräte" },
+  pages: { fleet: "Flotte", devices: "Geräte", releases: "Releases", rollouts: "Rollouts" },
 
   failure: {
     title: "Das lässt sich nicht anzeigen",
@@ -223,5 +226,8 @@ export const de: Texts = {
   },
 
   dialog,
+  plan,
+  releases,
+  rollouts,
   signed,
 };

@@ -1,6 +1,9 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
 import { dialog } from "./en/dialog";
+import { plan } from "./en/plan";
+import { releases } from "./en/releases";
+import { rollouts } from "./en/rollouts";
 import { signed } from "./en/signed";
 
 const plural = new Intl.PluralRules("en");
@@ -24,7 +27,7 @@ export const en = {
   notFound: "There is no such page.",
   toFleet: "To the fleet",
 
-  pages: { fleet: "Fleet", devices: "Devices" },
+  pages: { fleet: "Fleet", devices: "Devices", releases: "Releases", rollouts: "Rollouts" },
 
   failure: {
     title: "This can't be shown",
@@ -223,6 +226,9 @@ export const en = {
   },
 
   dialog,
+  plan,
+  releases,
+  rollouts,
   signed,
 };
 

@@ -266,7 +266,7 @@ async fn add_browser_headers(mut response: Response) -> Response {
 }
 
 /// Allows pages of this origin to call the API with their session cookie.
-fn cors(origin: &str) -> CorsLayer {
+pub fn cors(origin: &str) -> CorsLayer {
     let origin = origin.parse().map_or_else(|_| AllowOrigin::list([]), AllowOrigin::exact);
     CorsLayer::new()
         .allow_origin(origin)

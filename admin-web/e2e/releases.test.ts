@@ -63,7 +63,7 @@ it("drafts a release that the server signs, from an image that is uploaded", asy
   await page.getByLabel("Signed by").selectOption("the server, when it is staged");
   await page.getByRole("textbox", { name: "Name" }).fill("fw-3.0.0");
   await page.getByRole("textbox", { name: "Version" }).fill("3.0.0");
-  await page.getByRole("spinbutton", { name: "Counter" }).fill("30");
+  await page.getByRole("spinbutton", { name: "Counter", exact: true }).fill("30");
   await page.getByRole("textbox", { name: "Models" }).fill("KS-100\nKS-200");
   await page.getByLabel("Image").setInputFiles({ name: "ks.img", mimeType: "application/octet-stream", buffer: Buffer.alloc(300_000, 7) });
   await expectAccessible(tab);

@@ -17,11 +17,13 @@ export interface Pages {
 export async function pagesWith(publicKey: string, serverUrl: string): Promise<Pages> {
   const outDir = mkdtempSync(join(tmpdir(), "ks-admin-pages-"));
   const root = `${ROOT}admin-web`;
-  process.env["SERVER_PUBLIC_KEY_BASE64"] = publicKey;
+  const before = { ...process.env };
+  Object.assign(process.env, { SERVER_PUBLIC_KEY_BASE64: publicKey, NODE_ENV: "production" });
   try {
     await build({ root, logLevel: "warn", build: { outDir, emptyOutDir: true } });
   } finally {
     delete process.env["SERVER_PUBLIC_KEY_BASE64"];
+    Object.assign(process.env, before);
   }
   const target = serverUrl.replace("localhost", "127.0.0.1");
   const proxy = Object.fromEntries(["/api", "/keys"].map((path) => [path, { target, changeOrigin: false }]));

@@ -32,7 +32,6 @@ beforeAll(async () => {
   browser = await launch();
   tab = await open(browser, { acceptDownloads: true });
   await logIn(tab, server, "rita", "/rollouts");
-  await expect.poll(async () => (await server.call<FleetPresence>("GET", "/presence")).total.online).toBe(24);
 });
 
 afterAll(async () => {
@@ -86,6 +85,7 @@ async function order(button: string, hits: RegExp, act: string, typed?: string):
 it("shows a plan before anything happens", async () => {
   const { page } = tab;
   await page.getByText("Nothing has been rolled out yet.").waitFor();
+  await expect.poll(async () => (await server.call<FleetPresence>("GET", "/presence")).total.online).toBe(24);
   await expectAccessible(tab);
   await page.getByRole("link", { name: "New rollout" }).click();
   await page.getByLabel("Release", { exact: true }).selectOption("fw-2.0.0 (2.0.0)");
@@ -93,9 +93,10 @@ it("shows a plan before anything happens", async () => {
   await fill("Reason", "readers lose cards");
   await page.getByLabel("the whole fleet").uncheck();
   await page.getByLabel("Site", { exact: true }).selectOption("berlin");
+  await fill("Share, %", "10", "Stage 2");
   await page.getByRole("button", { name: "Plan it" }).click();
-  // Twelve devices are too few for what it says by default, and the server says why.
-  await page.getByRole("alert").getByText(/^policy: /).waitFor();
+  // Shares only grow, and the server says so.
+  await page.getByRole("alert").getByText(/stages\[1\]\.share_bp/).waitFor();
   await expectAccessible(tab);
   await fillSmallPolicy();
   await page.getByText("Roll back to").waitFor();
@@ -161,7 +162,7 @@ it("shows a bad release being stopped by its gate, with the devices and the reas
   await page.getByRole("link", { name: "summer" }).click();
   await page.getByText("aborted", { exact: true }).first().waitFor({ timeout: 120_000 });
   await page.getByRole("region", { name: "Gates" }).getByText("fails", { exact: true }).waitFor();
-  await page.getByRole("region", { name: "Decisions" }).getByText(/^gate 1 of all: \d of \d executed devices failed/).waitFor();
+  await page.getByRole("region", { name: "Decisions" }).getByText(/executed devices failed/).first().waitFor();
   await expect.poll(() => page.getByRole("region", { name: "Outcomes over time" }).locator("canvas").count()).toBe(1);
   await expectAccessible(tab);
   await page.getByLabel("State", { exact: true }).selectOption("failed");

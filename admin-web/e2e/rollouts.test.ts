@@ -162,7 +162,7 @@ it("shows a bad release being stopped by its gate, with the devices and the reas
   await page.getByRole("link", { name: "summer" }).click();
   await page.getByText("aborted", { exact: true }).first().waitFor({ timeout: 120_000 });
   await page.getByRole("region", { name: "Gates" }).getByText("fails", { exact: true }).waitFor();
-  await page.getByRole("region", { name: "Decisions" }).getByText(/executed devices failed/).first().waitFor();
+  await page.getByRole("region", { name: "Decisions" }).getByText(/executed devices? failed/).first().waitFor();
   await expect.poll(() => page.getByRole("region", { name: "Outcomes over time" }).locator("canvas").count()).toBe(1);
   await expectAccessible(tab);
   await page.getByLabel("State", { exact: true }).selectOption("failed");

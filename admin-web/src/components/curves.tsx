@@ -13,6 +13,8 @@ export interface Curve {
   /** Name of a custom property. */
   readonly color: `--${string}`;
   readonly isDashed?: boolean;
+  /** Stays as it is until the next point, as counts do. */
+  readonly isStepped?: boolean;
 }
 
 export interface Axis {
@@ -97,6 +99,7 @@ function options(element: HTMLElement, now: () => CurvesProps): uPlot.Options {
   const { x, curves, yMax, cursors, heightPx = HEIGHT_PX } = now();
   const style = getComputedStyle(document.documentElement);
   const color = (property: string) => style.getPropertyValue(property).trim();
+  const stepped = uPlot.paths.stepped?.({ align: 1 });
   const axis: uPlot.Axis = {
     stroke: color("--ink-soft"),
     grid: { stroke: color("--line"), width: 1 },
@@ -113,11 +116,12 @@ function options(element: HTMLElement, now: () => CurvesProps): uPlot.Options {
     },
     series: [
       { label: x.name, value: (_, at) => (at === null ? "–" : now().x.exact(at)) },
-      ...curves.map(({ name, color: property, isDashed = false }) => ({
+      ...curves.map(({ name, color: property, isDashed = false, isStepped = false }) => ({
         label: name,
         stroke: color(property),
         width: 1.5,
         ...(isDashed ? { dash: [6, 4] } : {}),
+        ...(isStepped && stepped ? { paths: stepped } : {}),
         points: { show: false },
         value: (_: uPlot, value: number | null) => (value === null ? "–" : now().show(value)),
       })),

@@ -19,8 +19,8 @@ export function gateText(gate: Gate, { plan }: Texts, locale: string): string {
   };
   const least =
     typeof gate.min_executed_bp === "number"
-      ? plan.leastShare(percent(gate.min_executed_bp))
-      : plan.leastCount(count(gate.min_executed ?? 1, locale));
+      ? percent(gate.min_executed_bp)
+      : count(gate.min_executed ?? 1, locale);
   const action = plan.actions[gate.action ?? "abort"];
   return plan.gate(percent(gate.threshold_bp), plan.scopes[gate.scope ?? "cumulative"], test(), least, action);
 }

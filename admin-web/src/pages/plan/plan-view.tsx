@@ -152,7 +152,7 @@ function Power({ plan }: { plan: Plan }) {
       {curve.bugs.length >= POINTS_MIN && (
         <>
           <p className="soft">{words.powerText}</p>
-          <div className="columns">
+          <div className="form">
             <Curves
               name={words.curve}
               summary={summary}

@@ -53,6 +53,10 @@ export function ReleasePage() {
   );
 }
 
+function sizeText(bytes: number, locale: string): string {
+  return bytes < 1_024 ? quantity(bytes, "B", locale) : quantity(bytes / 1_024, "KiB", locale, 1);
+}
+
 function Facts({ release }: { release: Release }) {
   const { texts, locale } = useLanguage();
   const words = texts.releases;
@@ -65,7 +69,7 @@ function Facts({ release }: { release: Release }) {
     [words.product, release.product],
     [words.signature, <SignatureText key="signature" release={release} keys={keys.data} />],
     [words.image256, <code key="sha256">{release.sha256}</code>],
-    [words.size, quantity(release.size_bytes / 1_024, "KiB", locale, 1)],
+    [words.size, sizeText(release.size_bytes, locale)],
     [words.created, <Moment key="created" at={release.created_at} />],
     [words.changed, <Moment key="changed" at={release.changed_at} />],
     [words.reason, release.reason || texts.none],

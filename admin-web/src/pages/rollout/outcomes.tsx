@@ -24,8 +24,8 @@ export function Outcomes({ rollout }: { rollout: Rollout }) {
   const curve = useMemo(() => outcomeCurve(query.data ?? [], began, until), [query.data, began, until]);
   const curves = useMemo(
     () => [
-      { name: words.confirmedFigure, values: curve.confirmed, color: "--plot-1" as const },
-      { name: words.failedFigure, values: curve.failed, color: "--plot-bad" as const },
+      { name: words.confirmedFigure, values: curve.confirmed, color: "--plot-1" as const, isStepped: true },
+      { name: words.failedFigure, values: curve.failed, color: "--plot-bad" as const, isStepped: true },
     ],
     [words, curve],
   );

@@ -10,6 +10,7 @@ export function Stages({ rollout }: { rollout: Rollout }) {
   const { texts, locale } = useLanguage();
   const words = texts.rollouts;
   const heads = [words.stage, words.share, words.adds, words.outcomes, words.needs, words.bake, words.approval];
+  const current = rollout.status === "ABORTED" ? words.stopped : words.current;
   const isOver = rollout.status === "COMPLETED";
   return (
     <section className="panel" aria-labelledby="stages">
@@ -35,7 +36,7 @@ export function Stages({ rollout }: { rollout: Rollout }) {
                   <th scope="row">
                     {count(number + 1, locale)}{" "}
                     <span className={`badge ${isDone ? "good" : isCurrent ? "warn" : "calm"}`}>
-                      {isDone ? words.done : isCurrent ? words.current : words.later}
+                      {isDone ? words.done : isCurrent ? current : words.later}
                     </span>
                   </th>
                   <td>{share(stage.share_bp, 10_000, locale)}</td>

@@ -29,7 +29,7 @@ export function Updates({ rolloutId, state }: { rolloutId: string; state: Update
   return (
     <section className="panel" aria-labelledby="devices">
       <h2 id="devices">{words.devices}</h2>
-      <div className="filters">
+      <div className="narrow">
         <ChoiceField<UpdateState | "">
           name={words.state}
           value={state ?? ""}

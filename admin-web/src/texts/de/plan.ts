@@ -127,9 +127,7 @@ export const plan: Texts["plan"] = {
   startAct: "Rollout starten",
 
   gate: (threshold, scope, test, least, action) =>
-    `höchstens ${threshold} dürfen scheitern, über ${scope}, nach ${test}, mit ${least} Ergebnissen; sonst: ${action}`,
-  leastCount: (shown) => `${shown}`,
-  leastShare: (shown) => `${shown} der`,
+    `höchstens ${threshold} dürfen scheitern, über ${scope}, nach ${test}; nötige Ergebnisse: ${least}; sonst: ${action}`,
   sprt: (p0, p1) => `Sequentialtest von ${p0} gegen ${p1}`,
   confidently: (confidence) => `Grenzen mit ${confidence} Vertrauen`,
   simply: "dem Anteil",

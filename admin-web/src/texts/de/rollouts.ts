@@ -55,6 +55,7 @@ export const rollouts: Texts["rollouts"] = {
   current: "jetzt",
   done: "fertig",
   later: "später",
+  stopped: "hier beendet",
 
   gates: "Gates",
   gate: (gate, of) => `Gate ${gate}, ${of}`,

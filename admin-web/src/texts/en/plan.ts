@@ -124,9 +124,7 @@ export const plan = {
   startAct: "Start the rollout",
 
   gate: (threshold: string, scope: string, test: string, least: string, action: string) =>
-    `at most ${threshold} of ${scope} may fail, by ${test}, with ${least} outcomes; else: ${action}`,
-  leastCount: (shown: string) => `${shown}`,
-  leastShare: (shown: string) => `${shown} of the`,
+    `at most ${threshold} of ${scope} may fail, by ${test}; outcomes needed: ${least}; else: ${action}`,
   sprt: (p0: string, p1: string) => `a sequential test of ${p0} against ${p1}`,
   confidently: (confidence: string) => `limits of ${confidence} confidence`,
   simply: "the share",

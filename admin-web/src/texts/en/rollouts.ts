@@ -54,6 +54,7 @@ export const rollouts = {
   current: "now",
   done: "done",
   later: "later",
+  stopped: "stopped here",
 
   gates: "Gates",
   gate: (gate: string, of: string) => `Gate ${gate}, ${of}`,

@@ -6,6 +6,9 @@ import type { ReactNode } from "react";
 import { useTexts } from "../texts/language";
 import { Empty, Loaded } from "./states";
 
+/** Most columns that a phone has room for; a table with more is scrolled sideways. */
+const COLUMNS_NARROW_MAX = 4;
+
 interface ListProps<Row> {
   readonly heads: readonly string[];
   readonly rows: readonly Row[];
@@ -19,7 +22,7 @@ export function List<Row>({ heads, rows, rowKey, cells, empty }: ListProps<Row>)
   if (rows.length === 0) return <Empty>{empty}</Empty>;
   return (
     <div className="scroll">
-      <table>
+      <table className={heads.length > COLUMNS_NARROW_MAX ? "wide" : undefined}>
         <thead>
           <tr>
             {heads.map((head) => (

@@ -81,7 +81,7 @@ function PlannedStages({ plan }: { plan: Plan }) {
   };
   return (
     <div className="scroll" tabIndex={0} role="group" aria-label={words.planned}>
-      <table>
+      <table className="wide">
         <thead>
           <tr>
             {[...heads, words.models, words.sites].map((head) => (

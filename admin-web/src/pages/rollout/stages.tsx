@@ -16,7 +16,7 @@ export function Stages({ rollout }: { rollout: Rollout }) {
     <section className="panel" aria-labelledby="stages">
       <h2 id="stages">{words.stages}</h2>
       <div className="scroll" tabIndex={0} role="group" aria-labelledby="stages">
-        <table>
+        <table className="wide">
           <thead>
             <tr>
               {heads.map((head) => (

@@ -14,6 +14,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     reportCompressedSize: false, // scripts/build.js prints the sizes
   },
-  server: { proxy: { "/api": { target: server, changeOrigin: false } } },
+  // Pages also read the keyset that devices read, to verify what is signed.
+  server: { proxy: Object.fromEntries(["/api", "/keys"].map((path) => [path, { target: server, changeOrigin: false }])) },
   test: { include: ["src/**/*.test.ts"], environment: "node" },
 });

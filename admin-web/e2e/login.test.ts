@@ -25,20 +25,6 @@ afterAll(async () => {
   await server?.stop();
 });
 
-interface Token {
-  readonly row: number;
-  readonly kind: string;
-  readonly name: string;
-  readonly revoked_at: string | null;
-}
-
-async function endSessions(name: string): Promise<void> {
-  const { items } = await server.call<{ items: Token[] }>("GET", "/tokens?limit=1000");
-  for (const { row } of items.filter((token) => token.kind === "SESSION" && token.name === name && !token.revoked_at)) {
-    await server.call("DELETE", `/tokens/${row}`, {});
-  }
-}
-
 it("refuses a wrong password in words, and keeps the name", async () => {
   const tab = await open(browser);
   const { page } = tab;
@@ -95,7 +81,7 @@ it("keeps what was typed when the session ends, and saves it after the next logi
   await logIn(tab, server, "anna", "/devices/KS-000001");
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByRole("textbox", { name: "Labels" }).fill("front door\npilot");
-  await endSessions("anna");
+  await server.endSessions("anna");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("alertdialog", { name: "Your session has ended" }).waitFor();
   await expectAccessible(tab);

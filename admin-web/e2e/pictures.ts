@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { it } from "vitest";
 
 import { launch, logIn, open } from "./support/browser";
+import { released } from "./support/firmware";
 import { ROOT, Server } from "./support/server";
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -21,7 +22,24 @@ const PAGES = {
   fleet: "/fleet",
   devices: "/devices",
   device: "/devices/WEB-000007?tab=commands",
+  releases: "/releases",
+  rollout: "/rollouts/spring",
 } as const;
+
+/** A rollout that has its first outcomes when the pictures are taken. */
+async function rollOut(server: Server): Promise<void> {
+  const release_id = await released(server, "2.0.0", 11);
+  await released(server, "2.1.0", 12);
+  const policy = {
+    stages: [
+      { share_bp: 3_000, min_executed: 6, bake_s: 3_600, approval: "manual" },
+      { share_bp: 10_000, min_executed: 10, bake_s: 3_600 },
+    ],
+    gates: [{ threshold_bp: 500, min_executed: 6, test: { kind: "raw" }, action: "abort" }],
+    confirm_window_s: 3,
+  };
+  await server.call("POST", "/rollouts", { rollout_id: "spring", release_id, which: { all: true }, policy, reason: "readers lose cards" });
+}
 
 /** How long devices beat before they are shown, so that their plots have something in them. */
 const BEATEN_MS = 60_000;
@@ -35,6 +53,8 @@ it("takes the pictures", async () => {
     await server.makeUser("olga", "admin");
     await server.import([{ serial: "S-9001", device_id: "KS-900001", site: "depot" }]);
     await server.call("PATCH", "/devices/KS-900001", { labels: ["spare"] });
+    await wait(BEATEN_MS / 2);
+    await rollOut(server);
     await wait(BEATEN_MS);
     for (const [look, options] of Object.entries(LOOKS)) {
       const tab = await open(browser, { ...options, deviceScaleFactor: 1 });

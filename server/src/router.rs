@@ -11,6 +11,12 @@ use crate::{admin, app::App, data_plane, operations, web};
 
 /// The whole server as one service: sockets serve the same router that a rehearsal calls in process.
 pub fn router(app: App) -> Router {
+    let keyset = get(data_plane::keyset::keyset);
+    let keyset = match &app.config.admin_web_origin {
+        None => keyset,
+        // Pages from there verify what is signed, beginning with the keyset.
+        Some(origin) => keyset.layer(admin::cors(origin)),
+    };
     Router::new()
         .route("/register", post(data_plane::register::register))
         .route("/heartbeat", post(data_plane::heartbeat::heartbeat))
@@ -20,7 +26,7 @@ pub fn router(app: App) -> Router {
         .route("/rotate-key", post(data_plane::rotate_key::rotate_key))
         .route("/firmware/status", post(data_plane::firmware_status::firmware_status))
         .route("/firmware/artifacts/{sha256}", get(data_plane::artifact::artifact))
-        .route("/keys", get(data_plane::keyset::keyset))
+        .route("/keys", keyset)
         .method_not_allowed_fallback(data_plane::method_not_allowed)
         .route("/health", get(operations::health))
         .route("/metrics", get(operations::metrics))

@@ -20,6 +20,13 @@ export interface Row {
   readonly site?: string;
 }
 
+interface Token {
+  readonly row: number;
+  readonly kind: string;
+  readonly name: string;
+  readonly revoked_at: string | null;
+}
+
 export class Server {
   readonly #folder = mkdtempSync(join(tmpdir(), "ks-admin-web-"));
   #child: ChildProcess | undefined;
@@ -93,6 +100,14 @@ export class Server {
 
   async makeUser(name: string, role: string): Promise<void> {
     await this.call("POST", "/users", { name, role, password: PASSWORD });
+  }
+
+  /** Ends all sessions of a user, as an expiry does. */
+  async endSessions(name: string): Promise<void> {
+    const { items } = await this.call<{ items: Token[] }>("GET", "/tokens?limit=1000");
+    for (const { row } of items.filter((token) => token.kind === "SESSION" && token.name === name && !token.revoked_at)) {
+      await this.call("DELETE", `/tokens/${row}`, {});
+    }
   }
 
   /** Imports devices that only exist in the inventory; nobody has their private keys. */

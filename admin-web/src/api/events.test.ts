@@ -6,7 +6,7 @@ const { queriesOf } = await import("./events");
 
 describe("an event", () => {
   it("names the queries that are asked again", () => {
-    expect(queriesOf('{"topics":["rollouts","commands","devices"]}')).toEqual(["rollouts", "device", "presence", "devices"]);
+    expect(queriesOf('{"topics":["rollouts","commands","devices"]}')).toEqual(["rollouts", "releases", "device", "presence", "devices"]);
     expect(queriesOf('{"topics":[]}')).toEqual([]);
   });
 

@@ -11,7 +11,7 @@ import { API_BASE_URL } from "./client";
 const QUERIES: Readonly<Record<string, readonly string[]>> = {
   devices: ["presence", "devices", "device"],
   commands: ["device"],
-  rollouts: ["rollouts"],
+  rollouts: ["rollouts", "releases"],
   keys: ["keys"],
   limits: ["limits"],
 };

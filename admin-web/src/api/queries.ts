@@ -3,7 +3,7 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 
 import { answer, api } from "./client";
-import type { DeviceStatus, LogLevel, PresenceFilter } from "./types";
+import type { DeviceStatus, DeviceUpdate, LogLevel, PresenceFilter, UpdateState } from "./types";
 
 const SECOND_MS = 1_000;
 
@@ -135,3 +135,74 @@ export const auditQuery = (deviceId: string) =>
   paged([...ofDevice(deviceId), "audit"], (from, signal) =>
     answer(api.GET("/api/audit", { signal, params: { query: { subject: deviceId, limit: LIST_PAGE, ...from } } })),
   );
+
+/** All releases, the newest last. */
+export const releasesQuery = queryOptions({
+  queryKey: ["releases"],
+  queryFn: async ({ signal }) => {
+    const page = await answer(api.GET("/api/releases", { signal, params: { query: { limit: 10_000 } } }));
+    return page.items;
+  },
+  refetchInterval: SLOW_POLL_MS,
+});
+
+export const releaseQuery = (releaseId: string) =>
+  queryOptions({
+    queryKey: ["releases", releaseId],
+    queryFn: ({ signal }) => answer(api.GET("/api/releases/{release_id}", { signal, params: { path: { release_id: releaseId } } })),
+    refetchInterval: SLOW_POLL_MS,
+  });
+
+const ofRollout = (rolloutId: string) => ["rollouts", "one", rolloutId] as const;
+
+/** A rollout with what it waits for and which devices to look at. */
+export const rolloutStatusQuery = (rolloutId: string) =>
+  queryOptions({
+    queryKey: [...ofRollout(rolloutId), "status"],
+    queryFn: ({ signal }) =>
+      answer(api.GET("/api/rollouts/{rollout_id}/status", { signal, params: { path: { rollout_id: rolloutId } } })),
+    refetchInterval: FLEET_POLL_MS,
+  });
+
+/** The decisions of a rollout, the oldest first. */
+export const traceQuery = (rolloutId: string) => ({
+  ...paged([...ofRollout(rolloutId), "trace"], (from, signal) => {
+    const params = { path: { rollout_id: rolloutId }, query: { limit: LIST_PAGE, ...from } };
+    return answer(api.GET("/api/rollouts/{rollout_id}/trace", { signal, params }));
+  }),
+  refetchInterval: FLEET_POLL_MS,
+});
+
+/** The devices of a rollout. */
+export const updatesQuery = (rolloutId: string, state: UpdateState | undefined) => ({
+  ...paged([...ofRollout(rolloutId), "updates", state], (from, signal) => {
+    const query = { limit: LIST_PAGE, ...(state === undefined ? {} : { state }), ...from };
+    return answer(api.GET("/api/rollouts/{rollout_id}/updates", { signal, params: { path: { rollout_id: rolloutId }, query } }));
+  }),
+  placeholderData: keepPreviousData,
+  refetchInterval: FLEET_POLL_MS,
+});
+
+/** Rows of a request for all devices of a rollout, and most of them that a page asks for. */
+const UPDATES_PAGE = 10_000;
+export const OUTCOMES_MAX = 2 * UPDATES_PAGE;
+
+/** The devices of a rollout, to see when each had its outcome; asked again once there are more outcomes. */
+export const outcomesQuery = (rolloutId: string, outcomes: number) =>
+  queryOptions({
+    queryKey: ["outcomes", rolloutId, outcomes],
+    queryFn: async ({ signal }) => {
+      const updates: DeviceUpdate[] = [];
+      let cursor: string | null | undefined = "";
+      while (typeof cursor === "string" && updates.length < OUTCOMES_MAX) {
+        const query: { limit: number; cursor?: string } = { limit: UPDATES_PAGE, ...(cursor === "" ? {} : { cursor }) };
+        const params = { path: { rollout_id: rolloutId }, query };
+        const page = await answer(api.GET("/api/rollouts/{rollout_id}/updates", { signal, params }));
+        updates.push(...page.items);
+        cursor = page.next_cursor;
+      }
+      return updates.filter((update) => update.ended_at);
+    },
+    staleTime: SLOW_POLL_MS,
+    placeholderData: keepPreviousData,
+  });

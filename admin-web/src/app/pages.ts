@@ -4,7 +4,7 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices";
+  readonly path: "/fleet" | "/devices" | "/releases" | "/rollouts";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -14,6 +14,8 @@ const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"]
 export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
   { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
+  { path: "/releases", name: (texts) => texts.pages.releases, roles: READ },
+  { path: "/rollouts", name: (texts) => texts.pages.rollouts, roles: READ },
 ];
 
 /** The pages of a role, in the order of the navigation. */
@@ -29,4 +31,9 @@ export function mayRead(role: Role | null | undefined): boolean {
 /** Whether a role may change devices and order commands. */
 export function mayOperate(role: Role | null | undefined): boolean {
   return role === "operator" || role === "release_manager" || role === "admin";
+}
+
+/** Whether a role may release firmware: all about releases, and what lets a rollout go on. */
+export function mayRelease(role: Role | null | undefined): boolean {
+  return role === "release_manager" || role === "admin";
 }

@@ -14,6 +14,8 @@ import * as session from "../api/session";
 import { Failed, Waiting } from "../components/states";
 import { readFilter } from "../pages/devices/filter";
 import { readTab } from "../pages/device/tab";
+import { readNewRollout } from "../pages/plan/search";
+import { readState } from "../pages/rollout/state";
 import { useTexts } from "../texts/language";
 import { readQuery, writeQuery } from "./address";
 import { pagesOf } from "./pages";
@@ -51,8 +53,41 @@ const device = createRoute({
   component: lazyRouteComponent(() => import("../pages/device/device-page"), "DevicePage"),
 });
 
+const releases = createRoute({
+  getParentRoute: () => root,
+  path: "/releases",
+  component: lazyRouteComponent(() => import("../pages/releases/releases-page"), "ReleasesPage"),
+});
+
+const release = createRoute({
+  getParentRoute: () => root,
+  path: "/releases/$releaseId",
+  component: lazyRouteComponent(() => import("../pages/release/release-page"), "ReleasePage"),
+});
+
+const rollouts = createRoute({
+  getParentRoute: () => root,
+  path: "/rollouts",
+  component: lazyRouteComponent(() => import("../pages/rollouts/rollouts-page"), "RolloutsPage"),
+});
+
+/** No rollout has this name: the API reserves it. */
+const plan = createRoute({
+  getParentRoute: () => root,
+  path: "/rollouts/plan",
+  validateSearch: readNewRollout,
+  component: lazyRouteComponent(() => import("../pages/plan/plan-page"), "PlanPage"),
+});
+
+const rollout = createRoute({
+  getParentRoute: () => root,
+  path: "/rollouts/$rolloutId",
+  validateSearch: readState,
+  component: lazyRouteComponent(() => import("../pages/rollout/rollout-page"), "RolloutPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device]),
+  routeTree: root.addChildren([start, fleet, devices, device, releases, release, rollouts, plan, rollout]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

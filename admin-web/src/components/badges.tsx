@@ -1,6 +1,15 @@
 /** Words of state with a colour; the word alone says it all. */
 
-import type { CommandState, DeviceStatus, LogLevel, Presence, Rollout } from "../api/types";
+import type {
+  CommandState,
+  DeviceStatus,
+  GateReading,
+  LogLevel,
+  Presence,
+  ReleaseState,
+  Rollout,
+  UpdateState,
+} from "../api/types";
 import { useTexts } from "../texts/language";
 
 type Tone = "good" | "warn" | "bad" | "calm";
@@ -32,6 +41,24 @@ const ROLLOUT: Record<Rollout["status"], Tone> = {
   ABORTED: "bad",
   COMPLETED: "calm",
 };
+const RELEASE: Record<ReleaseState, Tone> = { DRAFT: "calm", STAGED: "warn", ACTIVE: "good", REVOKED: "bad" };
+const VERDICT: Record<GateReading["verdict"], Tone> = { PASS: "good", FAIL: "bad", INCONCLUSIVE: "calm" };
+const UPDATE: Record<UpdateState, Tone> = {
+  PENDING: "calm",
+  OFFERED: "calm",
+  DOWNLOADING: "calm",
+  INSTALLING: "calm",
+  CONFIRMING: "calm",
+  CONFIRMED: "good",
+  FAILED: "bad",
+  REJECTED: "bad",
+  TIMED_OUT: "bad",
+  LOST: "bad",
+  ROLLED_BACK: "bad",
+  FALSE_SUCCESS: "bad",
+  HALTED: "warn",
+  WITHDRAWN: "warn",
+};
 
 export function PresenceBadge({ presence }: { presence: Presence }) {
   const texts = useTexts();
@@ -56,4 +83,21 @@ export function LevelBadge({ level }: { level: LogLevel }) {
 
 export function RolloutBadge({ status }: { status: Rollout["status"] }) {
   return <span className={`badge ${ROLLOUT[status]}`}>{useTexts().rolloutStatus[status]}</span>;
+}
+
+export function ReleaseBadge({ state }: { state: ReleaseState }) {
+  const texts = useTexts().releases;
+  return (
+    <span className={`badge ${RELEASE[state]}`} title={texts.stateHelp[state]}>
+      {texts.states[state]}
+    </span>
+  );
+}
+
+export function VerdictOfGate({ verdict }: { verdict: GateReading["verdict"] }) {
+  return <span className={`badge ${VERDICT[verdict]}`}>{useTexts().rollouts.verdict[verdict]}</span>;
+}
+
+export function UpdateBadge({ state }: { state: UpdateState }) {
+  return <span className={`badge ${UPDATE[state]}`}>{useTexts().rollouts.updateState[state]}</span>;
 }

@@ -1,5 +1,10 @@
 /** The texts in German. */
 
+import { dialog } from "./de/dialog";
+import { plan } from "./de/plan";
+import { releases } from "./de/releases";
+import { rollouts } from "./de/rollouts";
+import { signed } from "./de/signed";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -22,7 +27,7 @@ export const de: Texts = {
   notFound: "Diese Seite gibt es nicht.",
   toFleet: "Zur Flotte",
 
-  pages: { fleet: "Flotte", devices: "Geräte" },
+  pages: { fleet: "Flotte", devices: "Geräte", releases: "Releases", rollouts: "Rollouts" },
 
   failure: {
     title: "Das lässt sich nicht anzeigen",
@@ -207,14 +212,6 @@ export const de: Texts = {
     edit: "Bearbeiten",
     editTitle: "Standort und Etiketten bearbeiten",
     labelsHint: "ein Etikett je Zeile",
-    save: "Speichern",
-    saving: "Wird gespeichert …",
-    cancel: "Abbrechen",
-    conflict: "Jemand anderes hat dieses Gerät inzwischen geändert. Es wurde nichts gespeichert.",
-    conflictTheirs: "Jetzt gilt",
-    conflictMine: "Ihre Eingabe",
-    takeTheirs: "Deren Stand übernehmen",
-    keepMine: "Meine behalten",
   },
 
   commandState: {
@@ -227,4 +224,10 @@ export const de: Texts = {
     TIMED_OUT: "verfallen",
     CANCELED: "zurückgenommen",
   },
+
+  dialog,
+  plan,
+  releases,
+  rollouts,
+  signed,
 };

@@ -1,4 +1,10 @@
-/** Every text of the admin web, in English: the complete language, which the others are checked against. */
+/** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
+
+import { dialog } from "./en/dialog";
+import { plan } from "./en/plan";
+import { releases } from "./en/releases";
+import { rollouts } from "./en/rollouts";
+import { signed } from "./en/signed";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -21,7 +27,7 @@ export const en = {
   notFound: "There is no such page.",
   toFleet: "To the fleet",
 
-  pages: { fleet: "Fleet", devices: "Devices" },
+  pages: { fleet: "Fleet", devices: "Devices", releases: "Releases", rollouts: "Rollouts" },
 
   failure: {
     title: "This can't be shown",
@@ -206,14 +212,6 @@ export const en = {
     edit: "Edit",
     editTitle: "Edit site and labels",
     labelsHint: "one label in each line",
-    save: "Save",
-    saving: "Saving…",
-    cancel: "Cancel",
-    conflict: "Somebody else changed this device meanwhile. Nothing was saved.",
-    conflictTheirs: "It is now",
-    conflictMine: "You typed",
-    takeTheirs: "Take theirs",
-    keepMine: "Keep mine",
   },
 
   commandState: {
@@ -226,6 +224,12 @@ export const en = {
     TIMED_OUT: "timed out",
     CANCELED: "canceled",
   },
+
+  dialog,
+  plan,
+  releases,
+  rollouts,
+  signed,
 };
 
 export type Texts = typeof en;

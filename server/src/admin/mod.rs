@@ -149,6 +149,13 @@ fn firmware_routes() -> Vec<Route> {
         Route::new(Get, "/rollouts", A::READ, "List rollouts", rollouts::list),
         Route::new(Post, "/rollouts", A::RELEASE, "Start a rollout", rollouts::create),
         Route::new(Post, "/rollouts/plan", A::RELEASE, "Plan a rollout without starting it", rollouts::plan),
+        Route::new(
+            Post,
+            "/rollouts/plan/rehearsal",
+            A::RELEASE,
+            "Write a plan as a scenario for `ks-fleet rehearse`",
+            rollouts::plan_rehearsal,
+        ),
         Route::new(Get, "/rollouts/{rollout_id}", A::READ, "Get a rollout's current state", rollouts::get),
         Route::new(
             Get,
@@ -259,7 +266,7 @@ async fn add_browser_headers(mut response: Response) -> Response {
 }
 
 /// Allows pages of this origin to call the API with their session cookie.
-fn cors(origin: &str) -> CorsLayer {
+pub fn cors(origin: &str) -> CorsLayer {
     let origin = origin.parse().map_or_else(|_| AllowOrigin::list([]), AllowOrigin::exact);
     CorsLayer::new()
         .allow_origin(origin)

@@ -9,7 +9,7 @@ use super::{
     device_selector::DeviceSelector,
     devices::check_reason,
     page::{self, Page},
-    route::{Call, Json, JsonBody, NoInput, Query},
+    route::{Call, Json, JsonBody, NoInput, Query, Toml},
 };
 use crate::{
     app::App,
@@ -66,6 +66,20 @@ pub async fn plan(call: Call, JsonBody(spec): JsonBody<RolloutSpec>) -> Result<J
     let planned =
         create::plan(&request, &release_id, selector, &call.reader, &app.rollouts.planning, interval_ms).await;
     planned.map(Json).map_err(problem)
+}
+
+/// Writes a plan as a scenario for `ks-fleet rehearse`: this rollout on as many devices of each model at each site.
+pub async fn plan_rehearsal(call: Call, JsonBody(spec): JsonBody<RolloutSpec>) -> Result<Toml, Problem> {
+    let (request, release_id, selector, _) = spec.validate()?;
+    let (app, interval) = (&call.app, call.app.config.heartbeat_interval);
+    let planning = &app.rollouts.planning;
+    let plan = create::plan(&request, &release_id, selector, &call.reader, planning, ms(interval)).await;
+    let plan = plan.map_err(problem)?;
+    let _guard = planning.lock().await; // it reads up to two weeks of heartbeats: one at a time
+    let now = app.clock.now();
+    let written =
+        create::rehearsal(&request, &release_id, &plan, &call.reader, interval, now, &mut |_, _| ()).await;
+    written.map(Toml).map_err(problem)
 }
 
 /// A new rollout and its plan: the devices of each stage, and the statistical power of the gates.

@@ -413,6 +413,19 @@ impl<T: Serialize + JsonSchema> Output for WithCookie<T> {
     }
 }
 
+/// A TOML document.
+pub struct Toml(pub String);
+
+impl Output for Toml {
+    fn describe(_: &mut SchemaGenerator) -> OutputSchema {
+        let body = Some(("application/toml", serde_json::json!({ "type": "string" })));
+        OutputSchema { status: 200, body, has_etag: false }
+    }
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/toml")], self.0).into_response()
+    }
+}
+
 pub struct Html(pub &'static str);
 
 impl Output for Html {

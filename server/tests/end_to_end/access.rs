@@ -91,6 +91,7 @@ POST /releases/{release_id}/activate: release_manager or admin
 POST /releases/{release_id}/revoke: release_manager or admin
 POST /rollouts: release_manager or admin
 POST /rollouts/plan: release_manager or admin
+POST /rollouts/plan/rehearsal: release_manager or admin
 POST /rollouts/{rollout_id}/pause: operator or release_manager or admin
 POST /rollouts/{rollout_id}/resume: release_manager or admin
 POST /rollouts/{rollout_id}/approve: release_manager or admin
@@ -271,6 +272,9 @@ async fn cross_site_requests_are_refused() {
     };
     assert_eq!(preflight("https://admin.example.com").await.as_deref(), Some("https://admin.example.com"));
     assert_ne!(preflight("https://evil.example").await.as_deref(), Some("https://evil.example"));
+    // Our own page verifies what is signed, beginning with the keyset.
+    let keyset = server.call("GET", "/keys", &[("origin", "https://admin.example.com")], "").await;
+    assert_eq!(keyset.header("access-control-allow-origin").as_deref(), Some("https://admin.example.com"));
 }
 
 /// Goal: a change of role or password, or disabling an account, takes effect immediately.

@@ -369,6 +369,30 @@ async fn invalid_rollouts_are_refused_and_valid_ones_have_a_power() {
     assert_eq!(server.metric("ks_rollout_decisions_total{what=\"aborted\"}").await, Some(1.0));
 }
 
+/// Goal: a plan can be rehearsed before anything happens.
+/// Method: the scenario of a plan, which has the fleet's mix, the release and the policy; no rollout is created.
+#[tokio::test]
+async fn a_plan_is_written_as_a_scenario() {
+    let server = start_server(&NO_LIMITS);
+    for device in &mut server.fleet("KS", 20).await {
+        device.beat_running(BEFORE).await;
+    }
+    server.released("fw-18", NEXT, b"an image").await;
+    let spec = |release: &str| {
+        let policy = single_stage_policy(10, 50);
+        json!({ "rollout_id": "spring", "release_id": release, "which": { "all": true }, "policy": policy, "reason": "a test" })
+    };
+    let written = server.post("/api/rollouts/plan/rehearsal", &spec("fw-18")).await;
+    assert_eq!((written.status, written.content_type.as_str()), (200, "application/toml"), "{}", written.body);
+    let scenario: toml::Table = written.body.as_str().unwrap().parse().unwrap();
+    assert_eq!(scenario["fleet"]["devices"].as_integer(), Some(20));
+    assert_eq!(scenario["policy"][0]["stages"][0]["min_executed"].as_integer(), Some(10));
+    assert_eq!(scenario["firmware"][0]["version"].as_str(), Some("fw-18"));
+    server.post("/api/rollouts/plan/rehearsal", &spec("fw-99")).await.problem(404);
+    let rollouts = server.get("/api/rollouts").await.done();
+    assert_eq!(rollouts["items"], json!([]));
+}
+
 /// Goal: a release signed offline is accepted, and no other key's signature once the keyset has a firmware key.
 /// Method: the command line from the key to the rollout, next to the running server.
 #[tokio::test]

@@ -85,7 +85,7 @@ pub async fn rehearsal(
     reader: &Reader,
     heartbeat_interval: Duration,
     now: UnixMs,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<String, CreateError> {
     let limits = background::Limits {
         interval: heartbeat_interval,

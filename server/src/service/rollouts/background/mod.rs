@@ -199,7 +199,7 @@ pub async fn measure(
     reader: &Reader,
     limits: Limits,
     now: UnixMs,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Result<Background, NotMeasured>, StoreError> {
     let gaps = presence::gaps(reader, now).await?;
     let devices = devices(reader).await?;

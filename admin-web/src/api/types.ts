@@ -23,3 +23,7 @@ export type Punch = Schemas["Punch"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type Rollout = Schemas["Rollout"];
 export type KeysStatus = Schemas["KeysStatus"];
+export type CommandOrder = Schemas["CommandOrder"];
+export type OrderProgress = Schemas["OrderProgress"];
+export type DeviceSelector = Schemas["DeviceSelector"];
+export type SelectedPresence = Schemas["SelectedPresence"];

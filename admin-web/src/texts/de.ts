@@ -1,6 +1,11 @@
 /** The texts in German. */
 
+import { attendance } from "./de/attendance";
+import { commands } from "./de/commands";
 import { dialog } from "./de/dialog";
+import { investigate } from "./de/investigate";
+import { revocation } from "./de/revocation";
+import { selection } from "./de/selection";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -23,7 +28,13 @@ export const de: Texts = {
   notFound: "Diese Seite gibt es nicht.",
   toFleet: "Zur Flotte",
 
-  pages: { fleet: "Flotte", devices: "Geräte" },
+  pages: {
+    fleet: "Flotte",
+    devices: "Geräte",
+    commands: "Befehle",
+    attendance: "Zeiterfassung",
+    revocation: "Geräte sperren",
+  },
 
   failure: {
     title: "Das lässt sich nicht anzeigen",
@@ -222,4 +233,9 @@ export const de: Texts = {
   },
 
   dialog,
+  attendance,
+  commands,
+  investigate,
+  revocation,
+  selection,
 };

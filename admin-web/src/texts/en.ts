@@ -1,6 +1,11 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
+import { attendance } from "./en/attendance";
+import { commands } from "./en/commands";
 import { dialog } from "./en/dialog";
+import { investigate } from "./en/investigate";
+import { revocation } from "./en/revocation";
+import { selection } from "./en/selection";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -23,7 +28,13 @@ export const en = {
   notFound: "There is no such page.",
   toFleet: "To the fleet",
 
-  pages: { fleet: "Fleet", devices: "Devices" },
+  pages: {
+    fleet: "Fleet",
+    devices: "Devices",
+    commands: "Commands",
+    attendance: "Attendance",
+    revocation: "Revoke devices",
+  },
 
   failure: {
     title: "This can't be shown",
@@ -222,6 +233,11 @@ export const en = {
   },
 
   dialog,
+  attendance,
+  commands,
+  investigate,
+  revocation,
+  selection,
 };
 
 export type Texts = typeof en;

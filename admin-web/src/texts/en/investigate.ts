@@ -1,0 +1,48 @@
+/** Texts of the investigation of a silent device. */
+
+const plural = new Intl.PluralRules("en");
+
+export const investigate = {
+  title: (device: string) => `Investigate ${device}`,
+  link: "Investigate",
+  toDevice: "To the device",
+  heard: "Last heartbeat",
+  late: "Late by",
+  notLate: "not late",
+  silence: "Silent while a server listened",
+  network: "Network and condition",
+  networkHint: "as of its last heartbeat",
+  site: "Its site",
+  missingAtSite: "Missing at its site",
+  siteVerdict: {
+    site: "Most devices of its site are missing. Check the site's network and power first.",
+    some: "Some devices of its site are missing. See what they have in common: a switch, an access point, a circuit.",
+    alone: "Its site is there. Look at the device itself: power, cable, reader.",
+  },
+  seeSite: "Missing devices of this site",
+  firmwareNew: "It got new firmware within three days before it was last heard. See whether others of that rollout are silent too.",
+  logs: "Log lines, the newest first",
+  fetch: "Fetch logs now",
+  fetchHint: (time: string) => `It gets the order with its next heartbeat, within ${time}.`,
+  fetchWaits: "An order waits for it already.",
+  steps: {
+    ordered: "Ordered",
+    delivered: "Sent to the device",
+    toDeliver: "Waits for its next heartbeat",
+    received: "The device has it",
+    toReceive: "The device is to confirm it",
+    toAnswer: "The device is to answer",
+    lines: (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "line" : "lines"} since.`,
+  },
+  waiting: "Waiting commands",
+  escalate: "Hand it on",
+  escalateHint: "All that is known, as text for whoever goes on with it. Add what you have done.",
+  write: "Write a note",
+  writeAgain: "Write it anew",
+  note: "Note",
+  copy: "Copy the note",
+  copied: "Copied.",
+  notCopied: "The browser does not allow it. Select the text and copy it.",
+  newestKeyset: (version: string) => `the newest is ${version}`,
+  doNotRevoke: "Do not revoke a device because it is silent: it could only come back with a new key.",
+};

@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { it } from "vitest";
 
 import { launch, logIn, open } from "./support/browser";
+import { TestDevice } from "./support/device";
 import { ROOT, Server } from "./support/server";
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -21,6 +22,11 @@ const PAGES = {
   fleet: "/fleet",
   devices: "/devices",
   device: "/devices/WEB-000007?tab=commands",
+  investigate: "/devices/KS-900002/investigate",
+  commands: "/commands",
+  order: "/commands/new?site=berlin",
+  attendance: "/attendance",
+  revocation: "/revocation?label=spare",
 } as const;
 
 /** How long devices beat before they are shown, so that their plots have something in them. */
@@ -35,6 +41,10 @@ it("takes the pictures", async () => {
     await server.makeUser("olga", "admin");
     await server.import([{ serial: "S-9001", device_id: "KS-900001", site: "depot" }]);
     await server.call("PATCH", "/devices/KS-900001", { labels: ["spare"] });
+    // A device that falls silent after its first heartbeat.
+    const silent = await TestDevice.register(server, { serial: "S-9002", device_id: "KS-900002", site: "depot" }, "1.30");
+    await silent.beats("1.30");
+    await silent.logs(["reader does not answer: timeout", "link is down"]);
     await wait(BEATEN_MS);
     for (const [look, options] of Object.entries(LOOKS)) {
       const tab = await open(browser, { ...options, deviceScaleFactor: 1 });

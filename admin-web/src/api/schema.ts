@@ -1670,6 +1670,11 @@ export interface components {
             device: components["schemas"]["Device"];
             /** @description When the next heartbeat was expected. */
             expected_at?: components["schemas"]["Time"] | null;
+            /**
+             * Format: uint32
+             * @description Updates of it that have failed; after three it is in quarantine: rollouts leave it out.
+             */
+            failed_updates: number;
             /** @description What to check first, as sentences. */
             findings: string[];
             /** @description Reported firmware versions, newest first. */

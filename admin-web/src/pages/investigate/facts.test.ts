@@ -51,6 +51,7 @@ const about: Investigation = {
     { firmware_version: "1.3", release_counter: 1, since: "2026-01-01T11:00:00.000Z" },
   ],
   newest_keyset: 2,
+  failed_updates: 0,
   findings: ["it has not confirmed keyset 2: it holds keyset 1"],
 };
 

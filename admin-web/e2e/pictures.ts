@@ -64,4 +64,4 @@ it("takes the pictures", async () => {
     await fleet.stop();
     await server.stop();
   }
-}, 300_000);
+}, 600_000);

@@ -23,7 +23,7 @@ export function CommandList({ query, isOfOrder }: CommandListProps) {
   const { device: words, commands: texts } = useTexts();
   const me = useMe();
   const [canceled, setCanceled] = useState<Command>();
-  const mayCancel = (command: Command) => mayOperate(me.role) && !command.finished_at;
+  const isOperator = mayOperate(me.role);
   return (
     <>
       <PagedList
@@ -37,7 +37,7 @@ export function CommandList({ query, isOfOrder }: CommandListProps) {
           words.deadline,
           words.finished,
           words.detail,
-          texts.actions,
+          ...(isOperator ? [texts.actions] : []),
         ]}
         rowKey={(command) => command.command_id}
         cells={(command) => [
@@ -57,15 +57,20 @@ export function CommandList({ query, isOfOrder }: CommandListProps) {
           <Moment key="deadline" at={command.deadline_at} />,
           command.finished_at ? <Moment key="finished" at={command.finished_at} /> : "",
           command.detail,
-          mayCancel(command) && (
-            <button key="cancel" type="button" aria-label={texts.cancelOf(command.device_id)} onClick={() => setCanceled(command)}>
-              {texts.cancel}
-            </button>
-          ),
+          ...(isOperator ? [command.finished_at ? "" : <CancelButton key="cancel" command={command} cancel={setCanceled} />] : []),
         ]}
         empty={texts.none}
       />
       {canceled && <CancelDialog command={canceled} close={() => setCanceled(undefined)} />}
     </>
+  );
+}
+
+function CancelButton({ command, cancel }: { command: Command; cancel: (command: Command) => void }) {
+  const texts = useTexts().commands;
+  return (
+    <button type="button" aria-label={texts.cancelOf(command.device_id)} onClick={() => cancel(command)}>
+      {texts.cancel}
+    </button>
   );
 }

@@ -32,6 +32,7 @@ export function FetchLogs({ about, orderId }: FetchLogsProps) {
   const { texts, locale } = useLanguage();
   const me = useMe();
   const navigate = useNavigate();
+  const queryClient = useQueryClient();
   const deviceId = about.device.device_id;
   const followed = orderId ?? waitingForLogs(about)?.order_id;
   const isWaiting = waitingForLogs(about) !== undefined;
@@ -51,6 +52,8 @@ export function FetchLogs({ about, orderId }: FetchLogsProps) {
         replace: true,
         resetScroll: false,
       });
+      // Until it is known that a command waits, another one could be ordered.
+      await queryClient.invalidateQueries({ queryKey: ["device", deviceId] });
     },
   });
   return (

@@ -107,7 +107,7 @@ it("cancels a command before its device gets it, and shows markup as text", asyn
   await dialog.getByText("beep for HAND-1 will not be sent to it any more.").waitFor();
   await expectAccessible(tab);
   await dialog.getByRole("button", { name: "Cancel the command" }).click();
-  await page.getByRole("cell", { name: "canceled" }).waitFor();
+  await page.getByRole("cell", { name: "canceled", exact: true }).waitFor();
   expect(await hand.beats("1.0")).toContain("commands: []");
   expect(await page.title()).not.toContain("owned");
   await expectAccessible(tab);

@@ -49,7 +49,7 @@ afterAll(async () => {
 
 it("shows what devices punch today, by site and device", async () => {
   const { page } = tab;
-  await page.getByRole("link", { name: "Attendance" }).click();
+  await page.getByRole("link", { name: "Attendance", exact: true }).click();
   const total = async () => {
     await page.reload();
     return page.getByRole("status").filter({ hasText: /punch/ }).first().textContent();

@@ -156,8 +156,8 @@ pub struct FleetPresence {
 /// The store fails.
 pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
     let gaps = gaps(reader, now).await?;
-    let mut firmware = BTreeMap::new();
-    let counted = count(reader, (now, interval), &gaps, &Selector::default(), |device| {
+    let (everybody, mut firmware) = (Selector::default(), BTreeMap::new());
+    let counted = count(reader, (now, interval), &gaps, &everybody, |device| {
         if device.status == DeviceStatus::Registered {
             *firmware.entry(device.firmware_version.clone()).or_insert(0) += 1;
         }

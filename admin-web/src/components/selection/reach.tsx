@@ -70,8 +70,8 @@ function Counted({ selected, named }: { selected: SelectedPresence; named: numbe
   const facts: [string, number][] = [
     [texts.selection.online, total.online],
     [texts.selection.silent, registered(total) - total.online],
-    [texts.status.WHITELISTED, total.whitelisted],
-    [texts.status.REVOKED, total.revoked],
+    [texts.fleet.whitelisted, total.whitelisted],
+    [texts.fleet.revoked, total.revoked],
   ];
   const left = selected.not_selected_count;
   return (

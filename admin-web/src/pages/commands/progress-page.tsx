@@ -46,7 +46,7 @@ export function ProgressPage() {
       </section>
       <section className="panel" aria-labelledby="commands">
         <h2 id="commands">{texts.commands.title}</h2>
-        <search className="filters" aria-label={texts.devices.filters}>
+        <search className="filters narrow" aria-label={texts.devices.filters}>
           <ChosenFilter name={texts.device.state} value={state} onChange={choose}>
             {STATES.map((one) => (
               <option key={one} value={one}>

@@ -66,7 +66,8 @@ describe("the facts about a silent device", () => {
 
   it("blame the site only if most of it is silent", () => {
     expect(siteVerdict({ ...none, late: 2, online: 1 })).toBe("site");
-    expect(siteVerdict({ ...none, late: 1 })).toBe("alone");
+    expect(siteVerdict({ ...none, late: 1 })).toBe("only");
+    expect(siteVerdict({ ...none, late: 1, online: 1 })).toBe("alone");
     expect(siteVerdict({ ...none, offline: 2, online: 2 })).toBe("some");
     expect(siteVerdict({ ...none, lost: 1, online: 9 })).toBe("alone");
   });

@@ -12,10 +12,11 @@ export function lateMs({ at, expected_at }: Pick<Investigation, "at" | "expected
   return late > 0 ? late : undefined;
 }
 
-export type SiteVerdict = "site" | "some" | "alone";
+export type SiteVerdict = "site" | "some" | "alone" | "only";
 
 /** Whether the site is to blame: if most of it is silent, look there first. */
 export function siteVerdict(counts: PresenceCounts): SiteVerdict {
+  if (registered(counts) < 2) return "only";
   if (missing(counts) > 1 && missing(counts) * 2 > registered(counts)) return "site";
   return missing(counts) > 1 ? "some" : "alone";
 }

@@ -18,6 +18,7 @@ export const investigate: Texts["investigate"] = {
     site: "Die meisten Geräte des Standorts werden vermisst. Prüfen Sie zuerst Netz und Strom des Standorts.",
     some: "Einige Geräte des Standorts werden vermisst. Sehen Sie nach, was sie gemeinsam haben: einen Switch, einen Access Point, einen Stromkreis.",
     alone: "Sein Standort ist da. Sehen Sie nach dem Gerät selbst: Strom, Kabel, Leser.",
+    only: "Es ist das einzige registrierte Gerät seines Standorts: ob es am Standort liegt, ist von hier aus nicht zu erkennen.",
   },
   seeSite: "Vermisste Geräte dieses Standorts",
   firmwareNew:

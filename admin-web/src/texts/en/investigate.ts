@@ -18,6 +18,7 @@ export const investigate = {
     site: "Most devices of its site are missing. Check the site's network and power first.",
     some: "Some devices of its site are missing. See what they have in common: a switch, an access point, a circuit.",
     alone: "Its site is there. Look at the device itself: power, cable, reader.",
+    only: "It is the only registered device of its site: whether the site is to blame can't be told from here.",
   },
   seeSite: "Missing devices of this site",
   firmwareNew: "It got new firmware within three days before it was last heard. See whether others of that rollout are silent too.",

@@ -63,8 +63,12 @@ async fn commands_are_listed_in_reverse_and_by_state() {
     device.beat_with(&[(&ordered[1], AckState::Succeeded)]).await.answer();
     let list = async |query: &str| {
         let page = server.get(&format!("/api/commands?{query}")).await.done();
-        let ids: Vec<String> =
-            page["items"].as_array().unwrap().iter().map(|one| one["command_id"].as_str().unwrap().to_owned()).collect();
+        let ids: Vec<String> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["command_id"].as_str().unwrap().to_owned())
+            .collect();
         (ids, page["next_cursor"].as_str().map(str::to_owned))
     };
     let (newest, cursor) = list("newest_first=true&limit=2").await;

@@ -450,7 +450,11 @@ pub fn a_clock_that_was_behind_makes_no_device_lost(store: &mut impl Store, read
     listen(store, 10, 5);
     assert_eq!(last_seen_at(reader), after(10, 0));
     assert_eq!(reader.gaps(after(10, 0)).unwrap(), [ObservationGap { from: after(10, 0), to: after(10, 5) }]);
-    assert_eq!(reader.last_seen(&Selector::default(), 0, 2).unwrap()[1].last_seen_at, Some(after(0, 1)), "silent all the while");
+    assert_eq!(
+        reader.last_seen(&Selector::default(), 0, 2).unwrap()[1].last_seen_at,
+        Some(after(0, 1)),
+        "silent all the while"
+    );
     listen(store, 10, 6);
     assert_eq!(last_seen_at(reader), after(10, 0));
 }

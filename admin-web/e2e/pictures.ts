@@ -6,6 +6,7 @@ import { it } from "vitest";
 
 import { launch, logIn, open } from "./support/browser";
 import { released } from "./support/firmware";
+import { TestDevice } from "./support/device";
 import { ROOT, Server } from "./support/server";
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -24,6 +25,11 @@ const PAGES = {
   device: "/devices/WEB-000007?tab=commands",
   releases: "/releases",
   rollout: "/rollouts/spring",
+  investigate: "/devices/KS-900002/investigate",
+  commands: "/commands",
+  order: "/commands/new?site=berlin",
+  attendance: "/attendance",
+  revocation: "/revocation?label=spare",
 } as const;
 
 /** A rollout that has its first outcomes when the pictures are taken. */
@@ -55,6 +61,10 @@ it("takes the pictures", async () => {
     await server.call("PATCH", "/devices/KS-900001", { labels: ["spare"] });
     await wait(BEATEN_MS / 2);
     await rollOut(server);
+    // A device that falls silent after its first heartbeat.
+    const silent = await TestDevice.register(server, { serial: "S-9002", device_id: "KS-900002", site: "depot" }, "1.30");
+    await silent.beats("1.30");
+    await silent.logs(["reader does not answer: timeout", "link is down"]);
     await wait(BEATEN_MS);
     for (const [look, options] of Object.entries(LOOKS)) {
       const tab = await open(browser, { ...options, deviceScaleFactor: 1 });
@@ -74,4 +84,4 @@ it("takes the pictures", async () => {
     await fleet.stop();
     await server.stop();
   }
-}, 300_000);
+}, 600_000);

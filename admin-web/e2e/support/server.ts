@@ -1,7 +1,7 @@
 /** The real server in a folder of its own, and what tests do through its admin API. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { createWriteStream, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,8 @@ const ADMIN_TOKEN = "token-of-the-tested-server";
 export interface Row {
   readonly serial: string;
   readonly device_id: string;
+  /** Without it one whose private half nobody has. */
+  readonly public_key?: string;
   readonly manufacturer?: string;
   readonly model?: string;
   readonly site?: string;
@@ -110,11 +112,11 @@ export class Server {
     }
   }
 
-  /** Imports devices that only exist in the inventory; nobody has their private keys. */
+  /** Imports devices, which exist only in the inventory until one registers. */
   async import(rows: readonly Row[]): Promise<void> {
     const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
-    const lines = rows.map(({ serial, device_id, manufacturer = "Acme", model = "KS-100", site = "north" }) =>
-      [serial, device_id, publicKey(), manufacturer, model, site].map(quoted).join(","),
+    const lines = rows.map(({ serial, device_id, public_key = publicKey(), manufacturer = "Acme", model = "KS-100", site = "north" }) =>
+      [serial, device_id, public_key, manufacturer, model, site].map(quoted).join(","),
     );
     await this.call("POST", "/devices/import", ["serial,device_id,public_key,manufacturer,model,site", ...lines, ""].join("\n"), "text/csv");
   }
@@ -153,8 +155,8 @@ async function end(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** A key of the curve, since the server takes no other; its private half is kept by nobody. */
-function publicKey(): string {
-  const { x = "" } = generateKeyPairSync("ed25519").publicKey.export({ format: "jwk" });
+/** A public key as an inventory has it: of the curve, since the server takes no other. */
+export function publicKey(key: KeyObject = generateKeyPairSync("ed25519").publicKey): string {
+  const { x = "" } = key.export({ format: "jwk" });
   return Buffer.from(x, "base64url").toString("base64");
 }

@@ -6,7 +6,8 @@ const { queriesOf } = await import("./events");
 
 describe("an event", () => {
   it("names the queries that are asked again", () => {
-    expect(queriesOf('{"topics":["rollouts","commands","devices"]}')).toEqual(["rollouts", "releases", "device", "presence", "devices"]);
+    const queries = ["rollouts", "releases", "device", "commands", "presence", "devices", "selected"];
+    expect(queriesOf('{"topics":["rollouts","commands","devices"]}')).toEqual(queries);
     expect(queriesOf('{"topics":[]}')).toEqual([]);
   });
 

@@ -9,8 +9,8 @@ import { API_BASE_URL } from "./client";
 
 /** The first parts of the keys of queries about each topic. */
 const QUERIES: Readonly<Record<string, readonly string[]>> = {
-  devices: ["presence", "devices", "device"],
-  commands: ["device"],
+  devices: ["presence", "devices", "device", "selected"],
+  commands: ["device", "commands"],
   rollouts: ["rollouts", "releases"],
   keys: ["keys"],
   limits: ["limits"],

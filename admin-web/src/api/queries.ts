@@ -1,9 +1,9 @@
 /** What pages ask the API for, and how often. Everything shown is asked for again while it is in view. */
 
-import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, queryOptions, skipToken } from "@tanstack/react-query";
 
 import { answer, api } from "./client";
-import type { DeviceStatus, DeviceUpdate, LogLevel, PresenceFilter, UpdateState } from "./types";
+import type { CommandState, DeviceSelector, DeviceStatus, DeviceUpdate, LogLevel, PresenceFilter, UpdateState } from "./types";
 
 const SECOND_MS = 1_000;
 
@@ -206,3 +206,77 @@ export const outcomesQuery = (rolloutId: string, outcomes: number) =>
     staleTime: SLOW_POLL_MS,
     placeholderData: keepPreviousData,
   });
+/** Devices that are missing, the first page of them: some examples of who needs a person. */
+export const missingQuery = queryOptions({
+  queryKey: ["devices", "missing"],
+  queryFn: async ({ signal }) => {
+    const query = { presence: "MISSING", limit: LIST_PAGE } as const;
+    const page = await answer(api.GET("/api/devices", { signal, params: { query } }));
+    return page.items;
+  },
+  refetchInterval: FLEET_POLL_MS,
+});
+
+/** How many devices a selector selects, by presence, model and site. */
+export const selectedQuery = (which: DeviceSelector | undefined) =>
+  queryOptions({
+    queryKey: ["selected", which],
+    queryFn: which ? ({ signal }) => answer(api.POST("/api/presence", { signal, body: { which } })) : skipToken,
+  });
+
+/** The filter of the list of commands, as it stands in the page's address. */
+export interface CommandFilter {
+  readonly order_id?: string;
+  readonly device_id?: string;
+  readonly state?: CommandState;
+  readonly open?: true;
+}
+
+/** Commands, the last ones first. */
+export const commandListQuery = (filter: CommandFilter) => ({
+  ...paged(["commands", filter], (from, signal) => {
+    const query = { ...filter, newest_first: true, limit: LIST_PAGE, ...from };
+    return answer(api.GET("/api/commands", { signal, params: { query } }));
+  }),
+  placeholderData: keepPreviousData,
+  refetchInterval: DEVICE_POLL_MS,
+});
+
+/** How often the progress of an order is asked for until it has ended. */
+const ORDER_POLL_MS = 2 * SECOND_MS;
+
+export const orderQuery = (orderId: string) =>
+  queryOptions({
+    queryKey: ["commands", "order", orderId],
+    queryFn: ({ signal }) =>
+      answer(api.GET("/api/commands/orders/{order_id}", { signal, params: { path: { order_id: orderId } } })),
+    refetchInterval: ({ state }) => (state.data?.finished ? false : ORDER_POLL_MS),
+  });
+
+/** The first command of an order, such as the only one of an order for one device. */
+export const firstCommandQuery = (orderId: string) =>
+  queryOptions({
+    queryKey: ["commands", "first", orderId],
+    queryFn: async ({ signal }) => {
+      const query = { order_id: orderId, limit: 1 };
+      const page = await answer(api.GET("/api/commands", { signal, params: { query } }));
+      return page.items[0] ?? null;
+    },
+    refetchInterval: ({ state }) => (state.data?.finished_at ? false : ORDER_POLL_MS),
+  });
+
+/** Which punches are listed: those of a period, the beginning included and the end not. */
+export interface PunchFilter {
+  readonly site?: string;
+  readonly device_id?: string;
+  readonly since: string;
+  readonly until: string;
+}
+
+export const attendanceQuery = (filter: PunchFilter) => ({
+  ...paged(["attendance", filter], (from, signal) =>
+    answer(api.GET("/api/attendance", { signal, params: { query: { ...filter, limit: LIST_PAGE, ...from } } })),
+  ),
+  placeholderData: keepPreviousData,
+  refetchInterval: SLOW_POLL_MS,
+});

@@ -613,7 +613,8 @@ export interface paths {
         /** Count devices by presence, for each model and site */
         get: operations["get_presence"];
         put?: never;
-        post?: never;
+        /** Count the devices that a selector selects */
+        post: operations["post_presence"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1686,6 +1687,11 @@ export interface components {
             device: components["schemas"]["Device"];
             /** @description When the next heartbeat was expected. */
             expected_at?: components["schemas"]["Time"] | null;
+            /**
+             * Format: uint32
+             * @description Updates of it that have failed; after three it is in quarantine: rollouts leave it out.
+             */
+            failed_updates: number;
             /** @description What to check first, as sentences. */
             findings: string[];
             /** @description Reported firmware versions, newest first. */
@@ -2559,6 +2565,28 @@ export interface components {
         };
         /** @description Over which devices a gate judges. */
         Scope: "stage" | "cumulative" | "model" | "site" | "stratum";
+        /** @description Presence counts of selected devices: whom an order for them would reach. */
+        SelectedPresence: {
+            at: components["schemas"]["Time"];
+            models: {
+                [key: string]: components["schemas"]["Counts"];
+            };
+            /** @description Named devices that are not selected, because they are unknown or another condition excludes them; the first thousand. */
+            not_selected: components["schemas"]["DeviceId"][];
+            /**
+             * Format: uint
+             * @description Total number of named devices that are not selected.
+             */
+            not_selected_count: number;
+            sites: {
+                [key: string]: components["schemas"]["Counts"];
+            };
+            total: components["schemas"]["Counts"];
+        };
+        /** @description Devices to count. */
+        Selection: {
+            which: components["schemas"]["DeviceSelector"];
+        };
         /** @description Field separator. */
         Separator: ("comma" | "tab") | "semicolon";
         Seq: number;
@@ -3049,8 +3077,10 @@ export interface operations {
                 cursor?: string;
                 device_id?: components["schemas"]["DeviceId"];
                 limit?: number;
+                newest_first?: boolean;
                 open?: boolean;
                 order_id?: components["schemas"]["CommandId"];
+                state?: components["schemas"]["CommandState"];
             };
             header?: never;
             path?: never;
@@ -4453,6 +4483,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FleetPresence"];
+                };
+            };
+            /** @description The server is overloaded; retry later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The request was refused; `detail` says why */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_presence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Selection"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectedPresence"];
                 };
             };
             /** @description The server is overloaded; retry later */

@@ -40,3 +40,6 @@ export type ReleaseState = Schemas["ReleaseState"];
 export type ReleaseFields = Schemas["ReleaseFields"];
 export type Artifact = Schemas["Artifact"];
 export type Outcome = Schemas["Outcome"];
+export type CommandOrder = Schemas["CommandOrder"];
+export type OrderProgress = Schemas["OrderProgress"];
+export type SelectedPresence = Schemas["SelectedPresence"];

@@ -4,18 +4,22 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices" | "/releases" | "/rollouts";
+  readonly path: "/fleet" | "/devices" | "/releases" | "/rollouts" | "/commands" | "/attendance" | "/revocation";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
 
 const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"];
+const OPERATE: readonly Role[] = ["operator", "release_manager", "admin"];
 
 export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
   { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
   { path: "/releases", name: (texts) => texts.pages.releases, roles: READ },
   { path: "/rollouts", name: (texts) => texts.pages.rollouts, roles: READ },
+  { path: "/commands", name: (texts) => texts.pages.commands, roles: READ },
+  { path: "/attendance", name: (texts) => texts.pages.attendance, roles: READ },
+  { path: "/revocation", name: (texts) => texts.pages.revocation, roles: OPERATE },
 ];
 
 /** The pages of a role, in the order of the navigation. */
@@ -30,7 +34,7 @@ export function mayRead(role: Role | null | undefined): boolean {
 
 /** Whether a role may change devices and order commands. */
 export function mayOperate(role: Role | null | undefined): boolean {
-  return role === "operator" || role === "release_manager" || role === "admin";
+  return role ? OPERATE.includes(role) : false;
 }
 
 /** Whether a role may release firmware: all about releases, and what lets a rollout go on. */

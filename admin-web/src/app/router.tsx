@@ -12,10 +12,14 @@ import {
 
 import * as session from "../api/session";
 import { Failed, Waiting } from "../components/states";
+import { readSelection } from "../components/selection/selection";
+import { readAttendance } from "../pages/attendance/filter";
+import { readCommandFilter } from "../pages/commands/filter";
 import { readFilter } from "../pages/devices/filter";
 import { readTab } from "../pages/device/tab";
 import { readNewRollout } from "../pages/plan/search";
 import { readState } from "../pages/rollout/state";
+import { readInvestigate } from "../pages/investigate/search";
 import { useTexts } from "../texts/language";
 import { readQuery, writeQuery } from "./address";
 import { pagesOf } from "./pages";
@@ -86,8 +90,66 @@ const rollout = createRoute({
   component: lazyRouteComponent(() => import("../pages/rollout/rollout-page"), "RolloutPage"),
 });
 
+const investigate = createRoute({
+  getParentRoute: () => root,
+  path: "/devices/$deviceId/investigate",
+  validateSearch: readInvestigate,
+  component: lazyRouteComponent(() => import("../pages/investigate/investigate-page"), "InvestigatePage"),
+});
+
+const commands = createRoute({
+  getParentRoute: () => root,
+  path: "/commands",
+  validateSearch: readCommandFilter,
+  component: lazyRouteComponent(() => import("../pages/commands/commands-page"), "CommandsPage"),
+});
+
+const newOrder = createRoute({
+  getParentRoute: () => root,
+  path: "/commands/new",
+  validateSearch: readSelection,
+  component: lazyRouteComponent(() => import("../pages/commands/order-page"), "OrderPage"),
+});
+
+const order = createRoute({
+  getParentRoute: () => root,
+  path: "/commands/orders/$orderId",
+  validateSearch: readCommandFilter,
+  component: lazyRouteComponent(() => import("../pages/commands/progress-page"), "ProgressPage"),
+});
+
+const attendance = createRoute({
+  getParentRoute: () => root,
+  path: "/attendance",
+  validateSearch: readAttendance,
+  component: lazyRouteComponent(() => import("../pages/attendance/attendance-page"), "AttendancePage"),
+});
+
+const revocation = createRoute({
+  getParentRoute: () => root,
+  path: "/revocation",
+  validateSearch: readSelection,
+  component: lazyRouteComponent(() => import("../pages/revocation/revocation-page"), "RevocationPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device, releases, release, rollouts, plan, rollout]),
+  routeTree: root.addChildren([
+    start,
+    fleet,
+    devices,
+    device,
+    investigate,
+    commands,
+    newOrder,
+    order,
+    attendance,
+    revocation,
+    releases,
+    release,
+    rollouts,
+    plan,
+    rollout,
+  ]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

@@ -19,13 +19,15 @@ interface MomentProps {
   readonly at: string | null | undefined;
   /** The time that "ago" is relative to; without it the moment is shown exactly. */
   readonly relativeTo?: Date;
+  /** The time zone that it is shown in; without it that of the machine. */
+  readonly timeZone?: string;
 }
 
-export function Moment({ at, relativeTo }: MomentProps) {
+export function Moment({ at, relativeTo, timeZone }: MomentProps) {
   const { texts, locale } = useLanguage();
   if (!at) return <span className="soft">{texts.never}</span>;
   const date = new Date(at);
-  const exact = moment(date, new Date(), locale);
+  const exact = moment(date, new Date(), locale, timeZone);
   return (
     <time dateTime={at} title={relativeTo ? `${exact} · ${utc(date)}` : utc(date)}>
       {relativeTo ? ago(date, relativeTo, locale) : exact}

@@ -1,10 +1,10 @@
-/** Times and durations as people of a language write them, in the time zone of their machine. */
+/** Times and durations as people of a language write them, in the time zone of their machine unless another is given. */
 
 /** A moment as date and time, without the year if it is this one. */
-export function moment(at: Date, now: Date, language: string): string {
+export function moment(at: Date, now: Date, language: string, timeZone?: string): string {
   const year = at.getFullYear() === now.getFullYear() ? {} : ({ year: "numeric" } as const);
   const options = { ...year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
-  return new Intl.DateTimeFormat(language, options).format(at);
+  return new Intl.DateTimeFormat(language, { ...options, ...(timeZone === undefined ? {} : { timeZone }) }).format(at);
 }
 
 /** The same in UTC, in the form of the API. */

@@ -1,10 +1,15 @@
 /** The texts in German. */
 
+import { attendance } from "./de/attendance";
+import { commands } from "./de/commands";
 import { dialog } from "./de/dialog";
 import { plan } from "./de/plan";
 import { releases } from "./de/releases";
 import { rollouts } from "./de/rollouts";
 import { signed } from "./de/signed";
+import { investigate } from "./de/investigate";
+import { revocation } from "./de/revocation";
+import { selection } from "./de/selection";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -27,7 +32,15 @@ export const de: Texts = {
   notFound: "Diese Seite gibt es nicht.",
   toFleet: "Zur Flotte",
 
-  pages: { fleet: "Flotte", devices: "Geräte", releases: "Releases", rollouts: "Rollouts" },
+  pages: {
+    fleet: "Flotte",
+    devices: "Geräte",
+    releases: "Releases",
+    rollouts: "Rollouts",
+    commands: "Befehle",
+    attendance: "Zeiterfassung",
+    revocation: "Geräte sperren",
+  },
 
   failure: {
     title: "Das lässt sich nicht anzeigen",
@@ -230,4 +243,9 @@ export const de: Texts = {
   releases,
   rollouts,
   signed,
+  attendance,
+  commands,
+  investigate,
+  revocation,
+  selection,
 };

@@ -1,10 +1,15 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
+import { attendance } from "./en/attendance";
+import { commands } from "./en/commands";
 import { dialog } from "./en/dialog";
 import { plan } from "./en/plan";
 import { releases } from "./en/releases";
 import { rollouts } from "./en/rollouts";
 import { signed } from "./en/signed";
+import { investigate } from "./en/investigate";
+import { revocation } from "./en/revocation";
+import { selection } from "./en/selection";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -27,7 +32,15 @@ export const en = {
   notFound: "There is no such page.",
   toFleet: "To the fleet",
 
-  pages: { fleet: "Fleet", devices: "Devices", releases: "Releases", rollouts: "Rollouts" },
+  pages: {
+    fleet: "Fleet",
+    devices: "Devices",
+    releases: "Releases",
+    rollouts: "Rollouts",
+    commands: "Commands",
+    attendance: "Attendance",
+    revocation: "Revoke devices",
+  },
 
   failure: {
     title: "This can't be shown",
@@ -230,6 +243,11 @@ export const en = {
   releases,
   rollouts,
   signed,
+  attendance,
+  commands,
+  investigate,
+  revocation,
+  selection,
 };
 
 export type Texts = typeof en;

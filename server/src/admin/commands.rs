@@ -119,6 +119,11 @@ pub struct CommandsQuery {
     /// Only commands that have not ended.
     #[serde(default)]
     open: bool,
+    /// In this state.
+    state: Option<CommandState>,
+    /// In the reverse order of creation.
+    #[serde(default)]
+    newest_first: bool,
     /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
@@ -127,10 +132,12 @@ pub struct CommandsQuery {
     limit: Option<usize>,
 }
 
-/// Lists commands in the order of creation.
+/// Lists commands in the order of creation, or in the reverse order.
 pub async fn list(call: Call, Query(query): Query<CommandsQuery>) -> Result<Json<Page<Command>>, Problem> {
-    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let filter = CommandFilter { order_id: query.order_id, device_id: query.device_id, open_only: query.open };
+    let start = if query.newest_first { i64::MAX } else { 0 };
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), start)?);
+    let CommandsQuery { order_id, device_id, open, state, newest_first, .. } = query;
+    let filter = CommandFilter { order_id, device_id, open_only: open, state, newest_first };
     let commands = call.reader.ask(move |store| store.commands(&filter, after, limit)).await?;
     Ok(Json(Page::of(commands, limit, |command| command.row, Command::from)))
 }

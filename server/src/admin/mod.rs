@@ -113,6 +113,7 @@ fn device_routes() -> Vec<Route> {
             attendance::export,
         ),
         Route::new(Get, "/presence", A::READ, "Count devices by presence, for each model and site", presence::fleet),
+        Route::new(Post, "/presence", A::READ, "Count the devices that a selector selects", presence::selected),
     ]
 }
 

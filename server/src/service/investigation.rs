@@ -19,6 +19,7 @@ use crate::store::{
     heartbeats::{FirmwareRecord, LastHeartbeat},
     logs::LogFilter,
     presence::ObservationGap,
+    rollouts::QUARANTINE_FAILURES,
 };
 
 /// A clock before 2020-01-01 was never set.
@@ -97,6 +98,8 @@ pub struct Investigation {
     firmware_history: Vec<FirmwareRun>,
     /// Version of the newest keyset. `device` has the version that the device holds.
     newest_keyset: u64,
+    /// Updates of it that have failed; after three it is in quarantine: rollouts leave it out.
+    failed_updates: u32,
     /// What to check first, as sentences.
     findings: Vec<String>,
 }
@@ -108,6 +111,7 @@ struct StoredDevice {
     logs: Vec<LogLine>,
     firmware: Vec<FirmwareRun>,
     newest_keyset: u64,
+    failed_updates: u32,
 }
 
 fn load(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<StoredDevice, StoreError> {
@@ -119,6 +123,7 @@ fn load(store: &mut dyn StoreReader, device_id: &DeviceId) -> Result<StoredDevic
         logs: store.logs(&of_device, i64::MAX, 50, 50)?.lines.into_iter().map(LogLine::from).collect(),
         firmware: store.firmware_history(device_id, 20)?.into_iter().map(FirmwareRun::from).collect(),
         newest_keyset: store.newest()?.keyset_version,
+        failed_updates: store.failed_updates(device_id)?,
     })
 }
 
@@ -149,6 +154,7 @@ pub async fn gather(
         recent_logs: stored.logs,
         firmware_history: stored.firmware,
         newest_keyset: stored.newest_keyset,
+        failed_updates: stored.failed_updates,
         findings: Vec::new(),
         device: record.into(),
     };
@@ -250,6 +256,13 @@ fn keyset_finding(about: &Investigation) -> Option<String> {
     }
 }
 
+/// That rollouts leave the device out.
+fn quarantine_finding(failed_updates: u32) -> Option<String> {
+    let is_left_out = failed_updates >= QUARANTINE_FAILURES;
+    is_left_out
+        .then(|| format!("it is in quarantine: rollouts leave it out, because {failed_updates} of its updates failed"))
+}
+
 fn findings(about: &Investigation) -> Vec<String> {
     let mut findings = Vec::new();
     match about.device.status {
@@ -257,6 +270,7 @@ fn findings(about: &Investigation) -> Vec<String> {
         DeviceStatus::Whitelisted => findings.push("it has not registered yet".to_owned()),
         DeviceStatus::Registered => findings.extend(keyset_finding(about)),
     }
+    findings.extend(quarantine_finding(about.failed_updates));
     if about.presence == Presence::Unknown {
         findings.push(
             "no heartbeat since a server is listening again, or a clock was wrong; wait for two heartbeat intervals"
@@ -290,4 +304,15 @@ fn findings(about: &Investigation) -> Vec<String> {
         findings.push(format!("it installed firmware {} within a day before it was last seen", run.firmware_version));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_in_quarantine_after_three_failed_updates() {
+        assert_eq!(quarantine_finding(QUARANTINE_FAILURES - 1), None);
+        assert!(quarantine_finding(3).is_some_and(|finding| finding.contains("because 3 of its updates failed")));
+    }
 }

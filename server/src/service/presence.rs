@@ -11,19 +11,28 @@
 //! Time in which no server was listening does not count as silence: a restart or a restored backup must not raise alerts for a whole
 //! fleet. Nor does it count as a sign of life: only received heartbeats do. A time ahead of the clock is no evidence at all.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use ks_protocol::time::UnixMs;
+use ks_protocol::{id::DeviceId, time::UnixMs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     clock::{is_ahead, ms},
-    store::{Reader, StoreError, devices::DeviceStatus, presence::ObservationGap},
+    store::{
+        Reader, StoreError,
+        devices::{DeviceStatus, Selector},
+        presence::{LastSeenRecord, ObservationGap},
+    },
 };
 
 /// Devices read from the store at a time.
 const PAGE: usize = 10_000;
+/// Most named devices that are listed as not selected.
+const NOT_SELECTED_MAX: usize = 1_000;
 /// Silence after which a device is OFFLINE.
 const OFFLINE: Duration = Duration::from_mins(15);
 /// Silence after which a device is LOST.
@@ -147,25 +156,81 @@ pub struct FleetPresence {
 /// The store fails.
 pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<FleetPresence, StoreError> {
     let gaps = gaps(reader, now).await?;
+    let (everybody, mut firmware) = (Selector::default(), BTreeMap::new());
+    let counted = count(reader, (now, interval), &gaps, &everybody, |device| {
+        if device.status == DeviceStatus::Registered {
+            *firmware.entry(device.firmware_version.clone()).or_insert(0) += 1;
+        }
+    });
+    let Counted { total, models, sites } = counted.await?;
+    let observation_gaps = gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect();
+    Ok(FleetPresence { at: now, total, models, sites, firmware, observation_gaps })
+}
+
+/// Presence counts of selected devices: whom an order for them would reach.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SelectedPresence {
+    at: UnixMs,
+    total: Counts,
+    models: BTreeMap<String, Counts>,
+    sites: BTreeMap<String, Counts>,
+    /// Named devices that are not selected, because they are unknown or another condition excludes them; the first thousand.
+    not_selected: Vec<DeviceId>,
+    /// Total number of named devices that are not selected.
+    not_selected_count: usize,
+}
+
+/// Counts selected devices by presence.
+///
+/// # Errors
+/// The store fails.
+pub async fn selected(
+    reader: &Reader,
+    now: UnixMs,
+    interval: Duration,
+    which: &Selector,
+) -> Result<SelectedPresence, StoreError> {
+    let gaps = gaps(reader, now).await?;
+    let mut left: BTreeSet<DeviceId> = which.device_ids.iter().flatten().cloned().collect();
+    let counted = count(reader, (now, interval), &gaps, which, |device| {
+        left.remove(&device.device_id);
+    });
+    let Counted { total, models, sites } = counted.await?;
+    let not_selected_count = left.len();
+    let not_selected = left.into_iter().take(NOT_SELECTED_MAX).collect();
+    Ok(SelectedPresence { at: now, total, models, sites, not_selected, not_selected_count })
+}
+
+/// Devices by presence, in all, by model and by site.
+struct Counted {
+    total: Counts,
+    models: BTreeMap<String, Counts>,
+    sites: BTreeMap<String, Counts>,
+}
+
+/// Counts the devices of a selector, each of which is also shown to `see`.
+async fn count(
+    reader: &Reader,
+    (now, interval): (UnixMs, Duration),
+    gaps: &[ObservationGap],
+    which: &Selector,
+    mut see: impl FnMut(&LastSeenRecord),
+) -> Result<Counted, StoreError> {
     let (mut total, mut models, mut sites) = (Counts::default(), BTreeMap::new(), BTreeMap::new());
-    let mut firmware = BTreeMap::new();
     let mut after = 0;
     loop {
-        let page = reader.ask(move |store| store.last_seen(after, PAGE)).await?;
-        let Some(last) = page.last() else { break };
+        let which = which.clone();
+        let page = reader.ask(move |store| store.last_seen(&which, after, PAGE)).await?;
+        let Some(last) = page.last() else { return Ok(Counted { total, models, sites }) };
         after = last.row;
         for device in page {
-            let seen = presence(device.last_seen_at, now, &gaps, interval);
+            see(&device);
+            let seen = presence(device.last_seen_at, now, gaps, interval);
             total.add(device.status, seen);
             models.entry(device.model).or_insert_with(Counts::default).add(device.status, seen);
             sites.entry(device.site).or_insert_with(Counts::default).add(device.status, seen);
-            if device.status == DeviceStatus::Registered {
-                *firmware.entry(device.firmware_version).or_insert(0) += 1;
-            }
         }
     }
-    let observation_gaps = gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect();
-    Ok(FleetPresence { at: now, total, models, sites, firmware, observation_gaps })
 }
 
 /// The gaps of the last month. Older ones don't matter: a device silent that long is LOST in any case.

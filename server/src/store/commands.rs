@@ -108,6 +108,9 @@ pub struct CommandFilter {
     pub order_id: Option<CommandId>,
     pub device_id: Option<DeviceId>,
     pub open_only: bool,
+    pub state: Option<CommandState>,
+    /// The last one first; rows are then below `after`.
+    pub newest_first: bool,
 }
 
 /// Commands of an order by state.
@@ -261,7 +264,7 @@ pub trait CommandRows {
 }
 
 pub trait CommandReads {
-    /// Commands with a row above `after`, at most `limit`, in the order of creation.
+    /// Commands with a row above `after`, at most `limit`, in the order of creation; or below `after`, in the reverse order.
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
     /// Devices of commands with a row above `after` that are not terminal, each with the row, at most `limit`, in the order of creation.
     fn awaited(&mut self, after: i64, limit: usize) -> Result<Vec<(i64, DeviceId)>, StoreError>;

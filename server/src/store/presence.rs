@@ -2,7 +2,10 @@
 
 use ks_protocol::{id::DeviceId, time::UnixMs};
 
-use super::{StoreError, devices::DeviceStatus};
+use super::{
+    StoreError,
+    devices::{DeviceStatus, Selector},
+};
 
 /// A time in which no server was running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,6 @@ pub trait PresenceRows {
 pub trait PresenceReads {
     /// Gaps that ended after `since`, the oldest first.
     fn gaps(&mut self, since: UnixMs) -> Result<Vec<ObservationGap>, StoreError>;
-    /// Devices with a row above `after`, at most `limit`.
-    fn last_seen(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError>;
+    /// Selected devices with a row above `after`, at most `limit`.
+    fn last_seen(&mut self, which: &Selector, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError>;
 }

@@ -182,6 +182,8 @@ pub trait RolloutReads {
     fn decided_after(&mut self, after: i64, limit: usize) -> Result<Vec<(RolloutId, DecisionRecord)>, StoreError>;
     /// Devices that could join a rollout of a release.
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError>;
+    /// Number of failed updates of a device.
+    fn failed_updates(&mut self, device_id: &DeviceId) -> Result<u32, StoreError>;
 }
 
 #[cfg(test)]

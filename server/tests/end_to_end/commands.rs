@@ -50,6 +50,35 @@ async fn commands_are_sent_with_heartbeats_and_their_acks_are_listed() {
     assert_eq!(server.detail_of(&reboot), "as the test says");
 }
 
+/// Goal: the last orders are found first, and the commands in one state alone.
+/// Method: three commands of which one was acknowledged; a list of each kind, page by page.
+#[tokio::test]
+async fn commands_are_listed_in_reverse_and_by_state() {
+    let server = start_server(&[]);
+    let mut device = server.registered("KS-1").await;
+    let mut ordered = Vec::new();
+    for kind in ["reboot", "rotate_key", "fetch_logs"] {
+        ordered.push(server.enqueue(&device, kind, "").await);
+    }
+    device.beat_with(&[(&ordered[1], AckState::Succeeded)]).await.answer();
+    let list = async |query: &str| {
+        let page = server.get(&format!("/api/commands?{query}")).await.done();
+        let ids: Vec<String> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["command_id"].as_str().unwrap().to_owned())
+            .collect();
+        (ids, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let (newest, cursor) = list("newest_first=true&limit=2").await;
+    assert_eq!(newest, [ordered[2].as_str(), &ordered[1]]);
+    let (rest, end) = list(&format!("newest_first=true&limit=2&cursor={}", cursor.unwrap())).await;
+    assert_eq!((rest, end), (vec![ordered[0].clone()], None));
+    assert_eq!(list("state=SUCCEEDED").await.0, [ordered[1].as_str()]);
+    server.get("/api/commands?state=DONE").await.problem(400);
+}
+
 /// Goal: a terminal state is final, whatever is reported later.
 /// Method: every other ACK after SUCCEEDED, both ways.
 #[tokio::test]

@@ -32,6 +32,27 @@ async fn devices_are_counted_by_presence_model_and_site() {
     assert_eq!(presence["sites"]["north"], counts(1, 1, 0, 1, 1, 1));
 }
 
+/// Goal: before an order, its caller learns which devices it would reach; nothing is changed by asking.
+/// Method: devices at two sites, one of them revoked, are counted by site, by label and by name; then without a condition.
+#[tokio::test]
+async fn the_devices_of_a_selector_are_counted() {
+    let server = start_server(&[]);
+    let fleet = server.fleet("KS", 4).await;
+    server.whitelisted("KS-new").await;
+    server.revoke(&fleet[3]).await.done();
+    server.admin("PATCH", "/api/devices/KS-2", r#"{"site": "south", "labels": ["door"]}"#).await.done();
+    let count = async |which: serde_json::Value| server.post("/api/presence", &json!({ "which": which })).await.done();
+    assert_eq!(count(json!({ "all": true })).await["total"], counts(3, 0, 0, 0, 1, 1));
+    assert_eq!(count(json!({ "site": "north" })).await["total"], counts(2, 0, 0, 0, 1, 1));
+    let labelled = count(json!({ "label": "door" })).await;
+    assert_eq!(labelled["sites"], json!({ "south": counts(1, 0, 0, 0, 0, 0) }));
+    assert_eq!(labelled["models"], json!({ "KS-100": counts(1, 0, 0, 0, 0, 0) }));
+    let named = count(json!({ "device_ids": ["KS-0", "KS-2", "KS-nobody"], "site": "north" })).await;
+    assert_eq!(named["total"], counts(1, 0, 0, 0, 0, 0));
+    assert_eq!((&named["not_selected"], &named["not_selected_count"]), (&json!(["KS-2", "KS-nobody"]), &2.into()));
+    server.post("/api/presence", &json!({ "which": {} })).await.problem(400);
+}
+
 /// Counts of registered devices alone.
 fn registered_counts(server: &serde_json::Value) -> [u64; 6] {
     ["online", "unknown", "late", "offline", "lost", "never"]

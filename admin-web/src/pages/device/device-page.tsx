@@ -1,17 +1,17 @@
 /** One device: whether it is there, how it is, what it has done. */
 
 import { useQuery } from "@tanstack/react-query";
-import { getRouteApi } from "@tanstack/react-router";
+import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { ApiProblem } from "../../api/problem";
 import { deviceQuery, investigationQuery } from "../../api/queries";
-import type { Investigation } from "../../api/types";
-import { mayRead } from "../../app/pages";
+import { mayOperate, mayRead } from "../../app/pages";
 import { useMe } from "../../app/session-gate";
 import { PresenceBadge, StatusBadge } from "../../components/badges";
 import { PageHead } from "../../components/page-head";
-import { Empty, Loaded } from "../../components/states";
+import { Loaded } from "../../components/states";
 import { useTexts } from "../../texts/language";
+import { Findings } from "./findings";
 import { Identity } from "./identity";
 import { Records } from "./records";
 import { Vitals } from "./vitals";
@@ -42,7 +42,7 @@ export function DevicePage() {
   );
   return (
     <>
-      <PageHead title={deviceId} beside={badges} />
+      <PageHead title={deviceId} beside={badges} aside={<Actions deviceId={deviceId} isRevoked={device.data?.status === "REVOKED"} />} />
       {mayRead(me.role) && (
         <Loaded query={investigation}>
           {(about) => (
@@ -59,22 +59,26 @@ export function DevicePage() {
   );
 }
 
-function Findings({ about }: { about: Investigation }) {
+/** What can be done with a device, each on a page of its own. */
+function Actions({ deviceId, isRevoked }: { deviceId: string; isRevoked: boolean }) {
   const texts = useTexts();
+  const me = useMe();
+  if (!mayRead(me.role)) return null;
   return (
-    <section className="panel" aria-labelledby="findings">
-      <h2 id="findings">{texts.device.findings}</h2>
-      {about.findings.length === 0 ? (
-        <Empty>{texts.device.noFindings}</Empty>
-      ) : (
-        <ul className="notices">
-          {about.findings.map((finding) => (
-            <li key={finding} className="notice warn">
-              {finding}
-            </li>
-          ))}
-        </ul>
+    <span className="row">
+      <Link className="button" to="/devices/$deviceId/investigate" params={{ deviceId }}>
+        {texts.investigate.link}
+      </Link>
+      {mayOperate(me.role) && !isRevoked && (
+        <>
+          <Link className="button" to="/commands/new" search={{ device_ids: deviceId }}>
+            {texts.commands.order}
+          </Link>
+          <Link className="button" to="/revocation" search={{ device_ids: deviceId }}>
+            {texts.revocation.review}
+          </Link>
+        </>
       )}
-    </section>
+    </span>
   );
 }

@@ -92,7 +92,8 @@ function condition(about: Investigation, texts: Texts, locale: string): [string,
   return facts;
 }
 
-function clockText(aheadMs: number, texts: Texts, locale: string): string {
+/** How far its clock is off, in words. */
+export function clockText(aheadMs: number, texts: Texts, locale: string): string {
   if (Math.abs(aheadMs) < 1_000) return texts.device.clockRight;
   const shown = duration(Math.abs(aheadMs) / 1_000, locale);
   return aheadMs > 0 ? texts.device.clockAhead(shown) : texts.device.clockBehind(shown);

@@ -1,12 +1,18 @@
 /** What needs a person now, each with where to go. */
 
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
+import { missingQuery } from "../../api/queries";
 import type { FleetPresence, KeysStatus, Rollout } from "../../api/types";
 import { count } from "../../format/number";
+import { missing, registered } from "../../format/presence";
 import type { Texts } from "../../texts/en";
 import { useLanguage } from "../../texts/language";
-import { type Concern, concerns, registered } from "./counts";
+import { type Concern, concerns, examples } from "./counts";
+
+/** Missing devices that are named beside a concern. */
+const EXAMPLES = 3;
 
 interface AttentionProps {
   readonly fleet: FleetPresence;
@@ -17,6 +23,8 @@ interface AttentionProps {
 export function Attention({ fleet, rollouts, keys }: AttentionProps) {
   const { texts, locale } = useLanguage();
   const found = concerns(fleet, rollouts, keys);
+  const isMissing = missing(fleet.total) > 0;
+  const { data: missingDevices = [] } = useQuery({ ...missingQuery, enabled: isMissing });
   const isEmpty = registered(fleet.total) + fleet.total.whitelisted + fleet.total.revoked === 0;
   return (
     <section className="panel" aria-labelledby="attention">
@@ -27,10 +35,30 @@ export function Attention({ fleet, rollouts, keys }: AttentionProps) {
         {found.map((concern) => (
           <li key={JSON.stringify(concern)} className={`notice ${concern.kind === "site_down" ? "bad" : "warn"}`}>
             <ConcernText concern={concern} texts={texts} shown={(number) => count(number, locale)} />
+            {isMissing && <Begin deviceIds={examples(concern, fleet, missingDevices, EXAMPLES).map((device) => device.device_id)} />}
           </li>
         ))}
       </ul>
     </section>
+  );
+}
+
+/** Some of the devices, each with the page that says what to do about it. */
+function Begin({ deviceIds }: { deviceIds: readonly string[] }) {
+  const { texts } = useLanguage();
+  if (deviceIds.length === 0) return null;
+  return (
+    <div>
+      {texts.investigate.link}:{" "}
+      {deviceIds.map((deviceId, index) => (
+        <span key={deviceId}>
+          {index > 0 && ", "}
+          <Link to="/devices/$deviceId/investigate" params={{ deviceId }} preload={false}>
+            {deviceId}
+          </Link>
+        </span>
+      ))}
+    </div>
   );
 }
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
 import type { FleetPresence, KeysStatus, PresenceCounts, Rollout } from "../../api/types";
-import { beatsPerMin, concerns, missing, places, registered } from "./counts";
+import { missing, registered } from "../../format/presence";
+import { beatsPerMin, concerns, examples, places } from "./counts";
 
 const none: PresenceCounts = { online: 0, unknown: 0, late: 0, offline: 0, lost: 0, never: 0, whitelisted: 0, revoked: 0 };
 
@@ -61,6 +62,20 @@ describe("what needs a person", () => {
     });
     const found = concerns(fleet({}), [rollout({ status: "WAITING" }), rollout({ status: "COMPLETED", late_failures: 2 })], changing);
     expect(found.map((concern) => concern.kind)).toEqual(["waiting", "late_failures", "stranded"]);
+  });
+});
+
+describe("where a person can begin", () => {
+  const sites = fleet({ north: { offline: 6, online: 4 }, south: { online: 100, late: 2 } });
+  const devices = [{ site: "north", id: 1 }, { site: "south", id: 2 }, { site: "north", id: 3 }, { site: "north", id: 4 }];
+
+  it("is at devices of the site that is down", () => {
+    expect(examples({ kind: "site_down", site: "north", missing: 6, all: 10 }, sites, devices, 2).map(({ id }) => id)).toEqual([1, 3]);
+  });
+
+  it("is elsewhere for those that are missing elsewhere", () => {
+    expect(examples({ kind: "missing", devices: 2 }, sites, devices, 2).map(({ id }) => id)).toEqual([2]);
+    expect(examples({ kind: "waiting", rollout: "r" }, sites, devices, 2)).toEqual([]);
   });
 });
 

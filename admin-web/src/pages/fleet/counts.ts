@@ -1,16 +1,7 @@
 /** What the counts of the fleet mean: who is missing, which sites are down, what a person has to look at. */
 
 import type { FleetPresence, KeysStatus, PresenceCounts, Rollout } from "../../api/types";
-
-/** Registered devices. */
-export function registered(counts: PresenceCounts): number {
-  return counts.online + counts.unknown + counts.late + counts.offline + counts.lost + counts.never;
-}
-
-/** Devices that are silent for more than two heartbeat intervals. */
-export function missing(counts: PresenceCounts): number {
-  return counts.late + counts.offline + counts.lost;
-}
+import { missing, registered } from "../../format/presence";
 
 export interface Place {
   readonly name: string;
@@ -32,6 +23,25 @@ const SITE_DEVICES_MIN = 3;
 
 function isDown({ counts }: Place): boolean {
   return registered(counts) >= SITE_DEVICES_MIN && missing(counts) * 2 > registered(counts);
+}
+
+/** Names of the sites that are down. */
+function downSites(fleet: FleetPresence): string[] {
+  return places(fleet.sites)
+    .filter(isDown)
+    .map(({ name }) => name);
+}
+
+/** Missing devices that belong to a concern, at most so many: where a person can begin. */
+export function examples<Row extends { readonly site: string }>(
+  concern: Concern,
+  fleet: FleetPresence,
+  missingDevices: readonly Row[],
+  most: number,
+): Row[] {
+  const down = downSites(fleet);
+  const isOf = ({ site }: Row) => (concern.kind === "site_down" ? site === concern.site : !down.includes(site));
+  return concern.kind === "site_down" || concern.kind === "missing" ? missingDevices.filter(isOf).slice(0, most) : [];
 }
 
 /** Something that a person has to look at. */

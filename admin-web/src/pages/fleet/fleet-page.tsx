@@ -10,9 +10,10 @@ import { RolloutBadge } from "../../components/badges";
 import { PageHead } from "../../components/page-head";
 import { Empty, Loaded } from "../../components/states";
 import { count, share } from "../../format/number";
+import { missing, registered } from "../../format/presence";
 import { useLanguage } from "../../texts/language";
 import { Attention } from "./attention";
-import { beatsPerMin, missing, registered } from "./counts";
+import { beatsPerMin } from "./counts";
 import { PlacesPanel } from "./places-panel";
 
 export function FleetPage() {

@@ -6,8 +6,9 @@ import { useState } from "react";
 import type { PresenceCounts } from "../../api/types";
 import { Empty } from "../../components/states";
 import { count, share } from "../../format/number";
+import { missing, registered } from "../../format/presence";
 import { useLanguage } from "../../texts/language";
-import { missing, places, registered } from "./counts";
+import { places } from "./counts";
 
 /** Rows that are shown at first. */
 const SHOWN = 12;

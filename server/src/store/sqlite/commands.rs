@@ -246,17 +246,19 @@ impl CommandReads for SqliteReader {
 
     fn commands(&mut self, which: &CommandFilter, after: i64, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
         let mut filter = Filter::default();
-        filter.and("c.id > ?", after);
+        let (beyond, direction) = if which.newest_first { ("c.id < ?", "DESC") } else { ("c.id > ?", "ASC") };
+        filter.and(beyond, after);
         filter.and_if("o.order_id = ?", which.order_id.as_ref().map(|id| id.as_str().to_owned()));
         filter.and_if("d.device_id = ?", which.device_id.as_ref().map(|id| id.as_str().to_owned()));
         if which.open_only {
             filter.and_that(concat!("c.", is_open!()));
         }
+        filter.and_if("c.state = ?", which.state.map(|state| state.as_str().to_owned()));
         let sql = format!(
             "SELECT c.id, c.command_id, o.order_id, d.device_id, c.kind, c.argument, c.is_urgent, c.state, c.created_at,
                     c.deadline_at, c.delivered_at, c.finished_at, c.detail
              FROM commands c JOIN devices d ON d.id = c.device JOIN command_orders o ON o.id = c.order_row
-             {} ORDER BY c.id LIMIT {}",
+             {} ORDER BY c.id {direction} LIMIT {}",
             filter.clause(),
             rows(limit)
         );

@@ -6,8 +6,12 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     SqliteReader, StoreError, Writes,
     columns::{integer, parsed, rows, status_of, time, time_if},
+    filter::Filter,
 };
-use crate::store::presence::{LastSeenRecord, ObservationGap, PresenceReads, PresenceRows, ServerLiveness};
+use crate::store::{
+    devices::Selector,
+    presence::{LastSeenRecord, ObservationGap, PresenceReads, PresenceRows, ServerLiveness},
+};
 
 impl PresenceRows for Writes<'_> {
     fn server_alive(&mut self) -> Result<Option<ServerLiveness>, StoreError> {
@@ -75,12 +79,18 @@ impl PresenceReads for SqliteReader {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    fn last_seen(&mut self, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
+    fn last_seen(&mut self, which: &Selector, after: i64, limit: usize) -> Result<Vec<LastSeenRecord>, StoreError> {
+        let mut filter = Filter::default();
+        filter.and("d.id > ?", after);
+        filter.of_devices(which)?;
+        let sql = format!(
             "SELECT d.id, d.device_id, d.model, d.site, s.status, s.last_seen_at, d.registered_at, s.firmware_version
-             FROM devices d JOIN device_states s ON s.device = d.id WHERE d.id > ?1 ORDER BY d.id LIMIT ?2",
-        )?;
-        let found = statement.query_map(params![after, rows(limit)], |row| {
+             FROM devices d JOIN device_states s ON s.device = d.id {} ORDER BY d.id LIMIT {}",
+            filter.clause(),
+            rows(limit)
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), |row| {
             Ok(LastSeenRecord {
                 row: row.get(0)?,
                 device_id: parsed(row, 1)?,

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use ks_protocol::{
-    id::{ReleaseId, RolloutId},
+    id::{DeviceId, ReleaseId, RolloutId},
     time::UnixMs,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -234,6 +234,14 @@ impl RolloutReads for SqliteReader {
         let found =
             statement.query_map(params![after, rows(limit)], |row| Ok((parsed(row, 10)?, decision_at(row)?)))?;
         Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    fn failed_updates(&mut self, device_id: &DeviceId) -> Result<u32, StoreError> {
+        let failures = words(&UpdateState::all_that(UpdateState::is_failure));
+        let sql = format!(
+            "SELECT count(*) FROM updates u JOIN devices d ON d.id = u.device WHERE d.device_id = ?1 AND u.state IN ({failures})"
+        );
+        Ok(self.connection.prepare_cached(&sql)?.query_row([device_id.as_str()], |row| count_of(row, 0))?)
     }
 
     fn candidates(&mut self, release: &ReleaseRecord, which: &Selector) -> Result<Vec<Candidate>, StoreError> {

@@ -21,6 +21,7 @@ use crate::{
             AuditFilter,
             chain::{Chain, ChainError, Head, note},
         },
+        devices::Selector,
         keysets::{KeysetChange, KeysetHolders, ServerKeyRecord, ServerKeyStatus},
         logs::{LogBatch, LogFilter},
         presence::ObservationGap,
@@ -395,7 +396,7 @@ fn after(days: u64, minutes: u64) -> UnixMs {
 
 /// When the first device was last seen.
 fn last_seen_at(reader: &mut impl StoreReader) -> UnixMs {
-    reader.last_seen(0, 1).unwrap()[0].last_seen_at.unwrap()
+    reader.last_seen(&Selector::default(), 0, 1).unwrap()[0].last_seen_at.unwrap()
 }
 
 /// The work that a running server does each minute.
@@ -449,7 +450,11 @@ pub fn a_clock_that_was_behind_makes_no_device_lost(store: &mut impl Store, read
     listen(store, 10, 5);
     assert_eq!(last_seen_at(reader), after(10, 0));
     assert_eq!(reader.gaps(after(10, 0)).unwrap(), [ObservationGap { from: after(10, 0), to: after(10, 5) }]);
-    assert_eq!(reader.last_seen(0, 2).unwrap()[1].last_seen_at, Some(after(0, 1)), "silent all the while");
+    assert_eq!(
+        reader.last_seen(&Selector::default(), 0, 2).unwrap()[1].last_seen_at,
+        Some(after(0, 1)),
+        "silent all the while"
+    );
     listen(store, 10, 6);
     assert_eq!(last_seen_at(reader), after(10, 0));
 }

@@ -278,6 +278,7 @@ pub fn closing_frees_the_devices_for_another_rollout(store: &mut impl Store, rea
     };
     assert_eq!(outcomes("fw-2"), [(0, false), (1, true)]);
     assert_eq!(outcomes("fw-3"), [(0, false), (1, false)]);
+    assert_eq!(["KS-1", "KS-2"].map(|device| reader.failed_updates(&id(device)).unwrap()), [0, 1]);
     assert_eq!(create(store, &next), Ok(()));
     let second = stored(reader, "r2").row;
     assert_eq!(offer(store, second, everybody()), 2);

@@ -26,7 +26,7 @@ use crate::{
     service::presence::{self, Presence},
     store::{
         Reader, StoreError, StoreReader,
-        devices::DeviceStatus,
+        devices::{DeviceStatus, Selector},
         heartbeats::HeartbeatRecord,
         presence::{LastSeenRecord, ObservationGap},
     },
@@ -240,7 +240,7 @@ pub async fn measure(
 async fn devices(reader: &Reader) -> Result<Vec<LastSeenRecord>, StoreError> {
     let (mut devices, mut after) = (Vec::new(), 0);
     loop {
-        let page = reader.ask(move |store| store.last_seen(after, PAGE.into())).await?;
+        let page = reader.ask(move |store| store.last_seen(&Selector::default(), after, PAGE.into())).await?;
         let Some(last) = page.last() else { return Ok(devices) };
         after = last.row;
         devices.extend(page.into_iter().filter(|device| device.status == DeviceStatus::Registered));

@@ -1741,6 +1741,13 @@ export interface components {
              * @description Active devices that activating the announced key or retiring the old one would strand now.
              */
             stranded_devices: number;
+            /** @description Of these, at most the first 100. */
+            stranded_first: components["schemas"]["DeviceId"][];
+            /**
+             * Format: uint64
+             * @description The most devices of 10,000 active ones that a change may strand without `force`.
+             */
+            stranded_max_bp: number;
             /**
              * @description Registered devices that report a keyset newer than the newest one here, at most the first 100: either they trust keys that this
              *     server did not publish, or this database was restored from an older state.
@@ -1788,6 +1795,8 @@ export interface components {
             applied_by?: string | null;
             /** @description Since when this server counts. */
             counting_since: components["schemas"]["Time"];
+            /** @description The limits file that was applied last, in TOML; null if none was. */
+            document?: string | null;
             limits: components["schemas"]["LimitStatus"][];
             /**
              * Format: uint
@@ -2914,6 +2923,7 @@ export interface operations {
                 since?: components["schemas"]["Time"];
                 subject?: string;
                 until?: components["schemas"]["Time"];
+                newest_first?: boolean;
             };
             header?: never;
             path?: never;

@@ -114,7 +114,7 @@ it("tells two people who edit one device of each other", async () => {
   await page.getByRole("textbox", { name: "Site" }).fill("depot");
   await server.call("PATCH", "/devices/BIG-000001", { labels: ["repaired"] });
   await page.getByRole("button", { name: "Save" }).click();
-  await page.getByText("Somebody else changed this device meanwhile. Nothing was saved.").waitFor();
+  await page.getByText("Somebody else changed this meanwhile. Nothing was saved.").waitFor();
   await page.getByText(/^site-\d+, repaired$/).waitFor();
   await page.getByText("depot", { exact: true }).waitFor();
   await expectAccessible(tab);

@@ -14,6 +14,26 @@ export function problemText(error: unknown, texts: Texts): string {
   return `${error.detail}${wait}`;
 }
 
+/** What is wrong with what was sent, with each fault of an uploaded file by its line. */
+export function Problem({ error }: { error: unknown }) {
+  const texts = useTexts();
+  const faults = error instanceof ApiProblem ? error.errors : [];
+  return (
+    <div className="notice bad">
+      <p>{problemText(error, texts)}</p>
+      {faults.length > 0 && (
+        <ul>
+          {faults.map(({ line, field, what }) => (
+            <li key={`${line} ${field} ${what}`}>
+              {texts.dialog.line(String(line), field)}: {what}
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
 export function Waiting() {
   return (
     <p className="waiting" role="status">

@@ -1,5 +1,6 @@
 /** The texts in German. */
 
+import { dialog } from "./de/dialog";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -207,14 +208,6 @@ export const de: Texts = {
     edit: "Bearbeiten",
     editTitle: "Standort und Etiketten bearbeiten",
     labelsHint: "ein Etikett je Zeile",
-    save: "Speichern",
-    saving: "Wird gespeichert …",
-    cancel: "Abbrechen",
-    conflict: "Jemand anderes hat dieses Gerät inzwischen geändert. Es wurde nichts gespeichert.",
-    conflictTheirs: "Jetzt gilt",
-    conflictMine: "Ihre Eingabe",
-    takeTheirs: "Deren Stand übernehmen",
-    keepMine: "Meine behalten",
   },
 
   commandState: {
@@ -227,4 +220,6 @@ export const de: Texts = {
     TIMED_OUT: "verfallen",
     CANCELED: "zurückgenommen",
   },
+
+  dialog,
 };

@@ -1,4 +1,6 @@
-/** Every text of the admin web, in English: the complete language, which the others are checked against. */
+/** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
+
+import { dialog } from "./en/dialog";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -206,14 +208,6 @@ export const en = {
     edit: "Edit",
     editTitle: "Edit site and labels",
     labelsHint: "one label in each line",
-    save: "Save",
-    saving: "Saving…",
-    cancel: "Cancel",
-    conflict: "Somebody else changed this device meanwhile. Nothing was saved.",
-    conflictTheirs: "It is now",
-    conflictMine: "You typed",
-    takeTheirs: "Take theirs",
-    keepMine: "Keep mine",
   },
 
   commandState: {
@@ -226,6 +220,8 @@ export const en = {
     TIMED_OUT: "timed out",
     CANCELED: "canceled",
   },
+
+  dialog,
 };
 
 export type Texts = typeof en;

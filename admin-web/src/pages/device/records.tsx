@@ -1,6 +1,6 @@
 /** What a device has done and what was done to it, as lists behind tabs. */
 
-import { type UseInfiniteQueryResult, useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { type ReactNode, useId, useState } from "react";
 import { Tab, TabList, TabPanel, Tabs } from "react-aria-components";
@@ -9,7 +9,7 @@ import { auditQuery, commandsQuery, logsQuery, punchesQuery } from "../../api/qu
 import type { Investigation, LogLevel } from "../../api/types";
 import { useMe } from "../../app/session-gate";
 import { CommandBadge, LevelBadge } from "../../components/badges";
-import { Empty, Loaded } from "../../components/states";
+import { List, PagedList } from "../../components/list";
 import { Moment } from "../../components/time";
 import { useTexts } from "../../texts/language";
 import { TABS, type Tab as TabName } from "./tab";
@@ -52,69 +52,6 @@ export function Records({ deviceId, tab, history }: RecordsProps) {
         </TabPanel>
       ))}
     </Tabs>
-  );
-}
-
-interface ListProps<Row> {
-  readonly heads: readonly string[];
-  readonly rows: readonly Row[];
-  readonly rowKey: (row: Row) => string;
-  readonly cells: (row: Row) => readonly ReactNode[];
-  readonly empty: string;
-}
-
-function List<Row>({ heads, rows, rowKey, cells, empty }: ListProps<Row>) {
-  if (rows.length === 0) return <Empty>{empty}</Empty>;
-  return (
-    <div className="scroll">
-      <table>
-        <thead>
-          <tr>
-            {heads.map((head) => (
-              <th key={head} scope="col">
-                {head}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={rowKey(row)}>
-              {cells(row).map((cell, index) => (
-                <td key={heads[index]}>
-                  {cell}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-interface Pages<Row> {
-  readonly pages: readonly { readonly items: readonly Row[] }[];
-}
-
-/** A list that comes in pages, with a button for the next one. */
-function PagedList<Row>({ query, ...list }: Omit<ListProps<Row>, "rows"> & { query: UseInfiniteQueryResult<Pages<Row>> }) {
-  const texts = useTexts();
-  return (
-    <Loaded query={query}>
-      {({ pages }) => (
-        <>
-          <List {...list} rows={pages.flatMap((page) => page.items)} />
-          {query.hasNextPage && (
-            <div>
-              <button type="button" disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-                {texts.more}
-              </button>
-            </div>
-          )}
-        </>
-      )}
-    </Loaded>
   );
 }
 

@@ -4,7 +4,7 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices";
+  readonly path: "/fleet" | "/devices" | "/provisioning";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -14,6 +14,7 @@ const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"]
 export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
   { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
+  { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
 ];
 
 /** The pages of a role, in the order of the navigation. */

@@ -51,8 +51,14 @@ const device = createRoute({
   component: lazyRouteComponent(() => import("../pages/device/device-page"), "DevicePage"),
 });
 
+const provisioning = createRoute({
+  getParentRoute: () => root,
+  path: "/provisioning",
+  component: lazyRouteComponent(() => import("../pages/provisioning/provisioning-page"), "ProvisioningPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device]),
+  routeTree: root.addChildren([start, fleet, devices, device, provisioning]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

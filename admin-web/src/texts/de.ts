@@ -1,6 +1,7 @@
 /** The texts in German. */
 
 import { dialog } from "./de/dialog";
+import { provisioning } from "./de/provisioning";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -222,4 +223,5 @@ export const de: Texts = {
   },
 
   dialog,
+  provisioning,
 };

@@ -1,6 +1,7 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
 import { dialog } from "./en/dialog";
+import { provisioning } from "./en/provisioning";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -222,6 +223,7 @@ export const en = {
   },
 
   dialog,
+  provisioning,
 };
 
 export type Texts = typeof en;

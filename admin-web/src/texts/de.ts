@@ -2,6 +2,7 @@
 
 import { dialog } from "./de/dialog";
 import { provisioning } from "./de/provisioning";
+import { signed } from "./de/signed";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -224,4 +225,5 @@ export const de: Texts = {
 
   dialog,
   provisioning,
+  signed,
 };

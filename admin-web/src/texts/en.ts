@@ -2,6 +2,7 @@
 
 import { dialog } from "./en/dialog";
 import { provisioning } from "./en/provisioning";
+import { signed } from "./en/signed";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -224,6 +225,7 @@ export const en = {
 
   dialog,
   provisioning,
+  signed,
 };
 
 export type Texts = typeof en;

@@ -4,7 +4,7 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices" | "/provisioning";
+  readonly path: "/fleet" | "/devices" | "/provisioning" | "/keys";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -15,6 +15,7 @@ export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
   { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
   { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
+  { path: "/keys", name: (texts) => texts.keys.title, roles: READ },
 ];
 
 /** The pages of a role, in the order of the navigation. */

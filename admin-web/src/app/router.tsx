@@ -57,8 +57,20 @@ const provisioning = createRoute({
   component: lazyRouteComponent(() => import("../pages/provisioning/provisioning-page"), "ProvisioningPage"),
 });
 
+const keys = createRoute({
+  getParentRoute: () => root,
+  path: "/keys",
+  component: lazyRouteComponent(() => import("../pages/keys/keys-page"), "KeysPage"),
+});
+
+const compromised = createRoute({
+  getParentRoute: () => root,
+  path: "/keys/compromised",
+  component: lazyRouteComponent(() => import("../pages/keys/compromised-page"), "CompromisedPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device, provisioning]),
+  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

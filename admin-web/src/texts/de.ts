@@ -1,6 +1,7 @@
 /** The texts in German. */
 
 import { dialog } from "./de/dialog";
+import { keys } from "./de/keys";
 import { provisioning } from "./de/provisioning";
 import { signed } from "./de/signed";
 import type { Texts } from "./en";
@@ -224,6 +225,7 @@ export const de: Texts = {
   },
 
   dialog,
+  keys,
   provisioning,
   signed,
 };

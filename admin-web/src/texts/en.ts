@@ -1,6 +1,7 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
 import { dialog } from "./en/dialog";
+import { keys } from "./en/keys";
 import { provisioning } from "./en/provisioning";
 import { signed } from "./en/signed";
 
@@ -224,6 +225,7 @@ export const en = {
   },
 
   dialog,
+  keys,
   provisioning,
   signed,
 };

@@ -37,6 +37,12 @@ export const keysQuery = queryOptions({
   refetchInterval: SLOW_POLL_MS,
 });
 
+export const limitsQuery = queryOptions({
+  queryKey: ["limits"],
+  queryFn: ({ signal }) => answer(api.GET("/api/limits", { signal })),
+  refetchInterval: FLEET_POLL_MS,
+});
+
 /** How many heartbeats the server has stored, and when it said so: two of these give a rate. */
 export const heartbeatsQuery = queryOptions({
   queryKey: ["heartbeats", "last"],

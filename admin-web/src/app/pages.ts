@@ -4,7 +4,7 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices" | "/provisioning" | "/keys";
+  readonly path: "/fleet" | "/devices" | "/provisioning" | "/server-keys" | "/limits";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -15,7 +15,8 @@ export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
   { path: "/devices", name: (texts) => texts.pages.devices, roles: [...READ, "factory"] },
   { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
-  { path: "/keys", name: (texts) => texts.keys.title, roles: READ },
+  { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },
+  { path: "/limits", name: (texts) => texts.limits.title, roles: READ },
 ];
 
 /** The pages of a role, in the order of the navigation. */

@@ -59,18 +59,24 @@ const provisioning = createRoute({
 
 const keys = createRoute({
   getParentRoute: () => root,
-  path: "/keys",
+  path: "/server-keys",
   component: lazyRouteComponent(() => import("../pages/keys/keys-page"), "KeysPage"),
 });
 
 const compromised = createRoute({
   getParentRoute: () => root,
-  path: "/keys/compromised",
+  path: "/server-keys/compromised",
   component: lazyRouteComponent(() => import("../pages/keys/compromised-page"), "CompromisedPage"),
 });
 
+const limits = createRoute({
+  getParentRoute: () => root,
+  path: "/limits",
+  component: lazyRouteComponent(() => import("../pages/limits/limits-page"), "LimitsPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised]),
+  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised, limits]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

@@ -2,6 +2,7 @@
 
 import { dialog } from "./de/dialog";
 import { keys } from "./de/keys";
+import { limits } from "./de/limits";
 import { provisioning } from "./de/provisioning";
 import { signed } from "./de/signed";
 import type { Texts } from "./en";
@@ -226,6 +227,7 @@ export const de: Texts = {
 
   dialog,
   keys,
+  limits,
   provisioning,
   signed,
 };

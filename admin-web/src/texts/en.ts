@@ -2,6 +2,7 @@
 
 import { dialog } from "./en/dialog";
 import { keys } from "./en/keys";
+import { limits } from "./en/limits";
 import { provisioning } from "./en/provisioning";
 import { signed } from "./en/signed";
 
@@ -226,6 +227,7 @@ export const en = {
 
   dialog,
   keys,
+  limits,
   provisioning,
   signed,
 };

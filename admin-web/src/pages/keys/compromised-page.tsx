@@ -19,7 +19,7 @@ export function CompromisedPage() {
   const keys = useQuery(watchedKeysQuery);
   return (
     <>
-      <PageHead title={texts.compromised} aside={<Link to="/keys">{texts.toKeys}</Link>} />
+      <PageHead title={texts.compromised} aside={<Link to="/server-keys">{texts.toKeys}</Link>} />
       <p className="notice bad">{texts.compromisedText}</p>
       <Loaded query={keys}>{(status) => <Flow status={status} />}</Loaded>
     </>

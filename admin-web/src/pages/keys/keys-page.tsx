@@ -92,7 +92,7 @@ function AllKeys({ keys }: { keys: readonly ServerKey[] }) {
       />
       {me.role === "admin" && (
         <p>
-          <Link to="/keys/compromised">{texts.compromisedLink}</Link>
+          <Link to="/server-keys/compromised">{texts.compromisedLink}</Link>
         </p>
       )}
     </section>

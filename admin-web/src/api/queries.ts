@@ -141,3 +141,21 @@ export const auditQuery = (deviceId: string) =>
   paged([...ofDevice(deviceId), "audit"], (from, signal) =>
     answer(api.GET("/api/audit", { signal, params: { query: { subject: deviceId, limit: LIST_PAGE, ...from } } })),
   );
+
+export const usersQuery = {
+  ...paged(["users"], (from, signal) => answer(api.GET("/api/users", { signal, params: { query: { limit: LIST_PAGE, ...from } } }))),
+  refetchInterval: SLOW_POLL_MS,
+};
+
+/** Most tokens and sessions that are read; they leave the list 30 days after they have ended. */
+const TOKENS_MAX = 10_000;
+
+/** Tokens and sessions, the oldest first. */
+export const tokensQuery = queryOptions({
+  queryKey: ["tokens"],
+  queryFn: async ({ signal }) => {
+    const page = await answer(api.GET("/api/tokens", { signal, params: { query: { limit: TOKENS_MAX } } }));
+    return page.items;
+  },
+  refetchInterval: SLOW_POLL_MS,
+});

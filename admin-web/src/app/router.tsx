@@ -12,6 +12,7 @@ import {
 
 import * as session from "../api/session";
 import { Failed, Waiting } from "../components/states";
+import { readAccountsTab } from "../pages/accounts/tab";
 import { readFilter } from "../pages/devices/filter";
 import { readTab } from "../pages/device/tab";
 import { useTexts } from "../texts/language";
@@ -75,8 +76,15 @@ const limits = createRoute({
   component: lazyRouteComponent(() => import("../pages/limits/limits-page"), "LimitsPage"),
 });
 
+const users = createRoute({
+  getParentRoute: () => root,
+  path: "/users",
+  validateSearch: readAccountsTab,
+  component: lazyRouteComponent(() => import("../pages/accounts/accounts-page"), "AccountsPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised, limits]),
+  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised, limits, users]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

@@ -1,5 +1,6 @@
 /** The texts in German. */
 
+import { accounts } from "./de/accounts";
 import { dialog } from "./de/dialog";
 import { keys } from "./de/keys";
 import { limits } from "./de/limits";
@@ -225,6 +226,7 @@ export const de: Texts = {
     CANCELED: "zurückgenommen",
   },
 
+  accounts,
   dialog,
   keys,
   limits,

@@ -1,5 +1,6 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
+import { accounts } from "./en/accounts";
 import { dialog } from "./en/dialog";
 import { keys } from "./en/keys";
 import { limits } from "./en/limits";
@@ -225,6 +226,7 @@ export const en = {
     CANCELED: "canceled",
   },
 
+  accounts,
   dialog,
   keys,
   limits,

@@ -142,6 +142,23 @@ export const auditQuery = (deviceId: string) =>
     answer(api.GET("/api/audit", { signal, params: { query: { subject: deviceId, limit: LIST_PAGE, ...from } } })),
   );
 
+/** The filter of the audit, as it stands in the page's address: texts as typed, times in UTC. */
+export interface AuditFilter {
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+/** Lines of the audit, the newest first. */
+export const auditSearchQuery = (filter: AuditFilter) => ({
+  ...paged(["audit", filter], (from, signal) =>
+    answer(api.GET("/api/audit", { signal, params: { query: { ...filter, newest_first: true, limit: LIST_PAGE, ...from } } })),
+  ),
+  placeholderData: keepPreviousData,
+});
+
 export const usersQuery = {
   ...paged(["users"], (from, signal) => answer(api.GET("/api/users", { signal, params: { query: { limit: LIST_PAGE, ...from } } }))),
   refetchInterval: SLOW_POLL_MS,

@@ -4,7 +4,7 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices" | "/provisioning" | "/server-keys" | "/limits" | "/users";
+  readonly path: "/fleet" | "/devices" | "/provisioning" | "/server-keys" | "/limits" | "/users" | "/audit";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -18,6 +18,7 @@ export const PAGES: readonly PageLink[] = [
   { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },
   { path: "/limits", name: (texts) => texts.limits.title, roles: READ },
   { path: "/users", name: (texts) => texts.accounts.title, roles: ["admin"] },
+  { path: "/audit", name: (texts) => texts.audit.title, roles: ["admin"] },
 ];
 
 /** The pages of a role, in the order of the navigation. */

@@ -13,6 +13,7 @@ import {
 import * as session from "../api/session";
 import { Failed, Waiting } from "../components/states";
 import { readAccountsTab } from "../pages/accounts/tab";
+import { readAuditFilter } from "../pages/audit/filter";
 import { readFilter } from "../pages/devices/filter";
 import { readTab } from "../pages/device/tab";
 import { useTexts } from "../texts/language";
@@ -83,8 +84,15 @@ const users = createRoute({
   component: lazyRouteComponent(() => import("../pages/accounts/accounts-page"), "AccountsPage"),
 });
 
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: "/audit",
+  validateSearch: readAuditFilter,
+  component: lazyRouteComponent(() => import("../pages/audit/audit-page"), "AuditPage"),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised, limits, users]),
+  routeTree: root.addChildren([start, fleet, devices, device, provisioning, keys, compromised, limits, users, audit]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,
   defaultPreload: "intent",

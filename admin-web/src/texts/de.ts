@@ -1,11 +1,13 @@
 /** The texts in German. */
 
 import { accounts } from "./de/accounts";
+import { audit } from "./de/audit";
 import { dialog } from "./de/dialog";
 import { keys } from "./de/keys";
 import { limits } from "./de/limits";
 import { provisioning } from "./de/provisioning";
 import { signed } from "./de/signed";
+import { stale } from "./de/stale";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -227,9 +229,11 @@ export const de: Texts = {
   },
 
   accounts,
+  audit,
   dialog,
   keys,
   limits,
   provisioning,
   signed,
+  stale,
 };

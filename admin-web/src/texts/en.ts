@@ -1,11 +1,13 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
 import { accounts } from "./en/accounts";
+import { audit } from "./en/audit";
 import { dialog } from "./en/dialog";
 import { keys } from "./en/keys";
 import { limits } from "./en/limits";
 import { provisioning } from "./en/provisioning";
 import { signed } from "./en/signed";
+import { stale } from "./en/stale";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -227,11 +229,13 @@ export const en = {
   },
 
   accounts,
+  audit,
   dialog,
   keys,
   limits,
   provisioning,
   signed,
+  stale,
 };
 
 export type Texts = typeof en;

@@ -50,7 +50,7 @@ it("announces a key, with a reason", async () => {
   await page.getByRole("button", { name: "Announce…" }).click();
   const dialog = page.getByRole("alertdialog", { name: "Announce a new key" });
   await expectAccessible(tab);
-  await dialog.getByRole("button", { name: "Announce" }).click();
+  expect(await dialog.getByRole("button", { name: "Announce" }).getAttribute("aria-disabled")).toBe("true");
   await dialog.getByLabel("Reason").fill("yearly rotation");
   await dialog.getByRole("button", { name: "Announce" }).click();
   await dialog.waitFor({ state: "detached" });
@@ -70,7 +70,7 @@ it("names who would be stranded, and does not go on by mistake", async () => {
   const dialog = page.getByRole("alertdialog");
   await dialog.getByLabel("Reason").fill("in a hurry");
   await dialog.getByLabel("Type 1 to confirm").fill("2");
-  await dialog.getByRole("button", { name: "Activate" }).click();
+  expect(await dialog.getByRole("button", { name: "Activate" }).getAttribute("aria-disabled")).toBe("true");
   await expectAccessible(tab);
   await dialog.getByRole("button", { name: "Cancel" }).click();
   expect(await idOf("ANNOUNCED")).not.toBe("none");

@@ -56,7 +56,7 @@ function InForce({ status }: { status: LimitsStatus }) {
   return (
     <section className="panel" aria-labelledby="version">
       <div className="page-head">
-        <h2 id="version">{texts.inForce}</h2>
+        <h2 id="version">{texts.version}</h2>
         {me.role === "admin" && (
           <span className="aside row">
             <button type="button" onClick={() => setAsked("change")}>
@@ -131,7 +131,8 @@ function Table({ limits }: { limits: readonly LimitStatus[] }) {
   );
   const last = ({ refused, would_refuse }: LimitStatus) => [refused.last_at, would_refuse.last_at].filter((at) => at != null).sort().at(-1);
   return (
-    <section className="panel" aria-label={texts.inForce}>
+    <section className="panel" aria-labelledby="in-force">
+      <h2 id="in-force">{texts.inForce}</h2>
       <List
         heads={[texts.limit, texts.whose, texts.allows, texts.mode, texts.source, texts.checked, texts.refused, texts.wouldRefuse, texts.lastAt]}
         rows={limits}

@@ -37,7 +37,7 @@ export function AuditPage() {
         </p>
       )}
       {!fault && (
-        <section className="panel" aria-label={texts.title}>
+        <section className="panel dense" aria-label={texts.title}>
           <PagedList
             query={query}
             heads={[texts.number, texts.at, texts.actor, texts.what, texts.subject, texts.detail, texts.address]}

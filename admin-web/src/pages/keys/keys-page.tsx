@@ -75,7 +75,7 @@ function AllKeys({ keys }: { keys: readonly ServerKey[] }) {
   const texts = useTexts().keys;
   const me = useMe();
   return (
-    <section className="panel" aria-labelledby="all-keys">
+    <section className="panel dense" aria-labelledby="all-keys">
       <h2 id="all-keys">{texts.allKeys}</h2>
       <List
         heads={[texts.key, texts.state, texts.announced, texts.signingSince, texts.removed]}

@@ -100,9 +100,9 @@ function InForce({ status }: { status: LimitsStatus }) {
   );
 }
 
-function Facts({ facts }: { facts: readonly (readonly [string, ReactNode])[] }) {
+function Facts({ facts, isLong = false }: { facts: readonly (readonly [string, ReactNode])[]; isLong?: boolean }) {
   return (
-    <dl className="facts">
+    <dl className={isLong ? "facts long" : "facts"}>
       {facts.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
@@ -131,7 +131,7 @@ function Table({ limits }: { limits: readonly LimitStatus[] }) {
   );
   const last = ({ refused, would_refuse }: LimitStatus) => [refused.last_at, would_refuse.last_at].filter((at) => at != null).sort().at(-1);
   return (
-    <section className="panel" aria-labelledby="in-force">
+    <section className="panel dense" aria-labelledby="in-force">
       <h2 id="in-force">{texts.inForce}</h2>
       <List
         heads={[texts.limit, texts.whose, texts.allows, texts.mode, texts.source, texts.checked, texts.refused, texts.wouldRefuse, texts.lastAt]}
@@ -202,7 +202,7 @@ function Overload({ status: { overload, settings, memory_bytes } }: { status: Li
         ]}
       />
       <h3>{texts.settings}</h3>
-      <Facts facts={Object.entries(settings).map(([name, value]) => [name, shown(value)] as const)} />
+      <Facts isLong facts={Object.entries(settings).map(([name, value]) => [name, shown(value)] as const)} />
     </section>
   );
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{
     audit::chain::Audited,
-    keysets::{KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus, KEYSET_DEVICES_MAX},
+    keysets::{KEYSET_DEVICES_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
 };
 
 impl KeysetRows for Writes<'_> {

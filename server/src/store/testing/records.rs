@@ -270,7 +270,8 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     let mut holders = |newest, heard_since| {
         let found = reader.keyset_holders(newest, heard_since).unwrap();
         let KeysetHolders { active, confirmed, without_newest, unknown_keyset } = found;
-        let names = |devices: Vec<ks_protocol::id::DeviceId>| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names =
+            |devices: Vec<ks_protocol::id::DeviceId>| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
         (active, confirmed, names(without_newest), names(unknown_keyset))
     };
     let both = || vec!["KS-1".to_owned(), "KS-2".to_owned()];

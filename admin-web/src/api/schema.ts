@@ -2920,10 +2920,10 @@ export interface operations {
                 actor?: string;
                 cursor?: string;
                 limit?: number;
+                newest_first?: boolean;
                 since?: components["schemas"]["Time"];
                 subject?: string;
                 until?: components["schemas"]["Time"];
-                newest_first?: boolean;
             };
             header?: never;
             path?: never;

@@ -32,7 +32,7 @@ let tab: Tab;
 beforeAll(async () => {
   server = await Server.start();
   await server.makeUser("vera", "viewer");
-  const hand = await TestDevice.register(server, { serial: "S-1", device_id: "HAND-1", site: "Köln & Süd" }, "1.0");
+  const hand = await TestDevice.registered(server, { serial: "S-1", device_id: "HAND-1", site: "Köln & Süd" }, "1.0");
   await hand.punches(1, AROUND_MIDNIGHT, MARKUP);
   await hand.punches(11, ["2026-10-20T10:00:00.000Z"], FORMULA);
   fleet = server.beat("two-sites.toml");

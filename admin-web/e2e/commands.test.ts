@@ -26,7 +26,7 @@ beforeAll(async () => {
   server = await Server.start();
   await server.makeUser("olga", "operator");
   await server.makeUser("vera", "viewer");
-  hand = await TestDevice.register(server, { serial: "S-1", device_id: "HAND-1", site: "depot" }, "1.0");
+  hand = await TestDevice.registered(server, { serial: "S-1", device_id: "HAND-1", site: "depot" }, "1.0");
   fleet = server.beat("two-sites.toml");
   browser = await launch();
   tab = await open(browser);
@@ -109,7 +109,7 @@ it("cancels a command before its device gets it, and shows markup as text", asyn
   await expectAccessible(tab);
   await dialog.getByRole("button", { name: "Cancel the command" }).click();
   await page.getByRole("cell", { name: "canceled", exact: true }).waitFor();
-  expect(await hand.beats("1.0")).not.toContain("beep");
+  expect(await hand.beats()).not.toContain("beep");
   expect(await page.title()).not.toContain("owned");
   await expectAccessible(tab);
 });
@@ -122,7 +122,7 @@ it("shows what a device answers to a command as text", async () => {
     ttl_s: 600,
   });
   const [command] = await commands(`order_id=${order_id}`);
-  await hand.beats("1.0", [{ command_id: command?.command_id ?? "", state: "FAILED", detail: MARKUP }]);
+  await hand.beats({ acks: [{ command_id: command?.command_id ?? "", state: "FAILED", detail: MARKUP }] });
   await page.goto(`${server.url}/commands/orders/${order_id}`);
   await page.getByRole("cell", { name: MARKUP }).waitFor();
   await page.getByRole("cell", { name: "failed", exact: true }).waitFor();
@@ -189,7 +189,7 @@ it("revokes one device by its name, which is refused from then on", async () => 
   await dialog.getByLabel("Type HAND-1 to confirm").fill("HAND-1");
   await dialog.getByRole("button", { name: "Revoke them" }).click();
   await page.getByText("1 device revoked.").waitFor();
-  expect(await hand.send("/heartbeat", "heartbeat", TestDevice.beat("1.0"))).toContain("REVOKED");
+  expect(await hand.send("/heartbeat", "heartbeat", TestDevice.beat())).toContain("REVOKED");
   expectNoComplaints(tab);
 });
 

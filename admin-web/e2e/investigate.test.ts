@@ -23,13 +23,13 @@ beforeAll(async () => {
   server = await Server.start();
   await server.makeUser("olga", "operator");
   await server.makeUser("vera", "viewer");
-  const device = await TestDevice.register(
+  const device = await TestDevice.registered(
     server,
     { serial: MARKUP, device_id: "HOSTILE", manufacturer: MARKUP, model: MARKUP, site: MARKUP },
     MARKUP,
   );
   await server.call("PATCH", "/devices/HOSTILE", { labels: [MARKUP] });
-  await device.beats(MARKUP);
+  await device.beats({ firmwareVersion: MARKUP });
   await device.logs([MARKUP, "reader does not answer"]);
   fleet = server.beat("two-sites.toml");
   browser = await launch();

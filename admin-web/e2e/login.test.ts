@@ -66,7 +66,7 @@ it("shows each role its pages", async () => {
   await logIn(tab, server, "fabian");
   await page.getByRole("heading", { name: "Devices" }).waitFor();
   const names = await page.getByRole("navigation", { name: "Pages" }).getByRole("link").allTextContents();
-  expect(names).toEqual(["Devices"]);
+  expect(names).toEqual(["Devices", "Provisioning"]);
   await page.getByRole("link", { name: "KS-000001" }).click();
   await page.getByText("Public key").waitFor();
   expect(await page.getByRole("button", { name: "Edit" }).count()).toBe(0);

@@ -62,8 +62,8 @@ it("takes the pictures", async () => {
     await wait(BEATEN_MS / 2);
     await rollOut(server);
     // A device that falls silent after its first heartbeat.
-    const silent = await TestDevice.register(server, { serial: "S-9002", device_id: "KS-900002", site: "depot" }, "1.30");
-    await silent.beats("1.30");
+    const silent = await TestDevice.registered(server, { serial: "S-9002", device_id: "KS-900002", site: "depot" }, "1.30");
+    await silent.beats({ firmwareVersion: "1.30" });
     await silent.logs(["reader does not answer: timeout", "link is down"]);
     await wait(BEATEN_MS);
     for (const [look, options] of Object.entries(LOOKS)) {

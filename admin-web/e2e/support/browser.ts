@@ -50,7 +50,7 @@ export async function open(browser: Browser, options: Parameters<Browser["newCon
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") note(message.text());
   });
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(Number(process.env["PAGE_MS"] ?? 60_000));
   return { context, page, complaints };
 }
 

@@ -7,23 +7,45 @@ import { publicKey, type Row, type Server } from "./server";
 /** A text as a document has it. */
 const quoted = (text: string) => JSON.stringify(text);
 
-export class TestDevice {
-  #seq = 0;
+/** What a heartbeat says, as far as tests vary it. */
+interface Beat {
+  readonly firmwareVersion?: string;
+  readonly keysetVersion?: number;
+  readonly acks?: readonly { command_id: string; state: string; detail: string }[];
+}
 
-  private constructor(
+export class TestDevice {
+  readonly #key: KeyObject;
+  #seq = 0;
+  /** In base64, as inventories have it. */
+  readonly publicKey: string;
+
+  constructor(
     readonly server: Server,
     readonly deviceId: string,
-    readonly key: KeyObject,
-  ) {}
+  ) {
+    const keys = generateKeyPairSync("ed25519");
+    this.#key = keys.privateKey;
+    this.publicKey = publicKey(keys.publicKey);
+  }
 
   /** Imports and registers a device. */
-  static async register(server: Server, row: Omit<Row, "public_key">, firmwareVersion: string): Promise<TestDevice> {
-    const keys = generateKeyPairSync("ed25519");
-    const public_key = publicKey(keys.publicKey);
-    await server.import([{ ...row, public_key }]);
-    const device = new TestDevice(server, row.device_id, keys.privateKey);
-    await device.done("/register", "register", [`public_key: ${quoted(public_key)}`, `firmware_version: ${quoted(firmwareVersion)}`]);
+  static async registered(server: Server, row: Omit<Row, "public_key">, firmwareVersion = "1.0"): Promise<TestDevice> {
+    const device = new TestDevice(server, row.device_id);
+    await server.import([{ ...row, public_key: device.publicKey }]);
+    await device.registers({ firmwareVersion });
     return device;
+  }
+
+  /** Its line in an inventory that has no more columns than it must have. */
+  get line(): string {
+    return `S-${this.deviceId},${this.deviceId},${this.publicKey},Acme,KS-100,north\n`;
+  }
+
+  async registers({ firmwareVersion = "1.0", otrt = "" } = {}): Promise<void> {
+    const token = otrt === "" ? [] : [`otrt: ${quoted(otrt)}`];
+    const fields = [`public_key: ${quoted(this.publicKey)}`, `firmware_version: ${quoted(firmwareVersion)}`, ...token];
+    await this.done("/register", "register", fields);
   }
 
   /** Sends a message; returns the answer, which may be a refusal. */
@@ -31,7 +53,7 @@ export class TestDevice {
     this.#seq += 1;
     const head = [`type: ${type}`, `device_id: ${this.deviceId}`, "boot_epoch: 1", `seq: ${this.#seq}`];
     const body = [...head, `sent_at: ${quoted(new Date().toISOString())}`, ...fields, ""].join("\n");
-    const signature = sign(null, Buffer.from(`KS1 POST ${path}\n${body}`), this.key).toString("base64");
+    const signature = sign(null, Buffer.from(`KS1 POST ${path}\n${body}`), this.#key).toString("base64");
     const headers = { "content-type": "text/toon; charset=utf-8" };
     const response = await fetch(`${this.server.url}${path}`, { method: "POST", headers, body: `${body}SIG_DEV: ${signature}` });
     return response.text();
@@ -45,10 +67,10 @@ export class TestDevice {
   }
 
   /** The fields of a heartbeat, with what became of commands. */
-  static beat(firmwareVersion: string, acks: readonly { command_id: string; state: string; detail: string }[] = []): string[] {
+  static beat({ firmwareVersion = "1.0", keysetVersion = 1, acks = [] }: Beat = {}): string[] {
     const rows = acks.map(({ command_id, state, detail }) => `  ${command_id},${state},${quoted(detail)}`);
     return [
-      "keyset_version: 1",
+      `keyset_version: ${keysetVersion}`,
       "firmware:",
       `  version: ${quoted(firmwareVersion)}`,
       "  release_counter: 1",
@@ -61,8 +83,8 @@ export class TestDevice {
     ];
   }
 
-  async beats(firmwareVersion: string, acks?: Parameters<typeof TestDevice.beat>[1]): Promise<string> {
-    return this.done("/heartbeat", "heartbeat", TestDevice.beat(firmwareVersion, acks));
+  async beats(beat?: Beat): Promise<string> {
+    return this.done("/heartbeat", "heartbeat", TestDevice.beat(beat));
   }
 
   async logs(messages: readonly string[]): Promise<void> {

@@ -90,10 +90,16 @@ export class Server {
 
   /** A call of the admin API with the server's own token. */
   async call<T = unknown>(method: string, path: string, body?: unknown, type = "application/json"): Promise<T> {
+    if (body === undefined) return this.send(method, path, undefined, {});
+    return this.send(method, path, typeof body === "string" ? body : JSON.stringify(body), { "content-type": type });
+  }
+
+  /** The same with headers of its own, such as `if-match`. */
+  async send<T = unknown>(method: string, path: string, body: string | undefined, headers: Record<string, string>): Promise<T> {
     const response = await fetch(`http://127.0.0.1:${this.#port}/api${path}`, {
       method,
-      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, ...(body === undefined ? {} : { "content-type": type }) },
-      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, ...headers },
+      ...(body === undefined ? {} : { body }),
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);

@@ -37,6 +37,12 @@ export const keysQuery = queryOptions({
   refetchInterval: SLOW_POLL_MS,
 });
 
+export const limitsQuery = queryOptions({
+  queryKey: ["limits"],
+  queryFn: ({ signal }) => answer(api.GET("/api/limits", { signal })),
+  refetchInterval: FLEET_POLL_MS,
+});
+
 /** How many heartbeats the server has stored, and when it said so: two of these give a rate. */
 export const heartbeatsQuery = queryOptions({
   queryKey: ["heartbeats", "last"],
@@ -206,6 +212,7 @@ export const outcomesQuery = (rolloutId: string, outcomes: number) =>
     staleTime: SLOW_POLL_MS,
     placeholderData: keepPreviousData,
   });
+
 /** Devices that are missing, the first page of them: some examples of who needs a person. */
 export const missingQuery = queryOptions({
   queryKey: ["devices", "missing"],
@@ -278,5 +285,40 @@ export const attendanceQuery = (filter: PunchFilter) => ({
     answer(api.GET("/api/attendance", { signal, params: { query: { ...filter, limit: LIST_PAGE, ...from } } })),
   ),
   placeholderData: keepPreviousData,
+  refetchInterval: SLOW_POLL_MS,
+});
+
+/** The filter of the audit, as it stands in the page's address: texts as typed, times in UTC. */
+export interface AuditFilter {
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+/** Lines of the audit, the newest first. */
+export const auditSearchQuery = (filter: AuditFilter) => ({
+  ...paged(["audit", filter], (from, signal) =>
+    answer(api.GET("/api/audit", { signal, params: { query: { ...filter, newest_first: true, limit: LIST_PAGE, ...from } } })),
+  ),
+  placeholderData: keepPreviousData,
+});
+
+export const usersQuery = {
+  ...paged(["users"], (from, signal) => answer(api.GET("/api/users", { signal, params: { query: { limit: LIST_PAGE, ...from } } }))),
+  refetchInterval: SLOW_POLL_MS,
+};
+
+/** Most tokens and sessions that are read; they leave the list 30 days after they have ended. */
+const TOKENS_MAX = 10_000;
+
+/** Tokens and sessions, the oldest first. */
+export const tokensQuery = queryOptions({
+  queryKey: ["tokens"],
+  queryFn: async ({ signal }) => {
+    const page = await answer(api.GET("/api/tokens", { signal, params: { query: { limit: TOKENS_MAX } } }));
+    return page.items;
+  },
   refetchInterval: SLOW_POLL_MS,
 });

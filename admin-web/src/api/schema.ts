@@ -1764,6 +1764,13 @@ export interface components {
              * @description Active devices that activating the announced key or retiring the old one would strand now.
              */
             stranded_devices: number;
+            /** @description Of these, at most the first 100. */
+            stranded_first: components["schemas"]["DeviceId"][];
+            /**
+             * Format: uint64
+             * @description The most devices of 10,000 active ones that a change may strand without `force`.
+             */
+            stranded_max_bp: number;
             /**
              * @description Registered devices that report a keyset newer than the newest one here, at most the first 100: either they trust keys that this
              *     server did not publish, or this database was restored from an older state.
@@ -1811,6 +1818,8 @@ export interface components {
             applied_by?: string | null;
             /** @description Since when this server counts. */
             counting_since: components["schemas"]["Time"];
+            /** @description The limits file that was applied last, in TOML; null if none was. */
+            document?: string | null;
             limits: components["schemas"]["LimitStatus"][];
             /**
              * Format: uint
@@ -1899,7 +1908,7 @@ export interface components {
             waiting: components["schemas"]["DeviceUpdate"][];
         };
         /** @description The authenticated caller. */
-        Me: {
+        CurrentUser: {
             /** @description When the session or token expires; null for ADMIN_TOKEN and after a logout. */
             expires_at?: components["schemas"]["Time"] | null;
             /** @description `user:anna`, `token:ci` or `admin-token`. */
@@ -2956,6 +2965,7 @@ export interface operations {
                 actor?: string;
                 cursor?: string;
                 limit?: number;
+                newest_first?: boolean;
                 since?: components["schemas"]["Time"];
                 subject?: string;
                 until?: components["schemas"]["Time"];
@@ -4288,7 +4298,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Me"];
+                    "application/json": components["schemas"]["CurrentUser"];
                 };
             };
             /** @description The server is overloaded; retry later */
@@ -4326,7 +4336,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Me"];
+                    "application/json": components["schemas"]["CurrentUser"];
                 };
             };
             /** @description The server is overloaded; retry later */
@@ -4364,7 +4374,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Me"];
+                    "application/json": components["schemas"]["CurrentUser"];
                 };
             };
             /** @description The server is overloaded; retry later */

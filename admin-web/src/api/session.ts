@@ -3,13 +3,13 @@
  * once more, so that nothing typed is lost.
  */
 
-import type { Me } from "./types";
+import type { CurrentUser } from "./types";
 
 export type Session =
   | { readonly state: "unknown" }
   | { readonly state: "anonymous" }
-  | { readonly state: "active"; readonly me: Me }
-  | { readonly state: "expired"; readonly me: Me };
+  | { readonly state: "active"; readonly me: CurrentUser }
+  | { readonly state: "expired"; readonly me: CurrentUser };
 
 let session: Session = { state: "unknown" };
 const followers = new Set<() => void>();
@@ -31,7 +31,7 @@ export function current(): Session {
 }
 
 /** The person has logged in, for the first time or again. */
-export function began(me: Me): void {
+export function began(me: CurrentUser): void {
   const released = waiting;
   waiting = [];
   become({ state: "active", me });

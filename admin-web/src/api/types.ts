@@ -4,7 +4,7 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 
-export type Me = Schemas["Me"];
+export type CurrentUser = Schemas["CurrentUser"];
 export type Role = Schemas["Role"];
 export type Device = Schemas["ListedDevice"];
 export type DeviceDetails = Schemas["DeviceWithLimits"];
@@ -43,3 +43,12 @@ export type Outcome = Schemas["Outcome"];
 export type CommandOrder = Schemas["CommandOrder"];
 export type OrderProgress = Schemas["OrderProgress"];
 export type SelectedPresence = Schemas["SelectedPresence"];
+export type ImportResult = Schemas["ImportResult"];
+export type CreatedOtrts = Schemas["CreatedOtrts"];
+export type ServerKey = Schemas["ServerKey"];
+export type LimitsStatus = Schemas["LimitsStatus"];
+export type LimitStatus = Schemas["LimitStatus"];
+export type User = Schemas["User"];
+export type Token = Schemas["Token"];
+export type CreatedToken = Schemas["CreatedToken"];
+export type Verification = Schemas["Verification"];

@@ -4,7 +4,19 @@ import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
 
 export interface PageLink {
-  readonly path: "/fleet" | "/devices" | "/releases" | "/rollouts" | "/commands" | "/attendance" | "/revocation";
+  readonly path:
+    | "/fleet"
+    | "/devices"
+    | "/releases"
+    | "/rollouts"
+    | "/commands"
+    | "/attendance"
+    | "/provisioning"
+    | "/revocation"
+    | "/server-keys"
+    | "/limits"
+    | "/users"
+    | "/audit";
   readonly name: (texts: Texts) => string;
   readonly roles: readonly Role[];
 }
@@ -20,6 +32,11 @@ export const PAGES: readonly PageLink[] = [
   { path: "/commands", name: (texts) => texts.pages.commands, roles: READ },
   { path: "/attendance", name: (texts) => texts.pages.attendance, roles: READ },
   { path: "/revocation", name: (texts) => texts.pages.revocation, roles: OPERATE },
+  { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
+  { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },
+  { path: "/limits", name: (texts) => texts.limits.title, roles: READ },
+  { path: "/users", name: (texts) => texts.accounts.title, roles: ["admin"] },
+  { path: "/audit", name: (texts) => texts.audit.title, roles: ["admin"] },
 ];
 
 /** The pages of a role, in the order of the navigation. */

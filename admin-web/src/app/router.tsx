@@ -15,6 +15,8 @@ import { Failed, Waiting } from "../components/states";
 import { readSelection } from "../components/selection/selection";
 import { readAttendance } from "../pages/attendance/filter";
 import { readCommandFilter } from "../pages/commands/filter";
+import { readAccountsTab } from "../pages/accounts/tab";
+import { readAuditFilter } from "../pages/audit/filter";
 import { readFilter } from "../pages/devices/filter";
 import { readTab } from "../pages/device/tab";
 import { readNewRollout } from "../pages/plan/search";
@@ -132,6 +134,44 @@ const revocation = createRoute({
   component: lazyRouteComponent(() => import("../pages/revocation/revocation-page"), "RevocationPage"),
 });
 
+const provisioning = createRoute({
+  getParentRoute: () => root,
+  path: "/provisioning",
+  component: lazyRouteComponent(() => import("../pages/provisioning/provisioning-page"), "ProvisioningPage"),
+});
+
+const keys = createRoute({
+  getParentRoute: () => root,
+  path: "/server-keys",
+  component: lazyRouteComponent(() => import("../pages/keys/keys-page"), "KeysPage"),
+});
+
+const compromised = createRoute({
+  getParentRoute: () => root,
+  path: "/server-keys/compromised",
+  component: lazyRouteComponent(() => import("../pages/keys/compromised-page"), "CompromisedPage"),
+});
+
+const limits = createRoute({
+  getParentRoute: () => root,
+  path: "/limits",
+  component: lazyRouteComponent(() => import("../pages/limits/limits-page"), "LimitsPage"),
+});
+
+const users = createRoute({
+  getParentRoute: () => root,
+  path: "/users",
+  validateSearch: readAccountsTab,
+  component: lazyRouteComponent(() => import("../pages/accounts/accounts-page"), "AccountsPage"),
+});
+
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: "/audit",
+  validateSearch: readAuditFilter,
+  component: lazyRouteComponent(() => import("../pages/audit/audit-page"), "AuditPage"),
+});
+
 export const router = createRouter({
   routeTree: root.addChildren([
     start,
@@ -139,16 +179,22 @@ export const router = createRouter({
     devices,
     device,
     investigate,
-    commands,
-    newOrder,
-    order,
-    attendance,
-    revocation,
     releases,
     release,
     rollouts,
     plan,
     rollout,
+    commands,
+    newOrder,
+    order,
+    attendance,
+    revocation,
+    provisioning,
+    keys,
+    compromised,
+    limits,
+    users,
+    audit,
   ]),
   defaultPendingComponent: Waiting,
   defaultErrorComponent: Broken,

@@ -7,7 +7,7 @@ import { Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
 import { answer, api } from "../api/client";
 import { ApiProblem } from "../api/problem";
 import * as session from "../api/session";
-import type { Me } from "../api/types";
+import type { CurrentUser } from "../api/types";
 import { Failed } from "../components/states";
 import { LoginForm } from "../pages/login/login-form";
 import { LoginPage } from "../pages/login/login-page";
@@ -18,14 +18,14 @@ export function useSession(): session.Session {
 }
 
 /** The person who is logged in; only below a [SessionGate]. */
-export function useMe(): Me {
+export function useMe(): CurrentUser {
   const now = useSession();
   if (now.state === "active" || now.state === "expired") return now.me;
   throw new Error("useMe without a session");
 }
 
 /** The name of a user without the kind of caller that the API puts before it. */
-export function userName(me: Me): string {
+export function userName(me: CurrentUser): string {
   return me.name.replace(/^user:/, "");
 }
 
@@ -74,9 +74,9 @@ export function SessionGate({ children }: { children: ReactNode }) {
 }
 
 /** The login over the page, which stays as it is. Somebody else begins with an empty page. */
-function LoginAgain({ me, isOpen }: { me: Me; isOpen: boolean }) {
+function LoginAgain({ me, isOpen }: { me: CurrentUser; isOpen: boolean }) {
   const texts = useTexts();
-  const logIn = (next: Me) => {
+  const logIn = (next: CurrentUser) => {
     if (next.name === me.name) session.began(next);
     else window.location.reload();
   };

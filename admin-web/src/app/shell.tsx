@@ -9,6 +9,7 @@ import icon from "../styles/icon.svg";
 import { LANGUAGES, type Language, useLanguage } from "../texts/language";
 import { mayRead, pagesOf } from "./pages";
 import { logOut, useMe, userName, useSession } from "./session-gate";
+import { Stale } from "./stale";
 
 export function Shell() {
   const { texts, language, choose } = useLanguage();
@@ -57,6 +58,7 @@ export function Shell() {
         </ul>
       </nav>
       <main className="main" id="main" tabIndex={-1}>
+        <Stale />
         <Outlet />
       </main>
     </div>

@@ -1,15 +1,21 @@
 /** The texts in German. */
 
+import { accounts } from "./de/accounts";
 import { attendance } from "./de/attendance";
+import { audit } from "./de/audit";
 import { commands } from "./de/commands";
 import { dialog } from "./de/dialog";
-import { plan } from "./de/plan";
-import { releases } from "./de/releases";
-import { rollouts } from "./de/rollouts";
-import { signed } from "./de/signed";
 import { investigate } from "./de/investigate";
+import { keys } from "./de/keys";
+import { limits } from "./de/limits";
+import { plan } from "./de/plan";
+import { provisioning } from "./de/provisioning";
+import { releases } from "./de/releases";
 import { revocation } from "./de/revocation";
+import { rollouts } from "./de/rollouts";
 import { selection } from "./de/selection";
+import { signed } from "./de/signed";
+import { stale } from "./de/stale";
 import type { Texts } from "./en";
 
 const devices = (count: number, shown: string) => `${shown} ${count === 1 ? "Gerät" : "Geräte"}`;
@@ -238,14 +244,20 @@ export const de: Texts = {
     CANCELED: "zurückgenommen",
   },
 
-  dialog,
-  plan,
-  releases,
-  rollouts,
-  signed,
+  accounts,
   attendance,
+  audit,
   commands,
+  dialog,
   investigate,
+  keys,
+  limits,
+  plan,
+  provisioning,
+  releases,
   revocation,
+  rollouts,
   selection,
+  signed,
+  stale,
 };

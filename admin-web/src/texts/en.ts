@@ -1,15 +1,21 @@
 /** Every text of the admin web, in English: the complete language, which the others are checked against. Those of a topic are in a file of its own. */
 
+import { accounts } from "./en/accounts";
 import { attendance } from "./en/attendance";
+import { audit } from "./en/audit";
 import { commands } from "./en/commands";
 import { dialog } from "./en/dialog";
-import { plan } from "./en/plan";
-import { releases } from "./en/releases";
-import { rollouts } from "./en/rollouts";
-import { signed } from "./en/signed";
 import { investigate } from "./en/investigate";
+import { keys } from "./en/keys";
+import { limits } from "./en/limits";
+import { plan } from "./en/plan";
+import { provisioning } from "./en/provisioning";
+import { releases } from "./en/releases";
 import { revocation } from "./en/revocation";
+import { rollouts } from "./en/rollouts";
 import { selection } from "./en/selection";
+import { signed } from "./en/signed";
+import { stale } from "./en/stale";
 
 const plural = new Intl.PluralRules("en");
 const devices = (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "device" : "devices"}`;
@@ -238,16 +244,22 @@ export const en = {
     CANCELED: "canceled",
   },
 
-  dialog,
-  plan,
-  releases,
-  rollouts,
-  signed,
+  accounts,
   attendance,
+  audit,
   commands,
+  dialog,
   investigate,
+  keys,
+  limits,
+  plan,
+  provisioning,
+  releases,
   revocation,
+  rollouts,
   selection,
+  signed,
+  stale,
 };
 
 export type Texts = typeof en;

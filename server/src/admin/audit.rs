@@ -29,6 +29,9 @@ pub struct AuditQuery {
     since: Option<UnixMs>,
     /// Before this.
     until: Option<UnixMs>,
+    /// Whether the newest entries come first.
+    #[serde(default)]
+    newest_first: bool,
     /// `next_cursor` of the previous page.
     #[schemars(regex(pattern = r"^[0-9.]{1,64}$"))]
     cursor: Option<String>,
@@ -37,10 +40,11 @@ pub struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// Lists entries, oldest first.
+/// Lists entries, oldest first unless the query says otherwise.
 pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Page<AuditEntry>>, Problem> {
-    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), 0)?);
-    let AuditQuery { actor, action, subject, since, until, .. } = query;
+    let start = if query.newest_first { i64::MAX } else { 0 };
+    let (limit, from) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), start)?);
+    let AuditQuery { actor, action, subject, since, until, newest_first, .. } = query;
     page::check_period(since, until)?;
     let is_word = |action: &String| {
         (1..=40).contains(&action.len())
@@ -50,7 +54,10 @@ pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Pa
         return Err(Problem::bad_request("action: expected 1 to 40 of a-z, `_` and `.`, such as device.revoke"));
     }
     let filter = AuditFilter { actor, action, subject, since, until };
-    let lines = call.reader.ask(move |store| store.audit(&filter, after, limit)).await?;
+    let lines = call.reader.ask(move |store| {
+        if newest_first { store.audit_back(&filter, from, limit) } else { store.audit(&filter, from, limit) }
+    });
+    let lines = lines.await?;
     Ok(Json(Page::of(lines, limit, |line| line.number, AuditEntry::from)))
 }
 

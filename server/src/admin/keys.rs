@@ -21,7 +21,7 @@ use crate::{
 pub async fn status(call: Call, _: NoInput) -> Result<Json<KeysStatus>, Problem> {
     let state = KeysetState::read(&call.reader).await.map_err(problem)?.ok_or_else(Problem::internal)?;
     let holders = guard::stranded(&call.reader, &state, call.app.clock.now()).await.map_err(problem)?;
-    Ok(Json(KeysStatus::of(state, holders)))
+    Ok(Json(KeysStatus::of(state, holders, call.app.config.keys_stranded_max_bp)))
 }
 
 /// A key change.

@@ -129,7 +129,7 @@ async fn newest(config: &Config, reader: &Reader) -> Result<KeysetState, Keyring
 async fn status(config: &Config, reader: &Reader) -> Result<KeysStatus, KeyringError> {
     let state = newest(config, reader).await?;
     let holders = guard::stranded(reader, &state, SystemClock.now()).await?;
-    Ok(KeysStatus::of(state, holders))
+    Ok(KeysStatus::of(state, holders, config.keys_stranded_max_bp))
 }
 
 /// Runs a command that changes the keys.

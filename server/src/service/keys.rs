@@ -49,14 +49,18 @@ pub struct KeysStatus {
     pub(crate) confirmed_devices: u64,
     /// Active devices that activating the announced key or retiring the old one would strand now.
     pub(crate) stranded_devices: u64,
+    /// Of these, at most the first 100.
+    pub(crate) stranded_first: Vec<DeviceId>,
+    /// The most devices of 10,000 active ones that a change may strand without `force`.
+    pub(crate) stranded_max_bp: u64,
     /// Registered devices that report a keyset newer than the newest one here, at most the first 100: either they trust keys that this
     /// server did not publish, or this database was restored from an older state.
     pub(crate) unknown_keyset_devices: Vec<DeviceId>,
 }
 
 impl KeysStatus {
-    /// Combines the store's records.
-    pub(crate) fn of(state: KeysetState, holders: KeysetHolders) -> Self {
+    /// Combines the store's records with the setting KEYS_STRANDED_MAX_BP.
+    pub(crate) fn of(state: KeysetState, holders: KeysetHolders, stranded_max_bp: u64) -> Self {
         Self {
             keyset_version: state.version,
             expires_at: state.expires_at,
@@ -64,6 +68,8 @@ impl KeysStatus {
             active_devices: holders.active,
             confirmed_devices: holders.confirmed,
             stranded_devices: holders.stranded(),
+            stranded_first: holders.without_newest,
+            stranded_max_bp,
             unknown_keyset_devices: holders.unknown_keyset,
         }
     }

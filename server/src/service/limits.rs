@@ -320,6 +320,8 @@ pub struct LimitsStatus {
     since: UnixMs,
     /// Who applied them; null if nobody did.
     applied_by: Option<String>,
+    /// The limits file that was applied last, in TOML; null if none was.
+    document: Option<String>,
     /// Since when this server counts.
     counting_since: UnixMs,
     pub(crate) limits: Vec<LimitStatus>,
@@ -389,6 +391,7 @@ impl LimitsStatus {
             version: applied.version,
             since: applied.since,
             applied_by: applied.set.as_ref().map(|set| set.actor.clone()),
+            document: applied.set.as_ref().map(|set| set.document.clone()),
             counting_since: before(now, now_us),
             never_fired: limits.iter().filter(has_never_fired).map(|limit| limit.configured.name).collect(),
             limits,

@@ -57,6 +57,8 @@ pub trait PrunedAuditRows: AuditRows {
 pub trait AuditReads {
     /// Lines above `after`, at most `limit`, the oldest first.
     fn audit(&mut self, which: &AuditFilter, after: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
+    /// Lines below `before`, at most `limit`, the newest first.
+    fn audit_back(&mut self, which: &AuditFilter, before: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
     /// Number and hash of the last line, as stored separately from the lines.
     fn audit_head(&mut self) -> Result<Option<Head>, StoreError>;
     /// Number and hash of the last line that was pruned.

@@ -93,13 +93,15 @@ pub struct KeysetHolders {
     pub active: u64,
     /// How many of these confirmed the newest keyset in a signed heartbeat.
     pub confirmed: u64,
+    /// The active devices that hold another keyset; the first [`KEYSET_DEVICES_MAX`].
+    pub without_newest: Vec<DeviceId>,
     /// Registered devices, seen recently or not, that hold a later one, which this store never published; the first
-    /// [`UNKNOWN_KEYSET_MAX`]. They trust another server.
+    /// [`KEYSET_DEVICES_MAX`]. They trust another server.
     pub unknown_keyset: Vec<DeviceId>,
 }
 
-/// Most devices listed that hold a keyset this server never published.
-pub const UNKNOWN_KEYSET_MAX: usize = 100;
+/// Most devices listed that hold an older keyset, or one this server never published.
+pub const KEYSET_DEVICES_MAX: usize = 100;
 
 impl KeysetHolders {
     /// Active devices that hold an older keyset or one this server never published.

@@ -63,6 +63,8 @@ async fn the_audit_is_exported_and_filtered() {
     let revoked = server.get("/api/audit?action=device.&subject=KS-1&limit=1").await.done();
     assert_eq!(revoked["items"][0]["action"], "device.register");
     let cursor = revoked["next_cursor"].as_str().unwrap();
+    let newest = server.get("/api/audit?action=device.&subject=KS-1&limit=1&newest_first=true").await.done();
+    assert!(newest["items"][0]["number"].as_i64() > revoked["items"][0]["number"].as_i64(), "{newest}");
     let rest = server.get(&format!("/api/audit?action=device.&subject=KS-1&cursor={cursor}")).await.done();
     assert_eq!(rest["items"][0]["action"], "device.revoke");
 }

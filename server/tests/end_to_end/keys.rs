@@ -214,6 +214,7 @@ async fn a_device_with_an_unpublished_keyset_is_stranded_and_named() {
     beat_with_keyset(&mut fleet[1], 7).await;
     let status = server.get("/api/keys").await.done();
     assert_eq!((&status["confirmed_devices"], &status["stranded_devices"]), (&1.into(), &1.into()), "{status}");
+    assert_eq!((&status["stranded_first"], &status["stranded_max_bp"]), (&json!(["KS-1"]), &100.into()), "{status}");
     assert_eq!(status["unknown_keyset_devices"], json!(["KS-1"]));
     let refused = change(&server, "activate", false).await.problem(409)["detail"].to_string();
     assert!(refused.contains("1 of 2 active") && refused.contains("published here: KS-1"), "{refused}");

@@ -134,6 +134,7 @@ async fn limits_are_applied_and_rolled_back_without_a_restart() {
     assert_eq!(applied.header("etag").as_deref(), Some("\"1\""));
     let applied = applied.done();
     assert_eq!((&applied["version"], &applied["applied_by"]), (&json!(1), &json!("admin-token")));
+    assert_eq!(applied["document"], "[device_requests]\nburst = 50\n");
     device.beat().await.answer();
     let limit = limit(&server, "device_requests").await;
     assert_eq!([&limit["burst"], &limit["per_min"], &limit["source"]], [&json!(50), &json!(2), &json!("applied")]);

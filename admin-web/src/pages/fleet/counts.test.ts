@@ -22,6 +22,8 @@ const keys = (change: Partial<KeysStatus>): KeysStatus => ({
   active_devices: 0,
   confirmed_devices: 0,
   stranded_devices: 0,
+  stranded_first: [],
+  stranded_max_bp: 100,
   unknown_keyset_devices: [],
   ...change,
 });

@@ -103,10 +103,10 @@ function Steps({ command, logs }: { command: Command; logs: Investigation["recen
   return (
     <div className="form" role="status">
       <ol className="steps">
-        <li className="is-done">
+        <li className="done">
           {texts.investigate.steps.ordered} <Moment at={command.created_at} />
         </li>
-        <li className={command.delivered_at ? "is-done" : ""}>
+        <li className={command.delivered_at ? "done" : ""}>
           {command.delivered_at ? (
             <>
               {texts.investigate.steps.delivered} <Moment at={command.delivered_at} />
@@ -115,8 +115,8 @@ function Steps({ command, logs }: { command: Command; logs: Investigation["recen
             texts.investigate.steps.toDeliver
           )}
         </li>
-        <li className={isReceived ? "is-done" : ""}>{isReceived ? texts.investigate.steps.received : texts.investigate.steps.toReceive}</li>
-        <li className={command.finished_at ? "is-done" : ""}>
+        <li className={isReceived ? "done" : ""}>{isReceived ? texts.investigate.steps.received : texts.investigate.steps.toReceive}</li>
+        <li className={command.finished_at ? "done" : ""}>
           {command.finished_at ? (
             <>
               <CommandBadge state={command.state} /> <Moment at={command.finished_at} />{" "}

@@ -5,14 +5,14 @@ import { type FormEvent, useId, useRef, useState } from "react";
 
 import { answer, api } from "../../api/client";
 import { ApiProblem } from "../../api/problem";
-import type { Me } from "../../api/types";
+import type { CurrentUser } from "../../api/types";
 import { problemText } from "../../components/states";
 import { useTexts } from "../../texts/language";
 
 interface LoginFormProps {
   /** Fixed if somebody logs in again. */
   readonly name: string;
-  readonly onLogin: (me: Me) => void;
+  readonly onLogin: (me: CurrentUser) => void;
 }
 
 export function LoginForm({ name, onLogin }: LoginFormProps) {

@@ -12,7 +12,7 @@ import { useMe } from "../../app/session-gate";
 import { ConfirmDialog } from "../../components/confirm-dialog";
 import { count } from "../../format/number";
 import { useLanguage } from "../../texts/language";
-import { registered } from "../fleet/counts";
+import { registered } from "../../format/presence";
 import { counts } from "../rollout/counts";
 
 type Order = "stage" | "activate" | "revoke";

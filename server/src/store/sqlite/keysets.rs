@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{
     audit::chain::Audited,
-    keysets::{KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus, UNKNOWN_KEYSET_MAX},
+    keysets::{KEYSET_DEVICES_MAX, KeysetHolders, KeysetReads, KeysetRows, ServerKeyRecord, ServerKeyStatus},
 };
 
 impl KeysetRows for Writes<'_> {
@@ -84,10 +84,19 @@ impl KeysetReads for SqliteReader {
             "SELECT d.device_id FROM device_states s JOIN devices d ON d.id = s.device
              WHERE s.status = ",
             status_number!(Registered),
+            " AND s.last_seen_at >= ?2 AND s.keyset_version != ?1 ORDER BY d.id LIMIT ?3"
+        ))?;
+        let asked = params![integer(newest), integer(heard_since.0), rows(KEYSET_DEVICES_MAX)];
+        let without_newest = statement.query_map(asked, |row| parsed(row, 0))?.collect::<Result<_, _>>()?;
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT d.device_id FROM device_states s JOIN devices d ON d.id = s.device
+             WHERE s.status = ",
+            status_number!(Registered),
             " AND s.keyset_version > ?1 ORDER BY d.id LIMIT ?2"
         ))?;
         let unknown_keyset =
-            statement.query_map(params![integer(newest), rows(UNKNOWN_KEYSET_MAX)], |row| parsed(row, 0))?;
-        Ok(KeysetHolders { active, confirmed, unknown_keyset: unknown_keyset.collect::<Result<_, _>>()? })
+            statement.query_map(params![integer(newest), rows(KEYSET_DEVICES_MAX)], |row| parsed(row, 0))?;
+        let unknown_keyset = unknown_keyset.collect::<Result<_, _>>()?;
+        Ok(KeysetHolders { active, confirmed, without_newest, unknown_keyset })
     }
 }

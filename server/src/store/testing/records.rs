@@ -200,6 +200,10 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
     let actions = only(AuditFilter { action: Some("device.".to_owned()), ..AuditFilter::default() });
     assert_eq!(reader.audit(&about, 0, 100).unwrap().len(), 2);
     assert_eq!(reader.audit(&actions, 0, 100).unwrap().len(), 4);
+    let mut back = |before, limit| -> Vec<i64> {
+        reader.audit_back(&actions, before, limit).unwrap().iter().map(|line| line.number).collect()
+    };
+    assert_eq!((back(i64::MAX, 3), back(2, 3)), (vec![4, 3, 2], vec![1]), "the newest first");
 }
 
 /// Guarantee: lines are pruned in pieces from the oldest on, and the rest stays a valid chain; any other deletion is detected.
@@ -265,20 +269,25 @@ pub fn keysets_are_published_one_after_the_other(store: &mut impl Store, reader:
     assert_eq!(reader.keyset_document(3).unwrap(), None);
     assert_eq!(reader.server_keys().unwrap(), [key]);
     let mut holders = |newest, heard_since| {
-        let KeysetHolders { active, confirmed, unknown_keyset } = reader.keyset_holders(newest, heard_since).unwrap();
-        (active, confirmed, unknown_keyset.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let found = reader.keyset_holders(newest, heard_since).unwrap();
+        let KeysetHolders { active, confirmed, without_newest, unknown_keyset } = found;
+        let names =
+            |devices: Vec<ks_protocol::id::DeviceId>| devices.iter().map(ToString::to_string).collect::<Vec<_>>();
+        (active, confirmed, names(without_newest), names(unknown_keyset))
     };
-    assert_eq!(holders(1, AT), (2, 1, vec![]));
-    assert_eq!(holders(2, AT), (2, 0, vec![]));
-    assert_eq!(holders(1, seconds(1)), (0, 0, vec![]), "no device was seen since");
+    let both = || vec!["KS-1".to_owned(), "KS-2".to_owned()];
+    let one_confirmed = holders(1, AT);
+    assert_eq!((one_confirmed.0, one_confirmed.1, one_confirmed.2.len(), one_confirmed.3.len()), (2, 1, 1, 0));
+    assert_eq!(holders(2, AT), (2, 0, both(), vec![]));
+    assert_eq!(holders(1, seconds(1)), (0, 0, vec![], vec![]), "no device was seen since");
     let misled = Heartbeat { keyset_version: 3, ..super::sample_beat("KS-1", (1, 9)) };
     commit(store, |store| record(store, &misled, AT)).unwrap();
     assert_eq!(
         holders(2, AT),
-        (2, 0, vec!["KS-1".to_owned()]),
+        (2, 0, both(), vec!["KS-1".to_owned()]),
         "a keyset that this server never published confirms nothing"
     );
-    assert_eq!(holders(2, seconds(1)), (0, 0, vec!["KS-1".to_owned()]));
+    assert_eq!(holders(2, seconds(1)), (0, 0, vec![], vec!["KS-1".to_owned()]));
 }
 
 fn token(token_sha256: u8, kind: TokenKind, user: Option<&str>) -> NewToken {

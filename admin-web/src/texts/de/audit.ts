@@ -1,0 +1,35 @@
+/** Texte des Audits, auf Deutsch. */
+
+import type { Texts } from "../en";
+
+export const audit: Texts["audit"] = {
+  title: "Audit",
+  text: "Wer wann von wo was womit getan hat. Zeilen lassen sich nicht ändern: Jede trägt einen Hash über sich und die vorige.",
+  filters: "Filter",
+  actor: "Von",
+  actorHint: "user:anna, token:ci, ein Gerät",
+  action: "Vorgang beginnt mit",
+  actionHint: "device.revoke, key., login.failed",
+  subject: "Über",
+  subjectHint: "ein Gerät, Schlüssel, Benutzer, Rollout",
+  since: "Ab",
+  until: "Bis vor",
+  clear: "Filter löschen",
+  badAction: "Vorgänge bestehen nur aus a-z, _ und dem Punkt.",
+  badPeriod: "„Ab“ muss vor „bis“ liegen.",
+  number: "Nummer",
+  at: "Zeit",
+  what: "Vorgang",
+  detail: "Einzelheiten",
+  address: "Adresse",
+  thisMachine: "der Rechner des Servers",
+  empty: "Das Audit hat keine Zeile.",
+  noMatch: "Keine Zeile passt zu diesem Filter.",
+  verify: "Kette prüfen",
+  verifying: "Wird geprüft …",
+  whole: (head) => `Das Audit ist vollständig, bis Zeile ${head}.`,
+  headHash: "Hash der letzten Zeile",
+  keepHead: "Bewahren Sie Nummer und Hash anderswo auf: Damit findet ks-server audit verify --head sogar ein Audit, das von Anfang an neu geschrieben wurde.",
+  broken: "Das Audit hält der Prüfung nicht stand. Jemand hat die Datenbank geändert; folgen Sie dem Runbook „The audit does not verify“.",
+  export: "Alles exportieren",
+};

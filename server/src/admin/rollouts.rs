@@ -77,8 +77,7 @@ pub async fn plan_rehearsal(call: Call, JsonBody(spec): JsonBody<RolloutSpec>) -
     let plan = plan.map_err(problem)?;
     let _guard = planning.lock().await; // it reads up to two weeks of heartbeats: one at a time
     let now = app.clock.now();
-    let written =
-        create::rehearsal(&request, &release_id, &plan, &call.reader, interval, now, &mut |_, _| ()).await;
+    let written = create::rehearsal(&request, &release_id, &plan, &call.reader, interval, now, &mut |_, _| ()).await;
     written.map(Toml).map_err(problem)
 }
 

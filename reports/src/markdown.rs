@@ -162,7 +162,11 @@ fn fired(summary: &Summary) -> Option<String> {
             Some(format!("{} refused {}, and would have refused {}", text(&of.name), grouped(refused), grouped(would)))
         }
     };
-    let fired: Vec<String> = summary.limits.iter().filter_map(in_words).collect();
+    let most = |of: &LimitCount| match of.most_in_words() {
+        most if most.is_empty() => String::new(),
+        most => format!(" (most of {})", text(&most)),
+    };
+    let fired: Vec<String> = summary.limits.iter().filter_map(|of| Some(in_words(of)? + &most(of))).collect();
     let is_silent = |of: &&LimitCount| of.refused + of.would_refuse == 0 && of.mode != "off";
     let silent: Vec<String> = summary.limits.iter().filter(is_silent).map(|of| text(&of.name)).collect();
     let never = if silent.is_empty() { String::new() } else { format!("; never fired: {}", silent.join(", ")) };
@@ -236,16 +240,18 @@ mod tests {
             checked: 9_000,
             refused,
             would_refuse,
+            most_refused: Vec::new(),
         };
         let mut summary = sample::summary();
+        let most_refused = vec![("127.0.0.1".to_owned(), 4_000), ("SIM-000007".to_owned(), 3_900)];
         summary.limits = vec![
-            limit("device_requests", "enforce", 4_000, 0),
+            LimitCount { most_refused, ..limit("device_requests", "enforce", 4_000, 0) },
             limit("site_failures", "shadow", 0, 12),
             limit("registrations", "shadow", 0, 0),
             limit("token_calls", "off", 0, 0),
         ];
         let page = super::summary(&summary, None).replace('\u{a0}', " ");
-        let said = "- **Limits of the server:** device\\_requests refused 4 000; site\\_failures would have refused 12; never fired: registrations\n";
+        let said = "- **Limits of the server:** device\\_requests refused 4 000 (most of 127.0.0.1 4 000, SIM-000007 3 900); site\\_failures would have refused 12; never fired: registrations\n";
         assert!(page.contains(said), "{page}");
     }
 

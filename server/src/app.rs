@@ -67,6 +67,8 @@ pub struct Parts {
     pub site_failures: FailureBudget<IpAddr>,
     /// Registrations, by address.
     pub address_registrations: FailureBudget<IpAddr>,
+    /// Requests that nobody signs, by address.
+    pub address_unsigned: FailureBudget<IpAddr>,
     /// Registrations of all devices.
     pub registrations: FailureBudget<()>,
     /// Verified requests of all devices.
@@ -153,6 +155,7 @@ impl App {
             address_failures: FailureBudget::default(),
             site_failures: FailureBudget::default(),
             address_registrations: FailureBudget::default(),
+            address_unsigned: FailureBudget::default(),
             registrations: FailureBudget::default(),
             ceiling: Ceiling::default(),
             token_calls: FailureBudget::default(),
@@ -182,7 +185,8 @@ impl App {
     }
 
     fn subjects_of_requests(&self) -> usize {
-        let by_address = [&self.address_failures, &self.site_failures, &self.address_registrations];
+        let by_address =
+            [&self.address_failures, &self.site_failures, &self.address_registrations, &self.address_unsigned];
         let by_address: usize = by_address.into_iter().map(FailureBudget::subjects).sum();
         by_address + self.token_calls.subjects()
     }

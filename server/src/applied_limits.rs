@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     clock::micros,
-    config::LimitsDocument,
+    config::{LimitsDocument, device_above_all},
     limit::{LimitValues, Limits},
     store::{Reader, StoreError, limits::LimitSet},
 };
@@ -71,6 +71,9 @@ impl AppliedLimits {
             Ok(document) => {
                 let values = document.over(&self.settings);
                 tracing::info!(version, by = set.actor, "new limits are in force");
+                for above in device_above_all(&values) {
+                    tracing::warn!(version, "{above}");
+                }
                 AppliedSet { version, since, set: Some(set), document, values }
             }
             Err(faults) => {

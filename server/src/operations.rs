@@ -2,12 +2,13 @@
 
 use axum::{
     extract::State,
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use hyper::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
-use crate::{app::App, metrics::as_version_0_0_4, service::rollouts::driver};
+use crate::{admission::unsigned, app::App, metrics::as_version_0_0_4, service::rollouts::driver};
 
 /// GET /health: 200 while the store answers and accepts writes, 503 when it does not. The server writes every minute, so that a
 /// repaired store shows within a minute even without traffic.
@@ -36,7 +37,11 @@ pub async fn health(State(app): State<App>) -> impl IntoResponse {
 }
 
 /// GET /metrics: OpenMetrics, or Prometheus's older text format to clients that request it.
-pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+pub async fn metrics(State(app): State<App>, parts: Parts) -> Response {
+    if let Err(refusal) = unsigned::check(&app, &parts) {
+        let retry_after = [(header::RETRY_AFTER, refusal.retry_after_s.unwrap_or(1).to_string())];
+        return (StatusCode::TOO_MANY_REQUESTS, retry_after, refusal.message.unwrap_or_default()).into_response();
+    }
     // Decisions of other processes are counted too; if the store does not answer, the other metrics are still sent.
     if let Ok(newest) = app.reader.ask(|store| store.newest()).await {
         let _ = driver::count_decisions(&app, newest.decision).await;
@@ -47,7 +52,7 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
     app.metrics.writes_limit.set(number(app.overload.limit()));
     app.metrics.writes_in_progress_max.set(number(app.overload.most_ever()));
     app.metrics.writes_delay_seconds.set(app.overload.delay_us() as f64 / 1e6);
-    exposition(&headers, app.metrics.render())
+    exposition(&parts.headers, app.metrics.render())
 }
 
 /// The answer to a scrape: metrics in OpenMetrics, converted to Prometheus's older text format for clients that request it.

@@ -37,8 +37,9 @@ pub fn router(app: App) -> Router {
 
 /// Any other path: the admin web for browsers, a signed refusal for devices.
 async fn elsewhere(State(app): State<App>, request: Request) -> Response {
-    match web::answer(request.method(), request.uri().path(), request.headers()) {
+    let (parts, _) = request.into_parts();
+    match web::answer(&parts.method, parts.uri.path(), &parts.headers) {
         Some(page) => page,
-        None => data_plane::not_found(&app, request.uri()),
+        None => data_plane::not_found(&app, &parts),
     }
 }

@@ -83,6 +83,10 @@ pub(crate) const COSTS: &[(&str, &str)] = &[
         "of more than 2,000 devices that are switched on together behind one address, the rest wait",
     ),
     ("registrations", "of more than 10,000 devices that are switched on together, the rest wait"),
+    (
+        "address_unsigned",
+        "of more than 20,000 devices behind one address that fetch a new keyset together, the rest wait: 1,000 a second",
+    ),
     ("token_calls", "nothing to devices; a script that calls more than 20 times a second waits, once this is enforced"),
     (
         "address_wrong_tokens",

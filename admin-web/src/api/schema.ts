@@ -1790,6 +1790,8 @@ export interface components {
              */
             checked: number;
             mode: components["schemas"]["Mode"];
+            /** @description Whom it refused most, or would have refused in shadow; null if the caller's role may not know. */
+            most_refused?: components["schemas"]["MostRefused"] | null;
             name: string;
             /**
              * Format: uint32
@@ -1841,6 +1843,8 @@ export interface components {
              * @description Version of the limits that were applied last; 0 if none were.
              */
             version: number;
+            /** @description What is accepted and probably not meant: limits under which a single device can use up what all share. */
+            warnings: string[];
         };
         /** @description A device in a list. */
         ListedDevice: {
@@ -1918,6 +1922,13 @@ export interface components {
         };
         /** @description What is done with a limit's verdicts. */
         Mode: "enforce" | "shadow" | "off";
+        /** @description Whom a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started. */
+        MostRefused: {
+            /** @description Addresses, /64 networks of IPv6 addresses, or networks of sites, as the limit counts them. */
+            addresses: components["schemas"]["RefusedOne"][];
+            /** @description Devices that the server knows, by name. Where it refuses before a signature is checked, others may have sent in their name. */
+            devices: components["schemas"]["RefusedOne"][];
+        };
         /** @description A user to create. */
         NewUser: {
             name: string;
@@ -2385,6 +2396,21 @@ export interface components {
              * @description Verified requests that limits in shadow would have refused.
              */
             would_refuse: number;
+        };
+        /** @description How often one was refused. */
+        RefusedOne: {
+            /**
+             * Format: uint64
+             * @description At least.
+             */
+            at_least: number;
+            /**
+             * Format: uint64
+             * @description At most: of whom is not remembered from the start, others' refusals may be counted too.
+             */
+            at_most: number;
+            last_at: components["schemas"]["Time"];
+            who: string;
         };
         Release: {
             /** @description Time of the last state change. */

@@ -14,7 +14,7 @@ pub(super) fn decided(summary: &Summary) -> String {
     let rows: Vec<String> = summary.limits.iter().filter(has_fired).map(decided_row).collect();
     let silent: Vec<String> =
         summary.limits.iter().filter(|of| !has_fired(of) && of.mode != "off").map(|of| text(&of.name)).collect();
-    let columns = ["Limit", "#Mode", "#Requests checked", "#Refused", "#Would have been refused"];
+    let columns = ["Limit", "#Mode", "#Requests checked", "#Refused", "#Would have been refused", "#Most of"];
     let fired = if rows.is_empty() { String::new() } else { table("cards", "Decisions of limits", &columns, &rows) };
     let silent = if silent.is_empty() { "none".to_owned() } else { silent.join(", ") };
     section("", "Limits of the server", &format!("{fired}<p class=\"muted\">Limits that never fired: {silent}.</p>\n"))
@@ -26,6 +26,7 @@ fn decided_row(of: &LimitCount) -> String {
         ("checked", grouped(of.checked)),
         ("refused", grouped(of.refused)),
         ("would have been refused", grouped(of.would_refuse)),
+        ("most of", text(&of.most_in_words())),
     ];
     let cells: Vec<String> = cells.iter().map(|(label, value)| labelled_cell(label, value)).collect();
     format!("{}{}", name_cell(&of.name), cells.concat())

@@ -296,6 +296,35 @@ pub struct LimitCount {
     pub refused: u64,
     /// Requests that it let through in shadow, and would have refused.
     pub would_refuse: u64,
+    /// The addresses and the devices that it refused most, or would have, with how often at least; a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub most_refused: Vec<(String, u64)>,
+}
+
+impl LimitCount {
+    /// Adds what another server of the run has decided.
+    pub fn add(&mut self, other: &Self) {
+        self.checked += other.checked;
+        self.refused += other.refused;
+        self.would_refuse += other.would_refuse;
+        for (who, count) in &other.most_refused {
+            match self.most_refused.iter_mut().find(|(known, _)| known == who) {
+                Some((_, known)) => *known += count,
+                None => self.most_refused.push((who.clone(), *count)),
+            }
+        }
+        self.most_refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        self.most_refused.truncate(Self::MOST_REFUSED);
+    }
+
+    /// So many are kept.
+    pub const MOST_REFUSED: usize = 4;
+
+    /// Whom it refused most, in words; empty if nobody is known.
+    pub fn most_in_words(&self) -> String {
+        let each = self.most_refused.iter().map(|(who, count)| format!("{who} {}", crate::number::grouped(*count)));
+        each.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Honest devices that missed the deadline of the server's presence, for whatever reason.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{SweepTrial, TriedConfiguration};
-use crate::score::mean_difference;
+use crate::{run_folder::Verdict, score::mean_difference};
 
 /// Marks whether each configuration is distinguished from the chosen one.
 pub(super) fn mark(tried: &mut [TriedConfiguration], chosen: usize, trials: &BTreeMap<&str, Vec<&SweepTrial>>) {
@@ -15,13 +15,18 @@ pub(super) fn mark(tried: &mut [TriedConfiguration], chosen: usize, trials: &BTr
     }
 }
 
-/// Whether any of the figures that decide differs; none without two pairs of trials.
+/// Whether any of the figures that decide differs, or one met in each trial what the other missed in each; none without two pairs of trials.
 pub(super) fn are_distinguished(own: &[&SweepTrial], base: &[&SweepTrial]) -> Option<bool> {
     let of_seed: BTreeMap<u64, &SweepTrial> = base.iter().map(|trial| (trial.seed, *trial)).collect();
     let pairs: Vec<(&SweepTrial, &SweepTrial)> =
         own.iter().filter_map(|trial| Some((*trial, *of_seed.get(&trial.seed)?))).collect();
     if pairs.len() < 2 {
         return None;
+    }
+    let all =
+        |own: Verdict, other: Verdict| pairs.iter().all(|(one, base)| (one.verdict, base.verdict) == (own, other));
+    if all(Verdict::Pass, Verdict::Fail) || all(Verdict::Fail, Verdict::Pass) {
+        return Some(true);
     }
     let counts: [&dyn Fn(&SweepTrial) -> f64; 6] = [
         &|of| of.refused as f64,
@@ -72,5 +77,20 @@ mod tests {
         let second = trial("a", 2, 50, 7);
         assert_eq!(are_distinguished(&[&b, &other], &[&a, &second]), Some(true));
         assert_eq!(are_distinguished(&[&a, &second], &[&a, &second]), Some(false));
+    }
+
+    #[test]
+    fn what_one_meets_in_each_trial_and_the_other_in_none_tells_them_apart() {
+        let of = |verdicts: [Verdict; 2]| {
+            let one = |(seed, verdict)| SweepTrial { verdict, ..trial("a", seed, 50, 7) };
+            [1, 2].into_iter().zip(verdicts).map(one).collect::<Vec<_>>()
+        };
+        let (met, missed) = (of([Verdict::Pass; 2]), of([Verdict::Fail; 2]));
+        let in_doubt = of([Verdict::Pass, Verdict::Fail]);
+        let tells_apart = |own: &[SweepTrial], base: &[SweepTrial]| {
+            are_distinguished(&own.iter().collect::<Vec<_>>(), &base.iter().collect::<Vec<_>>())
+        };
+        assert_eq!([tells_apart(&missed, &met), tells_apart(&met, &missed)], [Some(true); 2]);
+        assert_eq!([tells_apart(&in_doubt, &met), tells_apart(&met, &met)], [Some(false); 2]);
     }
 }

@@ -14,7 +14,11 @@ use ks_protocol::time::UnixMs;
 
 use super::Problem;
 use crate::{
-    app::App, http::body::text_of, limit::Limit, role::Role, service::accounts::token_sha256,
+    app::App,
+    http::body::text_of,
+    limit::{Limit, Requester},
+    role::Role,
+    service::accounts::token_sha256,
     store::accounts::TokenKind,
 };
 
@@ -64,7 +68,7 @@ impl Caller {
         // Hashes are compared, so that timing reveals nothing about the token.
         let root = app.config.admin_token.as_ref().map(|token| token_sha256(token.reveal()));
         if kind == TokenKind::Bearer && root == Some(sha256) {
-            spend_call(app, 0)?;
+            spend_call(app, 0, address)?;
             let name = "admin-token".to_owned();
             return Ok(Self { name, role: Some(Role::Admin), token: None, user: None, expires_at: None });
         }
@@ -82,7 +86,7 @@ impl Caller {
         if kind == TokenKind::Session && !method.is_safe() && !is_same_site(app, headers) {
             return Err(Problem::forbidden("cross-site requests that change something are refused"));
         }
-        spend_call(app, token.row)?;
+        spend_call(app, token.row, address)?;
         let name = match kind {
             TokenKind::Session => format!("user:{}", token.name),
             TokenKind::Bearer => format!("token:{}", token.name),
@@ -93,9 +97,9 @@ impl Caller {
 }
 
 /// Spends one call of a token or session, by its row.
-fn spend_call(app: &App, row: i64) -> Result<(), Problem> {
-    let now_us = app.elapsed_us();
-    let verdict = app.limits.check(Limit::TokenCalls, now_us, |meter| app.token_calls.try_spend(meter, row));
+fn spend_call(app: &App, row: i64, address: IpAddr) -> Result<(), Problem> {
+    let (now_us, requester) = (app.elapsed_us(), Requester::address(address));
+    let verdict = app.limits.check(Limit::TokenCalls, requester, now_us, |meter| app.token_calls.try_spend(meter, row));
     verdict.refusal().map_err(|wait_us| {
         Problem::too_many_requests("too many calls with this token or session; retry later", wait_us)
     })

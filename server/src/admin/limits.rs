@@ -16,7 +16,7 @@ const ERRORS_MAX: usize = 100;
 
 /// Reports the limits in force, and what each has refused.
 pub async fn status(call: Call, _: NoInput) -> Result<Versioned<LimitsStatus>, Problem> {
-    let status = LimitsStatus::of(&call.app);
+    let status = LimitsStatus::of(&call.app, call.caller.role);
     Ok(Versioned(status.version, status))
 }
 

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::{Problem, auth::Caller};
 use crate::{
     app::App,
+    config::utf8,
     http::{
         body::{BodyError, collect, only_line, text_of},
         client_address, query,
@@ -276,13 +277,7 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
         InputSchema { query: None, body: Some(("application/json", schemas.subschema_for::<T>().into())) }
     }
     async fn read(call: &Call, parts: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
-        let kind = only_line(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
-        if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content-type: expected one line with application/json",
-            ));
-        }
+        check_media_type(parts, "application/json")?;
         let bytes = read_body(call, body, JSON_BYTES_MAX).await?;
         // Structs derived by serde would also accept an array of their fields.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
@@ -297,6 +292,16 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for JsonBody<T> {
         json.end().map_err(|error| Problem::bad_request(json_error_text(&error)))?;
         Ok(Self(value))
     }
+}
+
+/// Refuses a body that says it is something else, or nothing.
+fn check_media_type(parts: &hyper::http::request::Parts, expected: &str) -> Result<(), Problem> {
+    let kind = only_line(&parts.headers, &header::CONTENT_TYPE).unwrap_or_default();
+    if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(expected)) {
+        return Ok(());
+    }
+    let what = format!("content-type: expected one line with {expected}");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what))
 }
 
 /// Why JSON was refused, and where.
@@ -327,10 +332,11 @@ impl<const BYTES_MAX: usize> Input for TomlBody<BYTES_MAX> {
     fn describe(_: &mut SchemaGenerator) -> InputSchema {
         InputSchema { query: None, body: Some(("application/toml", serde_json::json!({ "type": "string" }))) }
     }
-    async fn read(call: &Call, _: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+    async fn read(call: &Call, parts: &hyper::http::request::Parts, body: Body) -> Result<Self, Problem> {
+        check_media_type(parts, "application/toml")?;
         let bytes = read_body(call, body, BYTES_MAX).await?;
-        let text = String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
-        Ok(Self(text))
+        let not_text = |line| Problem::bad_request(format!("line {line}: the body is not UTF-8"));
+        Ok(Self(utf8(bytes.into()).map_err(not_text)?))
     }
 }
 

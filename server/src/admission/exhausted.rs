@@ -11,7 +11,7 @@ use ks_protocol::message::Request;
 use super::expected_pair;
 use crate::{
     app::App,
-    limit::{FailureBudget, Limit, Verdict, network_of},
+    limit::{FailureBudget, Limit, Requester, Verdict, network_of},
     refusal::Refusal,
     registry::KnownDevice,
     store::devices::DeviceStatus,
@@ -28,6 +28,8 @@ const ASKED: [(Limit, &str); 3] = [
 pub(super) struct Exhausted {
     /// The verdicts, in the order of [`ASKED`]; [`Verdict::Off`] after the first that refuses.
     verdicts: [Verdict; ASKED.len()],
+    /// Whose request it is.
+    address: IpAddr,
 }
 
 impl Exhausted {
@@ -46,7 +48,7 @@ impl Exhausted {
             is_refused = matches!(verdict, Verdict::Refused(_));
             verdict
         });
-        Self { verdicts }
+        Self { verdicts, address }
     }
 
     /// Whether any is used up, also one in shadow.
@@ -56,12 +58,17 @@ impl Exhausted {
 
     /// Counts that the request is let through.
     pub(super) fn passed(&self, app: &App, now_us: u64) {
-        self.count(app, now_us, |verdict| if verdict == Verdict::Off { verdict } else { Verdict::Passed });
+        self.count(app, None, now_us, |verdict| if verdict == Verdict::Off { verdict } else { Verdict::Passed });
     }
 
     /// Counts a request without a sign of the device itself, and gives its refusal if one of the limits refuses it.
     pub(super) fn refuse(&self, app: &App, now_us: u64) -> Option<Refusal> {
-        self.count(app, now_us, |verdict| verdict);
+        self.refuse_known(app, None, now_us)
+    }
+
+    /// The same of one that names a device which the server knows.
+    fn refuse_known(&self, app: &App, device: Option<&str>, now_us: u64) -> Option<Refusal> {
+        self.count(app, device, now_us, |verdict| verdict);
         self.refusal()
     }
 
@@ -73,9 +80,14 @@ impl Exhausted {
             .find_map(|((_, why), verdict)| verdict.refusal().err().map(|wait_us| Refusal::too_often(wait_us, why)))
     }
 
-    fn count(&self, app: &App, now_us: u64, as_what: impl Fn(Verdict) -> Verdict) {
+    fn count(&self, app: &App, device: Option<&str>, now_us: u64, as_what: impl Fn(Verdict) -> Verdict) {
         for ((limit, _), verdict) in ASKED.iter().zip(self.verdicts) {
-            app.limits.count(*limit, as_what(verdict), now_us);
+            let address = match limit {
+                Limit::SiteFailures => app.config.site_prefixes.site_of(self.address),
+                _ => network_of(self.address),
+            };
+            let requester = Requester { address: Some(address), device };
+            app.limits.count(*limit, requester, as_what(verdict), now_us);
         }
     }
 
@@ -109,7 +121,8 @@ impl Exhausted {
         };
         self.passed(app, now_us); // a refusal from here on is counted once, for the limit that decides it
         for (limit, verdict) in [(Limit::DevicePairFailures, of_pairs()), (Limit::NewDeviceFailures, of_new())] {
-            app.limits.count(limit, verdict, now_us);
+            let requester = Requester::device(self.address, message.device_id().as_str());
+            app.limits.count(limit, requester, verdict, now_us);
             if verdict.refusal().is_err() {
                 known.with_state(|now| now.spent.refusals.unverified());
                 return Err(refusal);
@@ -125,8 +138,10 @@ impl Exhausted {
         message: &R,
         now_us: u64,
     ) -> Result<Option<Arc<KnownDevice>>, Refusal> {
-        let Some(refusal) = self.refuse(app, now_us) else { return Ok(None) };
-        if let Some(known) = app.registry.get(message.device_id()) {
+        let known = app.registry.get(message.device_id());
+        let device = known.is_some().then(|| message.device_id().as_str());
+        let Some(refusal) = self.refuse_known(app, device, now_us) else { return Ok(None) };
+        if let Some(known) = known {
             known.with_state(|now| now.spent.refusals.unverified());
         }
         Err(refusal)

@@ -7,6 +7,7 @@ use ks_protocol::{message::Request, refusal::RefusalCode};
 use super::{exhausted::Exhausted, has_room, overloaded};
 use crate::{
     app::App,
+    limit::Requester,
     refusal::Refusal,
     registry::{KnownDevice, ROW_BYTES},
 };
@@ -33,7 +34,7 @@ pub fn limits_alone<R: Request>(
     let known = known.ok_or_else(|| Refusal::new(RefusalCode::UnknownDevice))?;
     let class = overloaded::class_of(message, Some(&known));
     overloaded::check(app, class, now_us)?;
-    has_room(app, &known, class, now_us)?;
+    has_room(app, &known, class, Requester::device(address, message.device_id().as_str()), now_us)?;
     known.charge_stored(&app.limits, ROW_BYTES, now_us);
     Ok(known)
 }

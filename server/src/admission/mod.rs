@@ -13,6 +13,7 @@ mod expected_pair;
 #[cfg(feature = "testing")]
 mod measured;
 mod overloaded;
+pub mod unsigned;
 
 #[cfg(feature = "testing")]
 pub use measured::limits_alone;
@@ -38,7 +39,7 @@ use crate::{
         answer::{self, Reply},
         client_address,
     },
-    limit::{Class, Limit, Rate},
+    limit::{Class, Limit, Rate, Requester},
     refusal::Refusal,
     registry::{KnownDevice, REQUESTS, STORED_BYTES},
     store::{Actor, audit::chain, devices::DeviceStatus},
@@ -160,7 +161,7 @@ async fn admit_document<R: Request>(
             return Err(refusal);
         }
     };
-    has_room(app, &known, class, now_us)?;
+    has_room(app, &known, class, Requester::device(address, device_id.as_str()), now_us)?;
     Ok((message, known))
 }
 
@@ -194,7 +195,7 @@ pub(crate) fn admit_verified<R: Request>(
     if !overloaded::may_spend(app, class, now_us) {
         return None;
     }
-    has_room(app, &known, class, now_us).ok()?;
+    has_room(app, &known, class, Requester::device(address, message.device_id().as_str()), now_us).ok()?;
     exhausted.passed(app, now_us);
     Some(known)
 }
@@ -245,14 +246,20 @@ fn check<R: Request>(message: &R, known: &KnownDevice, is_signed: impl FnOnce() 
 }
 
 /// Refuses a verified request while the disk is nearly full, and spends one of the device's budget, then one of all devices'.
-fn has_room(app: &App, known: &KnownDevice, class: Class, now_us: u64) -> Result<(), Refusal> {
+fn has_room(
+    app: &App,
+    known: &KnownDevice,
+    class: Class,
+    requester: Requester<'_>,
+    now_us: u64,
+) -> Result<(), Refusal> {
     if app.is_short_of_disk() {
         return Err(Refusal::wait(RefusalCode::Overloaded, SHORT_OF_DISK_US)
             .saying("the server's disk is nearly full: the rest is reserved for operators"));
     }
-    known.spend(&app.limits, &REQUESTS, now_us)?;
-    known.check(&app.limits, &STORED_BYTES, now_us).map(drop)?;
-    overloaded::spend(app, class, now_us)
+    known.spend(&app.limits, &REQUESTS, requester, now_us)?;
+    known.check(&app.limits, &STORED_BYTES, requester, now_us).map(drop)?;
+    overloaded::spend(app, class, requester, now_us)
 }
 
 fn malformed(error: &DocumentError) -> Refusal {

@@ -2,7 +2,7 @@
 //! progress ([`crate::limit::Overload`]), or by the ceiling on the requests of all devices.
 //!
 //! By the first, a request is refused before its signature is checked, which is most of what it costs. So anybody can
-//! claim a class; a sender whose request fails the check that follows is limited by the budgets of failures.
+//! claim a class; a requester whose request fails the check that follows is limited by the budgets of failures.
 
 use std::any::Any;
 
@@ -13,7 +13,7 @@ use ks_protocol::{
 
 use crate::{
     app::App,
-    limit::{Class, Limit},
+    limit::{Class, Limit, Requester},
     refusal::Refusal,
     registry::KnownDevice,
 };
@@ -51,8 +51,8 @@ pub(super) fn check(app: &App, class: Class, now_us: u64) -> Result<(), Refusal>
 }
 
 /// Spends one verified request of all devices.
-pub(super) fn spend(app: &App, class: Class, now_us: u64) -> Result<(), Refusal> {
-    let verdict = app.limits.check(Limit::AllRequests, now_us, |meter| app.ceiling.try_spend(class, meter));
+pub(super) fn spend(app: &App, class: Class, requester: Requester<'_>, now_us: u64) -> Result<(), Refusal> {
+    let verdict = app.limits.check(Limit::AllRequests, requester, now_us, |meter| app.ceiling.try_spend(class, meter));
     verdict
         .refusal()
         .map_err(|wait_us| Refusal::too_often(wait_us.max(again_us(app, class)), "too many requests of all devices"))

@@ -7,9 +7,10 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::{CommandResult, by, json, output, parent, settings, with_settings};
 use crate::{
     assembly::{self, database_error},
-    config::Config,
+    config::{Config, device_above_all},
     edge,
     failure::StartError,
+    limit::LimitValues,
     service::limits::{self, LimitsChanged, LimitsError},
     store::limits::LimitOrigin,
 };
@@ -37,6 +38,7 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
             let failed = |error| failed(&config, error, &path.display().to_string());
             let checked = limits::check_file(path, &config.limits, config.heartbeat_interval);
             let document = checked.map_err(failed)?;
+            warn(&document.over(&config.limits));
             assembly::with_store(&config, async |writer, reader| {
                 limits::apply(&writer, &reader, &document, (LimitOrigin::Order, None), by()).await.map_err(failed)
             })?
@@ -53,10 +55,19 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     Ok(output::lines(&[format!("version {version}: {difference}"), "running servers follow within 1 s".to_owned()])?)
 }
 
+/// Says which limits are accepted and were probably not meant.
+fn warn(values: &LimitValues) {
+    for above in device_above_all(values) {
+        edge::complain(&format!("warning: {above}"));
+    }
+}
+
 fn show(config: &Config, is_json: bool) -> CommandResult {
-    let (version, limits) = assembly::with_reader(config, async |reader| {
+    let (version, values) = assembly::with_reader(config, async |reader| {
         limits::configured(&reader, &config.limits).await.map_err(|error| failed(config, error, ""))
     })?;
+    warn(&values);
+    let limits = limits::each(&values);
     if is_json {
         return Ok(output::json(&serde_json::json!({ "version": version, "limits": limits }))?);
     }
@@ -70,7 +81,7 @@ fn show(config: &Config, is_json: bool) -> CommandResult {
         .collect();
     output::table(&["limit", "per_min", "per_day", "burst", "mode", "source"], &rows)?;
     let applied = if version == 0 { "no limits were applied".to_owned() } else { format!("applied version {version}") };
-    Ok(edge::say(&format!("{applied}; GET /api/limits of a running server says what each has refused"))?)
+    Ok(edge::say(&format!("{applied}; GET /api/limits of a running server says what each has refused, and whom"))?)
 }
 
 fn failed(config: &Config, error: LimitsError, path: &str) -> StartError {

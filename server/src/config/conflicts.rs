@@ -1,6 +1,9 @@
 //! Settings that are valid on their own, but conflict with each other or with the machine's limits.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use ks_protocol::text::counted;
 
@@ -44,7 +47,7 @@ const ONE_AND_ALL: [(Limit, Limit); 4] = [
 ];
 
 /// One subject may do more than all together.
-pub(super) struct OneAboveAll {
+pub struct OneAboveAll {
     pub one: &'static Spec,
     pub all: &'static Spec,
     /// `per_min` or `burst`.
@@ -53,10 +56,31 @@ pub(super) struct OneAboveAll {
     pub all_may: u32,
 }
 
+impl Display for OneAboveAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { one, all, field, one_may, all_may } = self;
+        write!(
+            f,
+            "{}.{field} is {one_may}, but {}.{field} is only {all_may}: one {} could use up what all share",
+            one.name, all.name, one.subject
+        )
+    }
+}
+
 /// The limits under which one subject could use up what all share, both enforced.
 pub(super) fn one_above_all(values: &LimitValues) -> Vec<OneAboveAll> {
+    above(&ONE_AND_ALL, values)
+}
+
+/// Whether one device could use up what all share: warned of and not refused, because a ceiling is what a machine can take, and that may be
+/// less than a device may send.
+pub fn device_above_all(values: &LimitValues) -> Vec<OneAboveAll> {
+    above(&[(Limit::DeviceRequests, Limit::AllRequests)], values)
+}
+
+fn above(pairs: &[(Limit, Limit)], values: &LimitValues) -> Vec<OneAboveAll> {
     let mut found = Vec::new();
-    for (one, all) in ONE_AND_ALL {
+    for &(one, all) in pairs {
         let (of_one, of_all) = (values.get(one), values.get(all));
         if [of_one, of_all].iter().any(|value| value.mode != Mode::Enforce) {
             continue;
@@ -74,7 +98,8 @@ fn above_all(config: &Config) -> impl Iterator<Item = Conflict> {
         Some(burst) if field == "burst" => burst.setting,
         _ => spec.rate.setting,
     };
-    one_above_all(&config.limits).into_iter().map(move |of| {
+    let found = one_above_all(&config.limits).into_iter().chain(device_above_all(&config.limits));
+    found.map(move |of| {
         let (one, all) = (setting(of.one, of.field), setting(of.all, of.field));
         let (one_may, all_may) = (of.one_may, of.all_may);
         Conflict {
@@ -248,6 +273,11 @@ mod tests {
                 &[("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "60")],
                 "RATE_LIMIT_ADDRESS_FAILURES_PER_MIN is 120, but RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN is only 60",
                 ("RATE_LIMIT_EXPENSIVE_FAILURES_PER_MIN", "120"),
+            ),
+            (
+                &[("RATE_LIMIT_ALL_REQUESTS_MODE", "enforce"), ("RATE_LIMIT_ALL_REQUESTS_BURST", "1")],
+                "RATE_LIMIT_DEVICE_BURST is 30, but RATE_LIMIT_ALL_REQUESTS_BURST is only 1: one device could use up",
+                ("RATE_LIMIT_ALL_REQUESTS_BURST", "30"),
             ),
             (&[("STORE_SYNCHRONOUS", "off")], "a power failure", ("STORE_SYNCHRONOUS", "full")),
         ] {

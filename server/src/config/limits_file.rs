@@ -333,13 +333,11 @@ impl<'t> Reading<'t> {
             let help = format!("set per_min = {needed} or more, or a longer HEARTBEAT_INTERVAL_MS");
             self.faults.push(LimitsFault { line, field: "device_requests.per_min".to_owned(), what, help });
         }
-        for OneAboveAll { one, all, field, one_may, all_may } in one_above_all(values) {
+        for contradiction in one_above_all(values) {
+            let what = contradiction.to_string();
+            let OneAboveAll { one, all, field, one_may, all_may } = contradiction;
             let line = place(&self.lines, one.limit, field).max(place(&self.lines, all.limit, field));
             let Some(line) = line else { continue };
-            let what = format!(
-                "{}.{field} is {one_may}, but {}.{field} is only {all_may}: one {} could use up what all share",
-                one.name, all.name, one.subject
-            );
             let help =
                 format!("set {}.{field} to {one_may} or more, or {}.{field} to {all_may} or less", all.name, one.name);
             self.faults.push(LimitsFault { line, field: format!("{}.{field}", one.name), what, help });

@@ -21,13 +21,13 @@ use std::{
 use ipnet::IpNet;
 use ks_protocol::manifest::ARTIFACT_BYTES_MAX;
 
-pub use conflicts::{Conflict, conflicts, connections_max};
+pub use conflicts::{Conflict, conflicts, connections_max, device_above_all};
 pub use limits_file::{LIMITS_FILE, LimitsDocument, LimitsFault};
 pub use missing_database::{
     MISSING_HELP, is_empty, left_without_database, new_fleet_warning, refuse_emptied, refuse_missing,
 };
 pub use settings::{SETTINGS, Setting};
-pub use small_file::{SMALL_FILE_BYTES_MAX, read_small};
+pub use small_file::{SMALL_FILE_BYTES_MAX, read_small, read_small_bytes, utf8};
 pub use sources::{ArtifactLimits, ArtifactPlace, Bucket, FirmwareKeySource, Secret, ServerKeySource};
 pub use sqlite::{Locking, SqliteUse, Synchronous};
 pub use unknown_settings::{UnknownSettings, unknown_settings};

@@ -1,6 +1,6 @@
 //! POST /attendance.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use ks_protocol::{
@@ -14,6 +14,7 @@ use crate::{
     admission::Signed,
     app::App,
     http::answer,
+    limit::Requester,
     refusal::Refusal,
     registry::{KnownDevice, PUNCHES, ROW_BYTES},
     store::punches::PunchBatch,
@@ -21,15 +22,21 @@ use crate::{
 
 /// Stores each punch once, and returns the numbers under which another punch is stored.
 pub async fn attendance(State(app): State<App>, request: Signed<Attendance>) -> Response {
-    let Signed { message, known, reply, .. } = request;
-    let result = to_its_end(record(app.clone(), message, known)).await;
+    let Signed { message, known, reply, address } = request;
+    let result = to_its_end(record(app.clone(), message, known, address)).await;
     answer::send(&app, &reply, result)
 }
 
-async fn record(app: App, request: Attendance, known: Arc<KnownDevice>) -> Result<PunchesStored, Refusal> {
+async fn record(
+    app: App,
+    request: Attendance,
+    known: Arc<KnownDevice>,
+    address: IpAddr,
+) -> Result<PunchesStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     let now_us = app.elapsed_us();
-    let verdict = known.check(&app.limits, &PUNCHES, now_us)?;
+    let requester = Requester::device(address, request.device_id.as_str());
+    let verdict = known.check(&app.limits, &PUNCHES, requester, now_us)?;
     let batch = PunchBatch { device_id: request.device_id, sequence, punches: request.punches.into_vec(), at };
     let device_id = batch.device_id.clone();
     let stored = app.writer.hot(known.sender, batch).await?;

@@ -1,11 +1,16 @@
 //! GET /keys.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{
+    extract::State,
+    http::{Uri, request::Parts},
+    response::Response,
+};
 use ks_protocol::refusal::RefusalCode;
 use serde::Deserialize;
 
 use super::unbound;
 use crate::{
+    admission::unsigned,
     app::App,
     http::{answer, query},
     refusal::Refusal,
@@ -19,8 +24,11 @@ pub struct KeysetQuery {
 
 /// The current keyset, or with `?version=N` that version, so that a device can follow the chain from version to version. It is
 /// signed by keys of its own and of the version before; the response, like every other, by SIG_SERV. The request is not signed.
-pub async fn keyset(State(app): State<App>, uri: Uri) -> Response {
-    let result = find(&app, &uri).await;
+pub async fn keyset(State(app): State<App>, parts: Parts) -> Response {
+    let result = match unsigned::check(&app, &parts) {
+        Ok(()) => find(&app, &parts.uri).await,
+        Err(refusal) => Err(refusal),
+    };
     answer::send_document(&app, &unbound(&app, "/keys"), result)
 }
 

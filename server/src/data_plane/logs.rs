@@ -1,6 +1,6 @@
 //! POST /logs.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use ks_protocol::{
@@ -15,6 +15,7 @@ use crate::{
     admission::Signed,
     app::App,
     http::answer,
+    limit::Requester,
     refusal::Refusal,
     registry::{KnownDevice, LOG_BYTES},
     store::logs::{LogBatch, LogsTaken},
@@ -25,8 +26,8 @@ const LINE_BYTES: usize = 64;
 
 /// Stores the new lines, and returns the number of the next line to send.
 pub async fn logs(State(app): State<App>, request: Signed<Logs>) -> Response {
-    let Signed { message, known, reply, .. } = request;
-    let result = to_its_end(record(app.clone(), message, known)).await;
+    let Signed { message, known, reply, address } = request;
+    let result = to_its_end(record(app.clone(), message, known, address)).await;
     answer::send(&app, &reply, result)
 }
 
@@ -44,11 +45,12 @@ fn check_numbers(request: &Logs) -> Result<(), Refusal> {
     )))
 }
 
-async fn record(app: App, request: Logs, known: Arc<KnownDevice>) -> Result<LogsStored, Refusal> {
+async fn record(app: App, request: Logs, known: Arc<KnownDevice>, address: IpAddr) -> Result<LogsStored, Refusal> {
     let (at, sequence) = (app.clock.now(), request.sequence());
     check_numbers(&request)?;
     let now_us = app.elapsed_us();
-    let verdict = known.check(&app.limits, &LOG_BYTES, now_us)?;
+    let requester = Requester::device(address, request.device_id.as_str());
+    let verdict = known.check(&app.limits, &LOG_BYTES, requester, now_us)?;
     // Only new lines are charged, and those are the last ones; lines stored before cost nothing.
     let bytes_of: Vec<usize> = request.lines.as_slice().iter().map(|line| line.message.as_str().len()).collect();
     let batch = LogBatch {

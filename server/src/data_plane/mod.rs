@@ -10,10 +10,11 @@ pub mod logs;
 pub mod register;
 pub mod rotate_key;
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, http::request::Parts, response::Response};
 use ks_protocol::{refusal::RefusalCode, signature::NO_SIG_DEV};
 
 use crate::{
+    admission::unsigned,
     app::App,
     http::answer::{self, Reply},
     refusal::Refusal,
@@ -32,13 +33,18 @@ fn unbound(app: &App, path: &'static str) -> Reply {
 }
 
 /// Any path that belongs to no endpoint.
-pub fn not_found(app: &App, uri: &Uri) -> Response {
-    let path: String = uri.path().chars().take(80).collect();
+pub fn not_found(app: &App, parts: &Parts) -> Response {
+    let path: String = parts.uri.path().chars().take(80).collect();
     let refusal = Refusal::new(RefusalCode::NotFound).saying(format!("there is no endpoint {path}"));
-    answer::refuse(app, &unbound(app, "other"), refusal)
+    refuse_unsigned(app, parts, refusal)
 }
 
 /// An endpoint called with the wrong method.
-pub async fn method_not_allowed(State(app): State<App>) -> Response {
-    answer::refuse(&app, &unbound(&app, "other"), Refusal::new(RefusalCode::MethodNotAllowed))
+pub async fn method_not_allowed(State(app): State<App>, parts: Parts) -> Response {
+    refuse_unsigned(&app, &parts, Refusal::new(RefusalCode::MethodNotAllowed))
+}
+
+fn refuse_unsigned(app: &App, parts: &Parts, refusal: Refusal) -> Response {
+    let refusal = unsigned::check(app, parts).err().unwrap_or(refusal);
+    answer::refuse(app, &unbound(app, "other"), refusal)
 }

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use axum::{extract::State, response::Response};
-use ks_protocol::message::{Register, Registered, Request};
+use ks_protocol::{
+    id::DeviceId,
+    message::{Register, Registered, Request},
+};
 use sha2::{Digest, Sha256};
 
 use super::heartbeat::remember;
@@ -11,7 +14,7 @@ use crate::{
     admission::Signed,
     app::App,
     http::answer,
-    limit::{Limit, network_of},
+    limit::{Limit, Requester, network_of},
     pace,
     refusal::Refusal,
     registry::ROW_BYTES,
@@ -27,13 +30,14 @@ pub async fn register(State(app): State<App>, request: Signed<Register>) -> Resp
 }
 
 /// Spends one registration of the address and one of all devices; of neither, if one of them refuses.
-fn check_limits(app: &App, address: IpAddr, now_us: u64) -> Result<(), Refusal> {
-    let network = network_of(address);
-    let of_address = app
-        .limits
-        .check(Limit::AddressRegistrations, now_us, |meter| app.address_registrations.try_spend(meter, network));
+fn check_limits(app: &App, address: IpAddr, device: &DeviceId, now_us: u64) -> Result<(), Refusal> {
+    let (network, requester) = (network_of(address), Requester::device(address, device.as_str()));
+    let of_address = app.limits.check(Limit::AddressRegistrations, requester, now_us, |meter| {
+        app.address_registrations.try_spend(meter, network)
+    });
     of_address.refusal().map_err(|wait_us| Refusal::too_often(wait_us, "too many registrations from this address"))?;
-    let of_all = app.limits.check(Limit::Registrations, now_us, |meter| app.registrations.try_spend(meter, ()));
+    let of_all =
+        app.limits.check(Limit::Registrations, requester, now_us, |meter| app.registrations.try_spend(meter, ()));
     of_all.refusal().map_err(|wait_us| {
         if of_address.is_charged() {
             app.address_registrations.refund(&network);
@@ -43,7 +47,7 @@ fn check_limits(app: &App, address: IpAddr, now_us: u64) -> Result<(), Refusal> 
 }
 
 async fn record(app: &App, request: Signed<Register>) -> Result<Registered, Refusal> {
-    check_limits(app, request.address, request.reply.arrived_us)?;
+    check_limits(app, request.address, &request.message.device_id, request.reply.arrived_us)?;
     let by = request.by(app.clock.now());
     let Signed { message, known, .. } = request;
     let (at, sequence, device_id) = (by.at, message.sequence(), message.device_id.clone());

@@ -11,6 +11,7 @@ use crate::{
     admission::Signed,
     app::App,
     http::answer,
+    limit::Requester,
     refusal::Refusal,
     registry::{KEY_CHANGES, ROW_BYTES},
     rules,
@@ -26,13 +27,13 @@ pub async fn rotate_key(State(app): State<App>, request: Signed<RotateKey>) -> R
 
 async fn record(app: &App, request: Signed<RotateKey>) -> Result<KeyRotated, Refusal> {
     let by = request.by(app.clock.now());
-    let Signed { message, known, .. } = request;
+    let Signed { message, known, address, .. } = request;
     if !message.is_proven() {
         return Err(Refusal::new(RefusalCode::Malformed)
             .saying("proof: expected the new key's signature over `KS1 NEW-KEY DEVICE_ID` and a line feed"));
     }
     let now_us = app.elapsed_us();
-    known.spend(&app.limits, &KEY_CHANGES, now_us)?;
+    known.spend(&app.limits, &KEY_CHANGES, Requester::device(address, message.device_id.as_str()), now_us)?;
     let (at, sequence, public_key) = (by.at, message.sequence(), message.new_public_key);
     let rotation = KeyRotation {
         device_id: message.device_id,

@@ -1,5 +1,5 @@
-//! What each limit has decided: totals for /metrics, and how many it refused in the last minute, hour and day. No locks: a verdict
-//! costs one atomic addition, a refusal six.
+//! What each limit has decided: totals for /metrics, how many it refused in the last minute, hour and day, and whom. A verdict costs one
+//! atomic addition and no lock; a refusal six, and a short list of its limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-use super::{Limit, TABLE};
+use super::{
+    Limit, TABLE,
+    most_refused::{MostRefused, RefusedLists, Requester},
+};
 
 /// The label of a limit's metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +40,7 @@ struct LimitCounters {
     checked: Counter,
     refused: FiredCounter,
     would_refuse: FiredCounter,
+    most_refused: MostRefused,
 }
 
 /// How often a limit has fired.
@@ -82,6 +86,7 @@ impl Default for Counters {
                 checked: of(&checked),
                 refused: FiredCounter::of(of(&refused)),
                 would_refuse: FiredCounter::of(of(&would_refuse)),
+                most_refused: MostRefused::default(),
             }
         });
         let each = each.collect();
@@ -96,22 +101,29 @@ impl Counters {
         }
     }
 
-    pub(super) fn refused(&self, limit: Limit, now_us: u64) {
+    pub(super) fn refused(&self, limit: Limit, requester: Requester<'_>, now_us: u64) {
         if let Some(of) = self.each.get(limit.index()) {
             of.refused.add(now_us);
+            of.most_refused.add(requester, now_us);
         }
     }
 
     /// Counts what a limit in shadow would have refused.
-    pub(super) fn would_refuse(&self, limit: Limit, now_us: u64) {
+    pub(super) fn would_refuse(&self, limit: Limit, requester: Requester<'_>, now_us: u64) {
         if let Some(of) = self.each.get(limit.index()) {
             of.would_refuse.add(now_us);
+            of.most_refused.add(requester, now_us);
         }
     }
 
-    /// The bytes that they take.
+    /// At most the bytes that they take.
     pub fn bytes(&self) -> usize {
-        self.each.len() * size_of::<LimitCounters>()
+        self.each.len() * (size_of::<LimitCounters>() + MostRefused::BYTES)
+    }
+
+    /// Whom a limit has refused most, or would have refused in shadow.
+    pub fn most_refused(&self, limit: Limit) -> RefusedLists {
+        self.each.get(limit.index()).map(|of| of.most_refused.lists()).unwrap_or_default()
     }
 
     /// What a limit has decided until now.

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Counters, Limit, Meter, Mode, Rate, Spec, TABLE};
+use super::{Counters, Limit, Meter, Mode, Rate, Requester, Spec, TABLE};
 
 /// Where a limit's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -173,21 +173,27 @@ impl Limits {
         }
     }
 
-    pub fn count(&self, limit: Limit, verdict: Verdict, now_us: u64) {
+    pub fn count(&self, limit: Limit, requester: Requester<'_>, verdict: Verdict, now_us: u64) {
         if verdict != Verdict::Off {
             self.counters.checked(limit);
         }
         match verdict {
             Verdict::Off | Verdict::Passed => {}
-            Verdict::WouldRefuse => self.counters.would_refuse(limit, now_us),
-            Verdict::Refused(_) => self.counters.refused(limit, now_us),
+            Verdict::WouldRefuse => self.counters.would_refuse(limit, requester, now_us),
+            Verdict::Refused(_) => self.counters.refused(limit, requester, now_us),
         }
     }
 
     /// Decides, and counts the verdict.
-    pub fn check(&self, limit: Limit, now_us: u64, wait_us: impl FnOnce(Meter) -> Option<u64>) -> Verdict {
+    pub fn check(
+        &self,
+        limit: Limit,
+        requester: Requester<'_>,
+        now_us: u64,
+        wait_us: impl FnOnce(Meter) -> Option<u64>,
+    ) -> Verdict {
         let verdict = self.look(limit, now_us, wait_us);
-        self.count(limit, verdict, now_us);
+        self.count(limit, requester, verdict, now_us);
         verdict
     }
 
@@ -217,7 +223,7 @@ mod tests {
             (Mode::Off, Verdict::Off, [0, 0, 0]),
         ] {
             let limits = with(limit, LimitValue { mode, ..LimitValue::default_of(limit.spec()) });
-            assert_eq!(limits.check(limit, 1, |_| Some(7)), verdict);
+            assert_eq!(limits.check(limit, Requester::default(), 1, |_| Some(7)), verdict);
             let decided = limits.counters().decided(limit, 1);
             let counts = [decided.checked, decided.refused.total, decided.would_refuse.total];
             assert_eq!(counts, [checked, refused, would_refuse], "{mode:?}");

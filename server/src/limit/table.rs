@@ -205,6 +205,10 @@ limits! {
         "Registrations of all devices",
         PER_MIN 6_000 in 1 to 60_000_000, burst 10_000, mode shadow, by "server", of "registrations",
         because "a fleet that registers at once must not delay heartbeats";
+    AddressUnsigned: "address_unsigned", "RATE_LIMIT_ADDRESS_UNSIGNED",
+        "Requests without a signature (GET /keys, GET /metrics, unknown paths and methods) that an address may make",
+        PER_MIN 60_000 in 1 to 60_000_000, burst 20_000, mode enforce, by "address or IPv6 /64", of "requests",
+        because "each costs a signature or a query, and anybody can send them";
     TokenCalls: "token_calls", "RATE_LIMIT_TOKEN_CALLS",
         "Calls of the admin API with one token or session",
         PER_MIN 1_200 in 1 to 60_000_000, burst 1_200, mode shadow, by "token or session", of "calls",

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{FailureBudget, Limit, Limits, NAMED_BYTES, SUBJECT_BYTES, Verdict, network_of};
+use super::{FailureBudget, Limit, Limits, NAMED_BYTES, Requester, SUBJECT_BYTES, Verdict, network_of};
 
 /// Logins from one address that may wait for their turn.
 const WAITING_OF_ADDRESS_MAX: usize = 2;
@@ -88,12 +88,15 @@ impl Throttle {
         let login = (name.to_owned(), network_of(address));
         let is_known_address = lock(&self.known_addresses).has(&login);
         let limits = &self.limits;
+        // Not by name: what is typed for a name may be a password.
+        let requester = Requester::address(address);
         let of_new_address = |limit, wait_us: &dyn Fn(_) -> _| {
-            if is_known_address { Verdict::Off } else { limits.check(limit, now_us, wait_us) }
+            if is_known_address { Verdict::Off } else { limits.check(limit, requester, now_us, wait_us) }
         };
         let of_address = of_new_address(Limit::AddressLogins, &|meter| self.addresses.wait_us(meter, &login.1));
         let of_name = of_new_address(Limit::UserLogins, &|meter| self.names.wait_us(meter, &login.0));
-        let of_login = limits.check(Limit::LoginAttempts, now_us, |meter| self.attempts.wait_us(meter, &login));
+        let of_login =
+            limits.check(Limit::LoginAttempts, requester, now_us, |meter| self.attempts.wait_us(meter, &login));
         let verdicts = [of_address, of_name, of_login];
         verdicts.iter().filter_map(|verdict| verdict.refusal().err()).max().map_or(Ok(()), Err)?;
         let mut waiting = lock(&self.waiting);
@@ -127,7 +130,7 @@ impl Throttle {
         let is_valid = || lock(&self.valid_tokens).has(token_sha256);
         let is_beyond = matches!(verdict, Verdict::WouldRefuse | Verdict::Refused(_));
         let verdict = if is_beyond && is_valid() { Verdict::Passed } else { verdict };
-        self.limits.count(Limit::AddressWrongTokens, verdict, now_us);
+        self.limits.count(Limit::AddressWrongTokens, Requester::address(address), verdict, now_us);
         verdict.refusal()
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::KnownDevice;
 use crate::{
-    limit::{Gcra, Limit, Limits, Verdict},
+    limit::{Gcra, Limit, Limits, Requester, Verdict},
     refusal::Refusal,
 };
 
@@ -87,10 +87,16 @@ impl KnownDevice {
     ///
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
-    pub fn spend(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<(), Refusal> {
+    pub fn spend(
+        &self,
+        limits: &Limits,
+        of: &DeviceLimit,
+        requester: Requester<'_>,
+        now_us: u64,
+    ) -> Result<(), Refusal> {
         let verdict = self.with_state(|now| {
             let spend = |meter| (of.budget)(&mut now.spent).spend(meter).err();
-            let verdict = limits.check(of.limit, now_us, spend);
+            let verdict = limits.check(of.limit, requester, now_us, spend);
             now.spent.refusals.count(verdict);
             verdict
         });
@@ -101,9 +107,15 @@ impl KnownDevice {
     ///
     /// # Errors
     /// It is used up: `RATE_LIMITED`, with how long to wait.
-    pub fn check(&self, limits: &Limits, of: &DeviceLimit, now_us: u64) -> Result<Verdict, Refusal> {
+    pub fn check(
+        &self,
+        limits: &Limits,
+        of: &DeviceLimit,
+        requester: Requester<'_>,
+        now_us: u64,
+    ) -> Result<Verdict, Refusal> {
         let verdict = self.with_state(|now| {
-            let verdict = limits.check(of.limit, now_us, |meter| (of.budget)(&mut now.spent).wait_us(meter));
+            let verdict = limits.check(of.limit, requester, now_us, |meter| (of.budget)(&mut now.spent).wait_us(meter));
             now.spent.refusals.count(verdict);
             verdict
         });

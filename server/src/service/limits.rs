@@ -1,6 +1,6 @@
 //! Applying limits while servers run, returning to those before, and what is in force with what it has refused.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
 
 use ks_protocol::time::UnixMs;
 use schemars::JsonSchema;
@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::{
     app::App,
     clock::ms,
-    config::{Config, LimitsDocument, LimitsFault, read_small},
-    limit::{Class, FiredCounts, LimitValues, Mode, Source, Spec, TABLE},
+    config::{Config, LimitsDocument, LimitsFault, device_above_all, read_small_bytes, utf8},
+    limit::{Class, FiredCounts, Limit, LimitValues, Mode, Source, Spec, TABLE},
+    role::{Access, Role},
     rules,
     store::{
         Actor, Reader, StoreError, Writer,
@@ -180,10 +181,12 @@ pub fn check_file(
     settings: &LimitValues,
     heartbeat_interval: Duration,
 ) -> Result<LimitsDocument, LimitsError> {
-    let text = read_small(path).map_err(|error| {
-        let (what, help) = (format!("cannot read {}: {error}", path.display()), "give a TOML file".to_owned());
-        LimitsError::Faults(vec![LimitsFault { line: 1, field: String::new(), what, help }])
-    })?;
+    let fault = |line, what, help: &str| {
+        LimitsError::Faults(vec![LimitsFault { line, field: String::new(), what, help: help.to_owned() }])
+    };
+    let bytes = read_small_bytes(path)
+        .map_err(|error| fault(1, format!("cannot read {}: {error}", path.display()), "give a TOML file"))?;
+    let text = utf8(bytes).map_err(|line| fault(line, "it is not UTF-8".to_owned(), "save the file as UTF-8"))?;
     LimitsDocument::check(&text, settings, heartbeat_interval).map_err(LimitsError::Faults)
 }
 
@@ -309,6 +312,28 @@ pub struct LimitStatus {
     refused: FiredStatus,
     /// Let through by a limit in shadow, which would have refused them.
     would_refuse: FiredStatus,
+    /// Whom it refused most, or would have refused in shadow; null if the caller's role may not know.
+    most_refused: Option<MostRefused>,
+}
+
+/// Whom a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MostRefused {
+    /// Addresses, /64 networks of IPv6 addresses, or networks of sites, as the limit counts them.
+    addresses: Vec<RefusedOne>,
+    /// Devices that the server knows, by name. Where it refuses before a signature is checked, others may have sent in their name.
+    devices: Vec<RefusedOne>,
+}
+
+/// How often one was refused.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RefusedOne {
+    who: String,
+    /// At least.
+    at_least: u64,
+    /// At most: of whom is not remembered from the start, others' refusals may be counted too.
+    at_most: u64,
+    last_at: UnixMs,
 }
 
 /// The limits in force. Counts are of this server, since it started.
@@ -327,6 +352,8 @@ pub struct LimitsStatus {
     pub(crate) limits: Vec<LimitStatus>,
     /// The limits that are not off and have never fired on this server.
     never_fired: Vec<&'static str>,
+    /// What is accepted and probably not meant: limits under which a single device can use up what all share.
+    warnings: Vec<String>,
     /// The limit on writes in progress.
     overload: OverloadStatus,
     /// Settings beside the table of limits that decide what is refused too, or that make what a limit counts smaller or larger.
@@ -366,8 +393,8 @@ impl OverloadStatus {
 }
 
 impl LimitsStatus {
-    /// What is in force on this server now.
-    pub fn of(app: &App) -> Self {
+    /// What is in force on this server now, for a caller with this role.
+    pub fn of(app: &App, role: Option<Role>) -> Self {
         let (applied, now, now_us) = (app.applied_limits.now(), app.clock.now(), app.elapsed_us());
         let limits: Vec<LimitStatus> = TABLE
             .iter()
@@ -381,6 +408,9 @@ impl LimitsStatus {
                     checked: decided.checked,
                     refused: fired(decided.refused, now),
                     would_refuse: fired(decided.would_refuse, now),
+                    most_refused: may_know(spec.limit)
+                        .allows(role)
+                        .then(|| most_refused(app, spec.limit, (now, now_us))),
                 }
             })
             .collect();
@@ -394,6 +424,7 @@ impl LimitsStatus {
             document: applied.set.as_ref().map(|set| set.document.clone()),
             counting_since: before(now, now_us),
             never_fired: limits.iter().filter(has_never_fired).map(|limit| limit.configured.name).collect(),
+            warnings: device_above_all(&applied.values).iter().map(ToString::to_string).collect(),
             limits,
             overload: OverloadStatus::of(app),
             settings: settings(&app.config),
@@ -421,6 +452,41 @@ fn fired(until: FiredCounts, now: UnixMs) -> FiredStatus {
     FiredStatus { total, last_minute, last_hour, last_day, last_at: since_us.map(|since_us| before(now, since_us)) }
 }
 
+/// Who may know whom a limit refuses: addresses of users and scripts are for those who may read the audit.
+fn may_know(limit: Limit) -> Access {
+    match limit {
+        Limit::TokenCalls
+        | Limit::AddressWrongTokens
+        | Limit::AddressLogins
+        | Limit::UserLogins
+        | Limit::LoginAttempts => Access::ADMIN,
+        _ => Access::OPERATE,
+    }
+}
+
+fn most_refused(app: &App, limit: Limit, (now, now_us): (UnixMs, u64)) -> MostRefused {
+    let (addresses, devices) = app.limits.counters().most_refused(limit);
+    let one = |who: String, count: u64, excess: u64, last_us: u64| RefusedOne {
+        who,
+        at_least: count - excess,
+        at_most: count,
+        last_at: before(now, now_us.saturating_sub(last_us)),
+    };
+    let network = |address: IpAddr| {
+        let prefixes = app.config.site_prefixes;
+        match (limit, address) {
+            (Limit::SiteFailures, IpAddr::V4(_)) => format!("{address}/{}", prefixes.ipv4),
+            (Limit::SiteFailures, IpAddr::V6(_)) => format!("{address}/{}", prefixes.ipv6),
+            (_, IpAddr::V4(_)) => address.to_string(),
+            (_, IpAddr::V6(_)) => format!("{address}/64"),
+        }
+    };
+    MostRefused {
+        addresses: addresses.into_iter().map(|of| one(network(of.who), of.count, of.excess, of.last_us)).collect(),
+        devices: devices.into_iter().map(|of| one(of.who.into(), of.count, of.excess, of.last_us)).collect(),
+    }
+}
+
 fn before(now: UnixMs, us: u64) -> UnixMs {
     UnixMs(now.0.saturating_sub(us / 1_000))
 }
@@ -429,8 +495,12 @@ fn before(now: UnixMs, us: u64) -> UnixMs {
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn configured(reader: &Reader, settings: &LimitValues) -> Result<(u64, Vec<ConfiguredLimit>), LimitsError> {
+pub async fn configured(reader: &Reader, settings: &LimitValues) -> Result<(u64, LimitValues), LimitsError> {
     let Newest { version, document, .. } = newest(reader).await?;
-    let values = document.over(settings);
-    Ok((version, TABLE.iter().map(|spec| ConfiguredLimit::of(spec, &values)).collect()))
+    Ok((version, document.over(settings)))
+}
+
+/// Each limit with its values.
+pub fn each(values: &LimitValues) -> Vec<ConfiguredLimit> {
+    TABLE.iter().map(|spec| ConfiguredLimit::of(spec, values)).collect()
 }

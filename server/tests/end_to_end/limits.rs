@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::support::{ADMIN_TOKEN, Json, Server, eventually, start_server, world};
+use crate::support::{ADMIN_TOKEN, Json, Line, Sent, Server, eventually, start_server, world};
 use ks_protocol::{
     message::{LogLevel, LogLine},
     refusal::RefusalCode as Code,
@@ -346,8 +346,8 @@ async fn the_addresses_of_a_site_share_a_budget_of_failures() {
     unknown.beat().await.refusal(Code::UnknownDevice);
     assert_eq!(
         server.metric("ks_limit_subjects").await,
-        Some(10.0),
-        "six addresses and two networks that failed, one that registered, one token"
+        Some(11.0),
+        "six addresses and two networks that failed, one that registered, one that asks for the metrics, one token"
     );
 }
 
@@ -400,4 +400,122 @@ async fn what_is_stored_for_a_device_is_limited_by_day() {
         let limits = server.get("/api/devices/KS-1").await.done()["limits"].clone();
         assert_eq!([&limits["refused"], &limits["would_refuse"]], if mode == "enforce" { [2, 0] } else { [0, 4] });
     }
+}
+
+/// Whom a limit refused, as `who: at least..at most`.
+fn refused_most(limit: &Value, list: &str) -> Vec<String> {
+    let all = limit["most_refused"][list].as_array().unwrap();
+    let one = |of: &Value| {
+        assert!(of["last_at"].is_string(), "{of}");
+        format!("{}: {}..{}", of["who"].as_str().unwrap(), of["at_least"], of["at_most"])
+    };
+    all.iter().map(one).collect()
+}
+
+/// Goal: an operator sees whom a limit refused, by address or network and by device, and who may not know sees that there is something.
+/// Method: two devices beyond their limit, and unknown names from two addresses of one site, one of them in a device's name.
+#[tokio::test]
+async fn whom_a_limit_refused_is_shown_to_operators() {
+    let server = start_server(&[
+        ("RATE_LIMIT_DEVICE_PER_MIN", "2"),
+        ("RATE_LIMIT_DEVICE_BURST", "5"),
+        ("RATE_LIMIT_SITE_FAILURES_PER_MIN", "1"),
+        ("RATE_LIMIT_SITE_FAILURES_BURST", "1"),
+        ("RATE_LIMIT_SITE_FAILURES_MODE", "shadow"),
+    ]);
+    for (name, beats) in [("KS-1", 6), ("KS-2", 8)] {
+        let mut device = server.registered(name).await;
+        for _ in 0..beats {
+            device.beat().await;
+        }
+    }
+    let of_devices = limit(&server, "device_requests").await;
+    assert_eq!(refused_most(&of_devices, "devices"), ["KS-2: 4..4", "KS-1: 2..2"]);
+    assert_eq!(refused_most(&of_devices, "addresses"), [format!("{}: 6..6", crate::support::HOME)]);
+    let mut unknown = server.device("KS-nobody");
+    for last in [1, 2, 2] {
+        unknown.moves_to(&server, loopback(last));
+        unknown.beat().await.refusal(Code::UnknownDevice);
+    }
+    let of_site = limit(&server, "site_failures").await;
+    assert_eq!(refused_most(&of_site, "addresses"), ["127.0.0.0/24: 2..2"]);
+    assert!(
+        refused_most(&of_site, "devices").is_empty(),
+        "a name that the server does not know is not kept: {of_site}"
+    );
+
+    for _ in 0..2 {
+        server.admin_as("guessed", "GET", "/api/me", "").await.problem(401);
+    }
+    for (role, knows, knows_of_users) in [("viewer", false, false), ("operator", true, false), ("admin", true, true)] {
+        let token = server.token(role).await;
+        let status = server.admin_as(&token, "GET", "/api/limits", "").await.done();
+        let shown = |name: &str| {
+            let limits = status["limits"].as_array().unwrap();
+            let limit = limits.iter().find(|limit| limit["name"] == name).unwrap();
+            assert!(limit["refused"]["total"].is_u64(), "{limit}");
+            limit["most_refused"].is_object()
+        };
+        assert_eq!([shown("device_requests"), shown("address_wrong_tokens")], [knows, knows_of_users], "{role}");
+    }
+}
+
+/// Goal: what anybody can send without a signature is limited by address: the keyset, unknown paths and methods, and the metrics; not the
+/// health check, on which it depends whether the server is in service.
+#[tokio::test]
+async fn requests_without_a_signature_are_limited_by_address() {
+    let server =
+        start_server(&[("RATE_LIMIT_ADDRESS_UNSIGNED_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_UNSIGNED_BURST", "4")]);
+    let mut line = Line::new(server.address(), loopback(9));
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        let post = Sent { method: "POST", ..Sent::get("/keys") };
+        for sent in [Sent::get("/keys"), Sent::get("/nowhere"), post, Sent::get("/metrics"), Sent::get("/health")] {
+            statuses.push(line.exchange(sent).await.unwrap().status);
+        }
+    }
+    assert_eq!(statuses, [200, 404, 405, 200, 200, 429, 429, 429, 429, 200]);
+    let refused = line.exchange(Sent::get("/metrics")).await.unwrap();
+    assert!(refused.header("retry-after").is_some() && refused.text().contains("without a signature"), "{refused:?}");
+    let mut other = Line::new(server.address(), loopback(10));
+    assert_eq!(other.exchange(Sent::get("/keys")).await.unwrap().status, 200, "another address is free");
+    let of_unsigned = limit(&server, "address_unsigned").await;
+    assert_eq!((&of_unsigned["refused"]["total"], &of_unsigned["checked"]), (&json!(5), &json!(10)), "{of_unsigned}");
+    assert_eq!(refused_most(&of_unsigned, "addresses"), ["127.0.0.9: 5..5"]);
+    let mut device = server.registered("KS-1").await;
+    device.moves_to(&server, loopback(9));
+    device.beat().await.answer();
+}
+
+/// Goal: a limit of all requests below that of one device is accepted, because a small machine may take no more, and warned of wherever
+/// limits are set and shown.
+#[tokio::test]
+async fn a_limit_of_all_requests_below_that_of_one_device_is_warned_of() {
+    let file = "[all_requests]\nmode = \"enforce\"\nburst = 20\n";
+    let said = "device_requests.burst is 30, but all_requests.burst is only 20: one device could use up what all share";
+    let server = start_server(&[]);
+    assert_eq!(server.get("/api/limits").await.done()["warnings"], json!([]));
+    assert_eq!(put(&server, "\"0\"", file).await.done()["warnings"], json!([said]));
+    assert!(server.log().contains(said), "{}", server.log());
+    put(&server, "\"1\"", &format!("{file}[device_requests]\nburst = 20\n")).await.done();
+    assert_eq!(server.get("/api/limits").await.done()["warnings"], json!([]));
+
+    let path = server.write("limits.toml", file);
+    let applied = server.run(&["limits", "apply", &path.display().to_string()]);
+    assert!(applied.code == Some(0) && applied.stderr.contains(&format!("warning: {said}")), "{applied:?}");
+    let shown = server.run(&["limits", "show"]);
+    assert!(shown.code == Some(0) && shown.stderr.contains(&format!("warning: {said}")), "{shown:?}");
+}
+
+/// Goal: what is not TOML in UTF-8 is refused with the line that is wrong, or for what it says that it is.
+#[tokio::test]
+async fn a_limits_file_in_another_encoding_or_of_another_type_is_refused() {
+    let server = start_server(&[]);
+    let path = server.write("latin.toml", b"[device_requests]\nper_min = 60\n# f\xfcr alle\n");
+    let applied = server.run(&["limits", "apply", &path.display().to_string()]);
+    assert!(applied.code != Some(0) && applied.stderr.contains("line 3: it is not UTF-8"), "{applied:?}");
+    let authorization = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [("content-type", "application/json"), ("authorization", &*authorization), ("if-match", "\"0\"")];
+    let refused = server.call("PUT", "/api/limits", &headers, "[device_requests]\nper_min = 60\n").await.problem(415);
+    assert!(refused["detail"].as_str().unwrap().contains("application/toml"), "{refused}");
 }

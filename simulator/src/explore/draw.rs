@@ -30,9 +30,11 @@ pub(super) fn scenario(root_seed: u64) -> String {
     generated.swaps(root_seed);
     generated.server();
     generated.limits(root_seed);
+    generated.other_values(root_seed);
     generated.adversaries();
     generated.flood();
     generated.guesser(root_seed);
+    generated.reactions(root_seed);
     let steps = generated.rollouts() + &generated.steps();
     generated.ceiling(root_seed);
     anywhere_if_nowhere(generated.text + &steps + "\n[[expect]]\nmetric = \"ledger.lost\"\nequals = 0\n")
@@ -59,6 +61,13 @@ impl Random {
         let most = u64::try_from(choices.len()).unwrap_or(0);
         let index = usize::try_from(seed::below(&mut self.0, most)).unwrap_or(0);
         choices.get(index).copied().unwrap_or_default()
+    }
+
+    /// A number from `least` to `most`, which are at least 1, small ones as often as large ones: of each power of two as many.
+    fn magnitude(&mut self, least: u64, most: u64) -> u64 {
+        let power = self.between(least.ilog2().into(), most.ilog2().into());
+        let from = 1_u64.checked_shl(u32::try_from(power).unwrap_or(0)).unwrap_or(1);
+        self.between(from, from.saturating_mul(2) - 1).clamp(least, most)
     }
 
     /// True with a probability of `cases` per cent.
@@ -207,6 +216,55 @@ impl Generated {
         // Used up only by so many punches, and the device then waits for a minute for each.
         if random.in_100(25) {
             self.line("RATE_LIMIT_DEVICE_PUNCHES_PER_DAY = 1440\nRATE_LIMIT_DEVICE_PUNCHES_MODE = \"shadow\"");
+        }
+    }
+
+    /// Values of limits between those above, any of them, where none is set yet: what is right at the ends may be wrong between them. By a
+    /// stream of its own.
+    fn other_values(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "values"));
+        let ranges = [
+            ("ADDRESS_FAILURES_PER_MIN", 6, 1_200),
+            ("ADDRESS_FAILURES_BURST", 5, 1_000),
+            ("SITE_FAILURES_PER_MIN", 7, 1_200),
+            ("SITE_FAILURES_BURST", 5, 1_200),
+            ("EXPENSIVE_FAILURES_PER_MIN", 7, 120_000),
+            ("EXPENSIVE_FAILURES_BURST", 5, 2_000),
+            ("NEW_DEVICE_FAILURES_PER_MIN", 60, 6_000),
+            ("NEW_DEVICE_FAILURES_BURST", 1, 200),
+            ("DEVICE_PAIR_FAILURES_PER_MIN", 20, 120),
+            ("DEVICE_PAIR_FAILURES_BURST", 1, 60),
+            ("ADDRESS_REGISTRATIONS_PER_MIN", 60, 600),
+            ("ADDRESS_REGISTRATIONS_BURST", 5, 2_000),
+            ("REGISTRATIONS_PER_MIN", 60, 6_000),
+            ("REGISTRATIONS_BURST", 5, 10_000),
+            ("DEVICE_PER_MIN", 30, 600),
+            ("DEVICE_BURST", 2, 60),
+            ("DEVICE_KEY_CHANGES_PER_MIN", 1, 60),
+            ("SITE_PREFIX_IPV4", 8, 32),
+        ];
+        for (name, least, most) in ranges {
+            let (is_drawn, value) = (random.in_100(12), random.magnitude(least, most));
+            if is_drawn && !self.text.contains(&format!("\nRATE_LIMIT_{name} = ")) {
+                self.line(&format!("RATE_LIMIT_{name} = {value}"));
+            }
+        }
+    }
+
+    /// Who shares an address, and how devices react to refusals. By a stream of its own.
+    fn reactions(&mut self, root_seed: u64) {
+        let mut random = Random(seed::stream(root_seed, "explore", "reactions"));
+        let addresses = random.of(&["", "", "", "site", "site", "one"]);
+        if !addresses.is_empty() {
+            self.text = self.text.replacen("[fleet]\n", &format!("[fleet]\naddresses = \"{addresses}\"\n"), 1);
+        }
+        if !random.in_100(40) {
+            return;
+        }
+        for number in 1..=random.between(1, 2) {
+            let retry = random.of(&["obey", "jitter", "jitter:100ms", "jitter:45s", "ignore", "fixed:1s", "fixed:20s"]);
+            let size = random.of(&["share = 1", "share = 3", "count = 1"]);
+            self.line(&format!("\n[[fleet.cohort]]\nname = \"cohort-{number}\"\nretry = \"{retry}\"\n{size}"));
         }
     }
 
@@ -463,6 +521,27 @@ mod tests {
         ] {
             assert!(texts.iter().any(|text| text.contains(part)), "{part}");
         }
+    }
+
+    #[test]
+    fn every_reaction_shared_addresses_and_values_between_are_generated() {
+        let texts: Vec<String> = (0..300).map(scenario).collect();
+        for part in [
+            "retry = \"obey\"",
+            "retry = \"jitter\"",
+            "retry = \"jitter:45s\"",
+            "retry = \"ignore\"",
+            "retry = \"fixed:1s\"",
+            "name = \"cohort-2\"",
+            "addresses = \"site\"",
+            "addresses = \"one\"",
+            "RATE_LIMIT_DEVICE_PAIR_FAILURES_BURST",
+        ] {
+            assert!(texts.iter().any(|text| text.contains(part)), "{part}");
+        }
+        let bursts = texts.iter().filter_map(|text| text.split_once("RATE_LIMIT_DEVICE_BURST = ")?.1.lines().next());
+        let bursts: std::collections::BTreeSet<&str> = bursts.collect();
+        assert!(bursts.len() > 8, "{bursts:?}");
     }
 
     #[test]

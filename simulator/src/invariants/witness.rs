@@ -24,7 +24,7 @@ use super::{
 use crate::{
     device::replay_pairs::Pairs,
     fleet::by_device::ByDevice,
-    limits::oracle::{Answer, Oracle, OrderEnd, OrderTicket, Origin, Sent, SitePrefixes, Ticket, Values},
+    limits::oracle::{Answer, LimitSet, Oracle, OrderEnd, OrderTicket, Origin, Sent, SitePrefixes, Ticket, Values},
     operator::ObservedLimits,
 };
 
@@ -155,13 +155,17 @@ impl Witness {
     pub fn ordered(&self, order: &str, request: &[u8]) -> OrderTicket {
         let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
         match OrderKind::of(order) {
-            OrderKind::Limits => return oracle.limits_ordered(),
+            OrderKind::Limits => {
+                let is_file = order == "limits"; // else those of an earlier version, whatever they were
+                let named = if is_file { LimitSet::named_in(request) } else { LimitSet::ALL };
+                return oracle.limits_ordered(at_us, named);
+            }
             OrderKind::Commands => return oracle.commands_ordered(at_us),
             OrderKind::Rollouts => return oracle.rollout_ordered(at_us),
             OrderKind::Revocation => revoked_in(request).iter().for_each(|name| oracle.revocation_ordered(name)),
             OrderKind::Other => {}
         }
-        oracle.order()
+        oracle.order(at_us)
     }
 
     /// An operator's order has ended: answered, or without an answer.

@@ -112,7 +112,7 @@ pub(super) fn between(low: u32, high: u32, steps: usize) -> Vec<u32> {
 }
 
 fn list(name: &str, text: &str) -> Result<Vec<String>, String> {
-    let values: Vec<String> = text.split(',').map(|value| value.trim().to_owned()).collect();
+    let values: Vec<String> = parts(text).iter().map(|value| value.trim().to_owned()).collect();
     if values.iter().any(String::is_empty) {
         return Err(format!("{name}={text} has an empty value; write {name}=2,6,24"));
     }
@@ -124,6 +124,29 @@ fn list(name: &str, text: &str) -> Result<Vec<String>, String> {
         return Err(format!("{name} has {} values, and at most {VALUES_MAX} are tried", values.len()));
     }
     Ok(values)
+}
+
+/// The flag that varies a setting with this value alone, as [`varied`] reads it.
+pub(super) fn single_value(name: &str, value: &str) -> String {
+    match value.contains(',') {
+        true => format!(" --vary '{name}={}'", value.replace(',', "\\,")),
+        false => format!(" --vary {name}={value}"), // no other character of a setting needs quotes
+    }
+}
+
+/// The parts of a list that is separated by commas; `\,` is a comma within a value.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, parts.last_mut()) {
+            ('\\', Some(part)) if characters.next_if_eq(&',').is_some() => part.push(','),
+            (',', _) => parts.push(String::new()),
+            (character, Some(part)) => part.push(character),
+            (_, None) => {}
+        }
+    }
+    parts
 }
 
 /// Reads an environment file: `NAME=VALUE` lines, comments, `export`, quotes.
@@ -217,6 +240,16 @@ mod tests {
         assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=1..3", 10), ["1", "2", "3"]);
         assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=2, 6,24", 10), ["2", "6", "24"]);
         assert_eq!(values("RATE_LIMIT_DEVICE_PER_MIN=7", 10), ["7"]);
+    }
+
+    #[test]
+    fn a_value_with_commas_is_one_value_and_so_is_that_of_the_command_that_repeats_a_trial() {
+        assert_eq!(values(r"TRUSTED_PROXIES=10.0.0.0/8\,::1,::1", 10), ["10.0.0.0/8,::1", "::1"]);
+        assert_eq!(single_value("RATE_LIMIT_DEVICE_PER_MIN", "7"), " --vary RATE_LIMIT_DEVICE_PER_MIN=7");
+        let flag = single_value("TRUSTED_PROXIES", "10.0.0.0/8,::1");
+        assert_eq!(flag, r" --vary 'TRUSTED_PROXIES=10.0.0.0/8\,::1'");
+        let given = flag.trim_start_matches(" --vary '").trim_end_matches('\'');
+        assert_eq!(values(given, 10), ["10.0.0.0/8,::1"]);
     }
 
     #[test]

@@ -13,7 +13,10 @@ use ks_reports::{
     sweep::{Configuration, SWEEP_TRIALS, SweepSetup, SweepTrial, VariedSetting},
 };
 
-use super::configurations::{own_limits, with_settings};
+use super::{
+    configurations::{own_limits, with_settings},
+    settings::single_value,
+};
 use crate::{
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
@@ -121,8 +124,7 @@ impl LimitSweep<'_> {
     }
 
     fn replay_of(&self, of: &Configuration, seed: u64) -> String {
-        let flag = |(name, value): (&String, &String)| format!(" --vary {name}={value}"); // no character of these needs quotes
-        let settings: String = of.settings.iter().map(flag).collect();
+        let settings: String = of.settings.iter().map(|(name, value)| single_value(name, value)).collect();
         format!("{}{settings} --trials 1 --seed {seed}", self.replay)
     }
 }

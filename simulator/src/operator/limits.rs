@@ -24,6 +24,22 @@ pub struct ObservedLimit {
     checked: u64,
     refused: Fired,
     would_refuse: Fired,
+    /// None by a server that does not say it.
+    #[serde(default)]
+    most_refused: Option<MostRefused>,
+}
+
+/// Whom a limit has refused most.
+#[derive(Debug, Clone, Deserialize)]
+struct MostRefused {
+    addresses: Vec<RefusedOne>,
+    devices: Vec<RefusedOne>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct RefusedOne {
+    who: String,
+    at_least: u64,
 }
 
 /// How often a limit has fired since the server started.
@@ -59,8 +75,20 @@ impl From<&ObservedLimit> for LimitCount {
             checked: of.checked,
             refused: of.refused.total,
             would_refuse: of.would_refuse.total,
+            most_refused: of.most_refused.as_ref().map(few_of).unwrap_or_default(),
         }
     }
+}
+
+/// Half of them addresses at most, and half devices.
+fn few_of(most: &MostRefused) -> Vec<(String, u64)> {
+    let few = |all: &[RefusedOne]| {
+        let few = all.iter().take(LimitCount::MOST_REFUSED / 2);
+        few.map(|of| (of.who.clone(), of.at_least)).collect::<Vec<_>>()
+    };
+    let mut all = [few(&most.addresses), few(&most.devices)].concat();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all
 }
 
 impl ObservedLimits {

@@ -53,6 +53,13 @@ impl Expectation {
         let is_none = matches!(self.bound, Bound::Max(0.0) | Bound::Equals(0.0));
         self.every.is_some() || (counts_traffic && !is_none)
     }
+
+    /// Whether its bound is a count over the whole run, so that it is right for a run of that length alone: not a rate, a share or a time, and
+    /// not that there is none of something.
+    pub fn is_of_the_whole_length(&self) -> bool {
+        let is_count = self.metric.only_rises() && !self.metric.is_a_time();
+        is_count && self.during == During::WholeRun && self.every.is_none() && self.bound.value() > 0.0
+    }
 }
 
 impl Bound {

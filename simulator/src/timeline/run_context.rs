@@ -97,9 +97,7 @@ impl RunContext {
         let mut limits: Vec<LimitCount> = self.observed().await?.iter().map(LimitCount::from).collect();
         for before in &*self.limits_before.borrow() {
             if let Some(limit) = limits.iter_mut().find(|limit| limit.name == before.name) {
-                limit.checked += before.checked;
-                limit.refused += before.refused;
-                limit.would_refuse += before.would_refuse;
+                limit.add(before);
             }
         }
         Ok(limits)

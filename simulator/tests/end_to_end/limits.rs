@@ -316,3 +316,47 @@ fn limits_of_the_scenario_itself_are_not_those_that_are_deployed() {
     let broken = verify("RATE_LIMIT_DEVICE_BURST = 1000\n", "RATE_LIMIT_DEVICE_PER_MIN=2\n");
     assert_eq!(broken.0, Some(99), "the default burst of 30 is used up after some minutes: {broken:?}");
 }
+
+/// Goal: what the server merely warns of is shown, and breaks nothing unless it is asked for.
+/// Method: a limit of all requests below that of one device, which no traffic here reaches.
+#[test]
+fn warnings_alone_leave_the_exit_code_unless_they_are_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path(), "");
+    let text = "RATE_LIMIT_ALL_REQUESTS_MODE=enforce\nRATE_LIMIT_ALL_REQUESTS_PER_MIN=119\n";
+    std::fs::write(folder.path().join("env"), text).unwrap();
+    let flags = ["limits", "verify", "small.toml", "--env", "env", "--signatures", "modelled"];
+    let verify = |more: &[&str]| {
+        let may = ["--may-stay-silent", "all_requests"];
+        let output = fleet_in(folder.path(), &[flags.as_slice(), &may, more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr_of(&output))
+    };
+    let said = "RATE_LIMIT_DEVICE_PER_MIN is 120, but RATE_LIMIT_ALL_REQUESTS_PER_MIN is only 119";
+    let warned = verify(&[]);
+    assert!(warned.0 == Some(0) && warned.2.contains(said), "{warned:?}");
+    let denied = verify(&["--deny-warnings"]);
+    assert_eq!(denied.0, Some(99), "{denied:?}");
+    assert!(denied.1.contains(&format!("BROKEN  small: the server warns of nothing: {said}")), "{denied:?}");
+}
+
+/// Goal: a confirmation that lasts another time than the scenario is not judged by bounds for all of it.
+/// Method: a count with a bound, and a rate.
+#[test]
+fn a_shorter_confirmation_is_refused_where_a_bound_is_for_the_whole_run() {
+    let folder = tempfile::tempdir().unwrap();
+    scenario(folder.path(), "");
+    let path = folder.path().join("small.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let sweep = |expected: &str, confirm: &str| {
+        std::fs::write(&path, text.clone() + "[[expect]]\n" + expected).unwrap();
+        let vary = ["limits", "sweep", "small.toml", "--vary", "RATE_LIMIT_DEVICE_BURST=0,30", "--trials", "1"];
+        let output = fleet_in(folder.path(), &[vary.as_slice(), &["--quiet", confirm]].concat());
+        (output.status.code(), stderr_of(&output))
+    };
+    let refused = sweep("metric = \"heartbeat.acked\"\nmin = 1000\n", "--confirm=30s");
+    assert_eq!(refused.0, Some(2), "{refused:?}");
+    for part in ["--confirm=30s", "lasts 20m", "`heartbeat.acked >= 1000`", "give --confirm"] {
+        assert!(refused.1.contains(part), "{part}: {refused:?}");
+    }
+    assert!(!folder.path().join("reports").exists(), "before the first trial");
+}

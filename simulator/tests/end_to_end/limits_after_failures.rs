@@ -217,7 +217,7 @@ fn a_sweep_in_which_none_meets_the_scenario_recommends_none() {
     assert!(text.contains("never_served"));
     write_scenario(folder.path(), "s", &text);
     let vary = ["limits", "sweep", "s.toml", "--vary", "RATE_LIMIT_DEVICE_BURST=5,30", "--trials", "1"];
-    let rest = ["--duration", "6m", "--out", "swept", "--confirm=1s"];
+    let rest = ["--duration", "6m", "--out", "swept", "--confirm"];
     let output = fleet_in(folder.path(), &[vary.as_slice(), &rest].concat());
     let said = stderr_of(&output);
     assert_eq!(output.status.code(), Some(99), "{said}");

@@ -174,6 +174,11 @@ pub(super) fn run(options: &SweepOptions, folder: Option<&RunFolder>) -> Result<
     let Some(plan) = plan(&path, &text, Some(Mode::Rehearse), &own)? else { return Ok(2) };
     check_possible(&plan, None)?;
     known_cohorts(&plan, &request.configurations)?;
+    if let Some(confirmation) = options.confirm
+        && let Some(code) = unconfirmable(confirmation, &plan, (&path, &text), &request.base)?
+    {
+        return Ok(code);
+    }
     let request = SweepRequest { configurations: checked(&plan, request.configurations), ..request };
     if let (Some(folder), Some(before)) = (&options.resume, &before) {
         let differences = before.differences(&request);
@@ -197,6 +202,34 @@ pub(super) fn run(options: &SweepOptions, folder: Option<&RunFolder>) -> Result<
         return Err(Failure::BadRequest(format!("the server refuses every configuration, such as {why}")));
     }
     make_and_conclude(&sweep, &request, &plan, (options, &path, &text), folder)
+}
+
+/// Checks before the first trial that the scenario can be confirmed under load; gives the exit code if it is no scenario for that.
+///
+/// # Errors
+/// It is to last another time than the scenario, whose expectations have bounds for all of it.
+fn unconfirmable(
+    confirmation: Confirmation,
+    rehearsed: &Plan,
+    (path, text): (&Path, &[u8]),
+    of: &Request,
+) -> Result<Option<u8>, Failure> {
+    let duration = match confirmation {
+        Confirmation::For(lasts) => {
+            let whole =
+                rehearsed.expectations.iter().find(|of| lasts != rehearsed.duration && of.is_of_the_whole_length());
+            if let Some(whole) = whole {
+                let [lasts, duration] = [lasts, rehearsed.duration].map(duration::format);
+                return Err(Failure::BadRequest(format!(
+                    "--confirm={lasts}: the scenario lasts {duration}, and its expectation `{whole}` has a bound for all of it; give --confirm, or expect a rate or a share"
+                )));
+            }
+            Some(lasts)
+        }
+        Confirmation::AsScenario => of.duration_ms.map(Duration::from_millis),
+    };
+    let under_load = Options { seed: of.seed, devices: of.devices, duration, ..Options::default() };
+    Ok(plan(path, text, Some(Mode::Load), &under_load)?.is_none().then_some(2))
 }
 
 /// Makes the trials in their folder, and writes and prints the results.

@@ -40,7 +40,8 @@ Examples:
   ks-fleet limits verify scenarios/*.toml --env limits.env --trials 3 --signatures modelled --out limits-verified
   ADMIN_TOKEN=... ks-fleet limits verify scenarios/flooded-neighbor.toml --target http://127.0.0.1:3000
 
-Exit codes: 0 every objective was met and every limit of the file fired, 99 one was missed or one never fired, 2 a scenario or the file is invalid, 4 inconclusive.";
+Exit codes: 0 every objective was met and every limit of the file fired, 99 one was missed or one never fired, 2 a scenario or the file is invalid, 4 inconclusive.
+Settings that contradict each other, of which the server warns, leave the code as it is; with --deny-warnings each is a broken objective (99).";
 
 /// Options of `limits verify`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,9 @@ pub(in crate::cli) struct VerifyOptions {
     env: Option<PathBuf>,
     #[command(flatten)]
     target: TargetOptions,
+    /// Settings of which the server would warn are broken objectives
+    #[arg(long)]
+    deny_warnings: bool,
     /// This limit need not fire: its name as in `GET /api/limits`; may be repeated
     #[arg(long, value_name = "LIMIT")]
     may_stay_silent: Vec<String>,
@@ -149,7 +153,7 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
     };
     let of_file = |why: String| Failure::BadRequest(format!("{}: {why}", deployed.place));
     options.signatures.choose();
-    let mut plans = Vec::new();
+    let (mut plans, mut warned) = (Vec::new(), Vec::new());
     for path in &options.scenarios {
         let Some(plan) = plan(path, &read(path)?, Some(Mode::Rehearse), &Options::default())? else { return Ok(2) };
         let named = |failure: Failure| failure.of_the_request(path.display());
@@ -166,11 +170,13 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
         }
         for warning in warnings_unless_refused(&plan, &deployed.settings).map_err(of_file)? {
             complain(&format!("the server warns of these settings, here in {}: {warning}", plan.name));
+            warned.push(denied(&plan, warning));
         }
         plans.push((path, with_settings(&plan, &deployed.settings)));
     }
     let stop = interruptible()?;
-    let (mut objectives, mut fired) = (Vec::new(), BTreeMap::new());
+    let mut objectives = if options.deny_warnings { warned } else { Vec::new() };
+    let mut fired = BTreeMap::new();
     for (path, plan) in &plans {
         for round in 0..u64::from(options.trials) {
             let seed = plan.seed.wrapping_add(round) & SEED_MAX;
@@ -187,6 +193,17 @@ pub(super) fn run(options: &VerifyOptions, folder: Option<&RunFolder>) -> Result
     }
     objectives.extend(silent(&deployed, &fired, &options.may_stay_silent));
     conclude(&objectives, options, folder)
+}
+
+/// What the server warns of, as an objective that is missed.
+fn denied(plan: &Plan, warning: String) -> Objective {
+    Objective {
+        scenario: plan.name.clone(),
+        seed: 0,
+        objective: "the server warns of nothing".to_owned(),
+        verdict: Verdict::Fail,
+        why: warning,
+    }
 }
 
 /// Every limit that is deployed must fire in one of the scenarios: one that never does was never tried.

@@ -1,7 +1,7 @@
 //! What limits are asked about a request, in the order of docs/rate-limits.md, and what they have to say.
 
 use super::{
-    Endpoint, LimitName, Mode, Oracle, Sent, Ticket,
+    Device, Endpoint, LimitName, Mode, Oracle, Refused, Sent, Ticket,
     budget::{Budget, Limit, State},
 };
 
@@ -75,6 +75,9 @@ enum LimitVerdict {
     Unsure,
 }
 
+/// The budgets of failures that step 2 asks, in order.
+const FAILURES: [LimitName; 3] = [LimitName::AddressFailures, LimitName::SiteFailures, LimitName::ExpensiveFailures];
+
 /// The verdict of a limit whose budget is in this state.
 fn verdict_of(limit: &Limit, state: State) -> LimitVerdict {
     match (limit.value.mode, state) {
@@ -97,7 +100,7 @@ impl Oracle {
 
     /// Steps 2 to 4.
     pub(super) fn ask_failures(&self, ticket: &Ticket, sent: &Sent<'_>) -> BudgetVerdict {
-        for name in [LimitName::AddressFailures, LimitName::SiteFailures, LimitName::ExpensiveFailures] {
+        for name in FAILURES {
             let limit = self.limit(name);
             if !limit.is_on() {
                 continue;
@@ -111,6 +114,48 @@ impl Oracle {
             }
         }
         BudgetVerdict::Passed
+    }
+
+    /// The server has let a request through of which it was not known whether a budget of failures refuses it: if it shows no sign of the
+    /// device itself, something was left of each.
+    pub(super) fn learn_left(&mut self, ticket: &Ticket, sent: &Sent<'_>) {
+        // What was charged since it arrived may have used up the last.
+        if ticket.failures_before == self.failures_charged && self.shows_no_sign(ticket, sent) {
+            for name in FAILURES {
+                self.learn_failures(name, ticket, Budget::was_left);
+            }
+        }
+    }
+
+    /// It has refused a request by a budget of failures, which was used up then.
+    pub(super) fn learn_used_up(&mut self, ticket: &Ticket, refused: Refused) {
+        if let Some(name) = refused.limit.filter(|name| FAILURES.contains(name)) {
+            self.learn_failures(name, ticket, Budget::was_used_up);
+        }
+    }
+
+    fn learn_failures(&mut self, name: LimitName, ticket: &Ticket, learn: impl FnOnce(&mut Budget, &Limit, u64)) {
+        let (limit, now_us) = (self.limit(name), ticket.now_us);
+        let is_known = !ticket.may_differ.contains(name) && ticket.life == self.life;
+        let is_open = matches!(self.failures_state(name, ticket), State::Unsure { .. });
+        if !is_known || limit.value.mode != Mode::Enforce || !is_open {
+            return;
+        }
+        let budget = match name {
+            LimitName::AddressFailures => self.address_failures.budget(ticket.origin.address, &limit, now_us),
+            LimitName::SiteFailures => self.site_failures.budget(ticket.origin.site, &limit, now_us),
+            _ => Some(&mut self.expensive_failures),
+        };
+        if let Some(budget) = budget {
+            learn(budget, &limit, now_us);
+        }
+    }
+
+    /// Whether a request certainly shows no sign of the device that it names.
+    fn shows_no_sign(&self, ticket: &Ticket, sent: &Sent<'_>) -> bool {
+        let device = ticket.device.and_then(|place| self.devices.get(place)).map(|(_, device)| device);
+        let may_show = |device: &Device| !device.is_revoked && device.is_next(ticket.pair) != Some(false);
+        !device.is_some_and(may_show) || !sent.is_well_formed()
     }
 
     /// Steps 3 and 4: `refusal` is that of a request without a sign of the device itself.
@@ -137,7 +182,7 @@ impl Oracle {
         }
         match verdict_of(&of_new, self.new_device_failures.state(&of_new, ticket.now_us)) {
             LimitVerdict::Passed => {}
-            LimitVerdict::Refused { .. } if !device.may_have_stored => {
+            LimitVerdict::Refused { .. } if !device.may_have_stored() => {
                 return BudgetVerdict::Refused(Refusal { limit: LimitName::NewDeviceFailures, ..refusal });
             }
             LimitVerdict::Refused { .. } | LimitVerdict::Unsure => {

@@ -215,7 +215,7 @@ impl Oracle {
         let from_all = self.ceiling.state_of(Class::Unproven, limit, now_us);
         let own = self.ceiling.unproven.state(limit, now_us);
         let state = at_least(one_of(from_all, own), again_us(Class::Unproven, Duration::ZERO));
-        if device.may_have_stored {
+        if device.may_have_stored() {
             let others = self.classes(ticket, sent).iter().map(|class| self.ceiling.verdict_on(*class, limit, now_us));
             let state = others.reduce(either).map_or(state, |others| either(state, others));
             // Where it is refused whatever it is, nothing is charged.

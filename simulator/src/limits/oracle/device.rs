@@ -6,6 +6,7 @@ use super::{
     budget::{Budget, Limit},
     ceiling::WaitingCommands,
     orders::Orders,
+    row_changes::RowChanges,
 };
 
 /// How far beyond the last pair a device's next one is, in requests since a boot and in boots.
@@ -47,8 +48,12 @@ pub(super) struct Device {
     pub(super) revocations: Orders,
     /// A request of it was stored.
     pub(super) has_stored: bool,
-    /// One may have been: its answer was cut off.
-    pub(super) may_have_stored: bool,
+    /// The answer to a request of it was cut off, so one may have been.
+    pub(super) is_registration_unsure: bool,
+    /// Its registrations and key changes.
+    pub(super) row_changes: RowChanges,
+    /// Requests of it that the server works on.
+    pub(super) in_progress: InProgress,
     /// The last pair that the server's memory has.
     pub(super) kept: PairBounds,
     /// The last pair that is stored: what memory has after a start.
@@ -57,6 +62,8 @@ pub(super) struct Device {
     pub(super) next_line_no: u64,
     /// A request with log lines was cut off: which are stored is not known.
     pub(super) are_lines_unsure: bool,
+    /// A request was cut off while the server went on, and none that came later was stored since.
+    pub(super) is_one_given_up: bool,
     /// What requests that were cut off while the server went on may be charged yet, at most. A later one that is stored ends that: they
     /// were in the queue before it.
     pub(super) pending: Charges,
@@ -65,6 +72,14 @@ pub(super) struct Device {
     /// the run.
     pub(super) empty_us: Option<u64>,
     pub(super) owes: DeviceBudgets,
+}
+
+/// A device's requests that the server works on.
+#[derive(Debug, Default)]
+pub(super) struct InProgress {
+    pub(super) count: u32,
+    /// How many there have been.
+    pub(super) begun: u64,
 }
 
 /// What a device owes, by limit.
@@ -103,6 +118,42 @@ impl Device {
         self.kept = self.stored;
         self.owes = DeviceBudgets::default();
         self.pending = Charges::default();
+        self.row_changes = RowChanges::default();
+        self.in_progress.count = 0;
+        self.is_one_given_up = false;
+    }
+
+    /// Whether the server may know that it has registered, though the oracle does not know that it has.
+    pub(super) fn may_have_stored(&self) -> bool {
+        self.is_registration_unsure || self.row_changes.is_registering()
+    }
+
+    /// The server's memory has used this pair, of a request that arrived then.
+    pub(super) fn used(&mut self, pair: Sequence, arrived_us: u64, at_us: u64) {
+        if self.row_changes.may_reset_memory(at_us) || self.row_changes.is_before_last_key(arrived_us) {
+            self.kept.perhaps(pair); // unless it was loaded again since
+        } else {
+            self.kept.at_least(pair);
+        }
+    }
+
+    /// It may have been loaded again: memory has what is stored then, or what it had.
+    pub(super) fn memory_may_be_what_is_stored(&mut self) {
+        self.kept.least = self.kept.least.min(self.stored.least);
+        self.kept.most = self.kept.most.max(self.stored.most);
+    }
+
+    /// The server says that this is the last pair that its memory has.
+    pub(super) fn memory_shows(&mut self, pair: Sequence, at_us: u64) {
+        if self.row_changes.may_reset_memory(at_us) {
+            self.kept.least = pair.min(self.stored.least);
+            self.kept.most = self.kept.most.max(pair);
+        } else if self.in_progress.count > 0 || self.is_one_given_up || self.row_changes.may_be_loaded(at_us) {
+            self.kept.least = pair;
+            self.kept.most = self.kept.most.max(pair); // a later one may come to memory yet
+        } else {
+            self.kept.exactly(pair);
+        }
     }
 
     /// It has stored a later request: what was pending was charged by now, or never.

@@ -13,6 +13,7 @@ mod doubt;
 mod matrix;
 mod orders;
 mod request;
+mod row_changes;
 mod settle;
 mod subjects;
 #[cfg(test)]
@@ -29,13 +30,14 @@ use ceiling::Ceiling;
 use device::Device;
 use doubt::{Doubt, InDoubt};
 use orders::Changes;
+use row_changes::RowChange;
 use subjects::Table;
 
 pub use matrix::{Comparison, Matrix};
 pub use orders::{OrderEnd, OrderTicket};
 pub use request::{Answer, Endpoint, Refused, Sent, Stored, document_in};
 pub use subjects::{Origin, SitePrefixes};
-pub use values::{LimitName, Mode, Value, Values};
+pub use values::{LimitName, LimitSet, Mode, Value, Values};
 
 /// Most wrong verdicts that are described; the rest are only counted.
 const DESCRIBED_MAX: usize = 20;
@@ -68,8 +70,24 @@ pub struct Ticket {
     in_doubt: Option<InDoubt>,
     /// Whether the limit of log lines or of punches had something left.
     counted: State,
+    /// The server works on it; what it may change of its device's row.
+    in_progress: Option<PendingRequest>,
     /// By which values the server decided, or whether it got as far as its limits, is not known.
     is_unsure: bool,
+    /// The limits that may have had other values than those that are known.
+    may_differ: LimitSet,
+    /// How many failures had been charged when it arrived.
+    failures_before: u64,
+}
+
+/// A device's request that the server works on.
+#[derive(Debug, Clone, Copy)]
+struct PendingRequest {
+    row_change: Option<RowChange>,
+    /// Its number among those of its device.
+    begun: u64,
+    /// The last pairs that memory may have had before it, and that may have been stored.
+    most_before: [Sequence; 2],
 }
 
 impl Ticket {
@@ -83,6 +101,8 @@ impl Ticket {
 #[derive(Debug)]
 pub struct Oracle {
     values: Values,
+    /// The values at the server's first start: those of its settings.
+    settings: Option<Values>,
     limits: Vec<Limit>,
     /// Orders of other values.
     changes: Changes,
@@ -94,6 +114,8 @@ pub struct Oracle {
     address_registrations: Table,
     expensive_failures: Budget,
     new_device_failures: Budget,
+    /// How many failures were charged so far.
+    failures_charged: u64,
     registrations: Budget,
     ceiling: Ceiling,
     names: BTreeMap<String, usize>,
@@ -109,6 +131,7 @@ impl Oracle {
     pub fn new(values: Values) -> Self {
         let mut oracle = Self {
             values,
+            settings: None,
             limits: Vec::new(),
             changes: Changes::default(),
             started_us: 0,
@@ -118,6 +141,7 @@ impl Oracle {
             address_registrations: Table::default(),
             expensive_failures: Budget::default(),
             new_device_failures: Budget::default(),
+            failures_charged: 0,
             registrations: Budget::default(),
             ceiling: Ceiling::default(),
             names: BTreeMap::new(),
@@ -138,6 +162,7 @@ impl Oracle {
             let what = "after a restart, other limits are in force than before".to_owned();
             self.wrong.push(Wrong { at_us, what });
         }
+        self.settings.get_or_insert_with(|| values.clone());
         self.values = values;
         self.started(at_us);
     }
@@ -187,7 +212,10 @@ impl Oracle {
             in_handler: None,
             in_doubt: None,
             counted: State::Left,
+            in_progress: None,
             is_unsure: self.changes.are_open(),
+            may_differ: self.changes.may_differ(),
+            failures_before: self.failures_charged,
         };
         if !sent.is_too_large() {
             ticket.before = self.ask_failures(&ticket, sent);
@@ -208,6 +236,7 @@ impl Oracle {
 
     /// The server has answered.
     pub fn answered(&mut self, mut ticket: Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
+        self.ended(&ticket, at_us, sent, answer);
         match answer {
             Answer::Refused(refused) if refused.code == RefusalCode::RateLimited => {
                 let asked = match ticket.before {
@@ -217,6 +246,9 @@ impl Oracle {
                     _ => Some(self.handlers_prediction(&mut ticket, sent, ServerDecision::RefusedBy(refused.limit))),
                 };
                 self.compare_refusal(&ticket, sent, refused, asked);
+                if asked.is_none() {
+                    self.learn_used_up(&ticket, refused);
+                }
             }
             _ => self.let_through(ticket, at_us, sent, answer),
         }

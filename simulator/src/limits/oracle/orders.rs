@@ -2,7 +2,7 @@
 //! until its answer comes; if none comes, or an error of the server, it may have been carried out, or may be yet, until something shows
 //! that it no longer can.
 
-use super::{LimitName, Mode, Oracle, Value, Values, ceiling::FOLLOWED_US};
+use super::{LimitName, LimitSet, Mode, Oracle, Value, Values, ceiling::FOLLOWED_US};
 
 /// How long after its answer was lost an order may be at work in a server that goes on, in microseconds: it is done in pieces.
 const AT_WORK_US: u64 = 60_000_000;
@@ -12,6 +12,8 @@ const AT_WORK_US: u64 = 60_000_000;
 pub struct OrderTicket {
     /// The number of the server's start when it was sent.
     life: u32,
+    /// When that was, in microseconds since the start of the run.
+    at_us: u64,
 }
 
 /// How an order ended.
@@ -107,6 +109,8 @@ impl Orders {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     orders: Orders,
+    /// The limits that orders which are open or were lost may have changed.
+    ordered: LimitSet,
     /// Lost orders are done or never will be, since then, but what is in force was not read yet; in microseconds since the start of the run.
     unread_us: Option<u64>,
 }
@@ -115,6 +119,16 @@ impl Changes {
     /// Other limits may be in force than those that are known.
     pub(super) fn are_open(&self) -> bool {
         self.orders.is_any_open() || self.unread_us.is_some()
+    }
+
+    /// The limits that may have other values than those that are known.
+    pub(super) fn may_differ(&self) -> LimitSet {
+        if self.are_open() { self.ordered } else { LimitSet::default() }
+    }
+
+    fn sent(&mut self, may_change: LimitSet) {
+        self.ordered = self.may_differ().and(may_change);
+        self.orders.send();
     }
 
     /// The server has started again, and these are known.
@@ -131,9 +145,9 @@ impl Changes {
 }
 
 impl Oracle {
-    /// An order that is sent now.
-    pub fn order(&self) -> OrderTicket {
-        OrderTicket { life: self.life }
+    /// An order that is sent at this moment.
+    pub fn order(&self, at_us: u64) -> OrderTicket {
+        OrderTicket { life: self.life, at_us }
     }
 
     /// Whether an order was sent to a server that has been stopped since.
@@ -141,10 +155,11 @@ impl Oracle {
         ticket.life != self.life
     }
 
-    /// An operator's order of other limits reaches the server.
-    pub fn limits_ordered(&mut self) -> OrderTicket {
-        self.changes.orders.send();
-        self.order()
+    /// An operator's order of other limits reaches the server: these have other values then. All others get those of the settings.
+    pub fn limits_ordered(&mut self, at_us: u64, named: LimitSet) -> OrderTicket {
+        let applied = self.settings.as_ref().map_or(LimitSet::ALL, |settings| self.values.differing_from(settings));
+        self.changes.sent(named.and(applied));
+        self.order(at_us)
     }
 
     /// It has ended; done, with the values in force now.
@@ -167,7 +182,9 @@ impl Oracle {
         let is_any_lost = self.changes.orders.shown_from_us.is_some() || self.changes.unread_us.is_some();
         self.changes.orders.found(); // they were in the queue before it
         self.changes.unread_us = None;
-        if is_any_lost { self.changed_unseen(at_us, values) } else { self.changed(at_us, values) }
+        // On a slow disk the server follows what is stored long before its answer.
+        let is_seen = !is_any_lost && ticket.at_us == at_us;
+        if is_seen { self.changed(at_us, values) } else { self.changed_unseen(at_us, values) }
     }
 
     /// The server was asked at one moment, and has answered at another, that these values are in force.
@@ -260,7 +277,7 @@ impl Oracle {
     pub fn commands_ordered(&mut self, at_us: u64) -> OrderTicket {
         self.ceiling.orders.send();
         self.commands_may_wait(at_us);
-        self.order()
+        self.order(at_us)
     }
 
     /// It has ended. Servers finish such an order after a crash.

@@ -3,9 +3,10 @@
 use ks_protocol::refusal::RefusalCode;
 
 use super::{
-    Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Mode, Oracle, Refused, Sent, Stored, Ticket, Wrong,
+    Answer, Comparison, DESCRIBED_MAX, Endpoint, LimitName, Mode, Oracle, PendingRequest, Refused, RowChange, Sent,
+    Stored, Ticket, Wrong,
     ask::{BudgetVerdict, Prediction, Refusal, ServerDecision, is_of_device, spend},
-    budget::State,
+    budget::{Budget, Limit, State},
     device::Charges,
     request::new_line_bytes,
 };
@@ -91,6 +92,9 @@ impl Oracle {
         if ticket.before == BudgetVerdict::Nothing {
             return self.charge_origin(&ticket, false);
         }
+        if matches!(ticket.before, BudgetVerdict::Unsure(_)) {
+            self.learn_left(&ticket, sent);
+        }
         let code = if let Answer::Refused(refused) = answer { Some(refused.code) } else { None };
         let retry_after_s = if let Answer::Refused(refused) = answer { refused.retry_after_s } else { None };
         let is_of_admission = matches!(
@@ -110,7 +114,7 @@ impl Oracle {
         let is_disk = code == Some(C::Overloaded) && retry_after_s.is_some_and(|wait_s| wait_s >= NEARLY_FULL_S);
         if ticket.in_handler.is_none() && is_of_admission {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
-            self.failed(&ticket, answer);
+            self.failed(&ticket, at_us, answer);
         } else if is_disk || is_overload {
             self.compare_passed(&ticket, sent, Prediction::Admitted);
         } else {
@@ -157,14 +161,15 @@ impl Oracle {
     }
 
     /// A failing request of admission is charged, and may say what the server knows.
-    fn failed(&mut self, ticket: &Ticket, answer: Answer) {
+    fn failed(&mut self, ticket: &Ticket, at_us: u64, answer: Answer) {
         use RefusalCode as C;
         let Answer::Refused(refused) = answer else { return };
         self.charge_origin(ticket, false);
         if matches!(refused.code, C::UnknownDevice | C::BadSignature | C::StaleSequence) {
             let limit = self.limit(LimitName::ExpensiveFailures);
             if limit.is_on() {
-                spend(&mut self.expensive_failures, ticket, &limit);
+                let is_unsure = ticket.may_differ.contains(LimitName::ExpensiveFailures);
+                spend_failure(&mut self.expensive_failures, ticket, &limit, is_unsure);
             }
         }
         let of_check = matches!(refused.code, C::BadSignature | C::StaleSequence);
@@ -175,7 +180,7 @@ impl Oracle {
         }
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
         if let Some(kept) = refused.kept {
-            device.kept.exactly(kept);
+            device.memory_shows(kept, at_us);
         }
         device.is_revoked |= refused.code == C::Revoked; // an order whose answer was lost was carried out
     }
@@ -183,20 +188,18 @@ impl Oracle {
     /// Charges a failure to the address and to the network of its site; or notes that it may have been charged.
     fn charge_origin(&mut self, ticket: &Ticket, is_unsure: bool) {
         let now_us = ticket.now_us;
-        let [of_address, of_site] = [LimitName::AddressFailures, LimitName::SiteFailures].map(|name| self.limit(name));
+        let names = [LimitName::AddressFailures, LimitName::SiteFailures];
+        let [of_address, of_site] = names.map(|name| (self.limit(name), is_unsure || ticket.may_differ.contains(name)));
         let tables = [
             (&mut self.address_failures, ticket.origin.address, of_address),
             (&mut self.site_failures, ticket.origin.site, of_site),
         ];
-        for (table, subject, limit) in tables {
+        self.failures_charged += 1;
+        for (table, subject, (limit, is_unsure)) in tables {
             if limit.is_on()
                 && let Some(budget) = table.budget(subject, &limit, now_us)
             {
-                if is_unsure {
-                    budget.perhaps_charge(1, &limit, now_us);
-                } else {
-                    spend(budget, ticket, &limit);
-                }
+                spend_failure(budget, ticket, &limit, is_unsure);
             }
         }
     }
@@ -208,7 +211,7 @@ impl Oracle {
         if of_pairs.is_on() {
             spend(&mut device.owes.pair_failures, ticket, &of_pairs);
         }
-        let (has_stored, may_have_stored) = (device.has_stored, device.may_have_stored);
+        let (has_stored, may_have_stored) = (device.has_stored, device.may_have_stored());
         if of_new.is_on() && !has_stored {
             if may_have_stored {
                 self.new_device_failures.perhaps_charge(1, &of_new, ticket.now_us);
@@ -263,12 +266,17 @@ impl Oracle {
             None
         };
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
-        device.kept.at_least(ticket.pair);
+        if sent.endpoint == Endpoint::RotateKey {
+            device.kept.at_least(ticket.pair); // by now it was loaded with it
+        } else {
+            device.used(ticket.pair, ticket.at_us, at_us);
+        }
         if sent.endpoint == Endpoint::Artifact {
             return;
         }
         device.stored.at_least(ticket.pair);
-        (device.has_stored, device.may_have_stored) = (true, false);
+        (device.has_stored, device.is_registration_unsure, device.is_one_given_up) = (true, false, false);
+        device.row_changes.stored(at_us);
         device.revocations.stored(ticket.at_us);
         device.settle(limits, answered_us);
         device.awaited = awaited.unwrap_or(device.awaited);
@@ -276,7 +284,12 @@ impl Oracle {
             device.empty_us = device.empty_us.max(Some(ticket.at_us));
         }
         if sent.endpoint == Endpoint::RotateKey {
-            device.kept = device.stored; // it is loaded again
+            // It is loaded again: at its answer, or on a slow disk already before that.
+            if ticket.at_us == at_us {
+                device.kept = device.stored;
+            } else {
+                device.memory_may_be_what_is_stored();
+            }
         }
         let rows = Stored::bytes_of;
         let (bytes, lines, punches, now_us) = match stored {
@@ -330,16 +343,46 @@ impl Oracle {
     }
 
     /// The server works on a request: its pair may be stored from now on, whatever becomes of the answer.
-    pub(super) fn in_flight(&mut self, ticket: &Ticket, sent: &Sent<'_>) {
-        let pair = ticket.pair;
+    pub(super) fn in_flight(&mut self, ticket: &mut Ticket, sent: &Sent<'_>) {
+        let (pair, at_us) = (ticket.pair, ticket.at_us);
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
-        match sent.endpoint {
-            Endpoint::Artifact => device.kept.at_least(pair),
-            Endpoint::Logs | Endpoint::Attendance => {
-                device.kept.perhaps(pair); // before its answer, which another task sends
-                device.stored.perhaps(pair);
-            }
-            _ => device.stored.perhaps(pair),
+        device.in_progress.begun += 1;
+        device.in_progress.count += 1;
+        let row_change = RowChange::of(sent.endpoint, device.has_stored);
+        if let Some(change) = row_change {
+            device.row_changes.begin(change);
+            device.kept.most = device.kept.most.max(device.stored.most); // others in progress may be loaded with it
+        }
+        if row_change == Some(RowChange::Key) {
+            device.memory_may_be_what_is_stored();
+        }
+        let (begun, most_before) = (device.in_progress.begun, [device.kept.most, device.stored.most]);
+        ticket.in_progress = Some(PendingRequest { row_change, begun, most_before });
+        if sent.endpoint == Endpoint::Artifact {
+            return device.used(pair, at_us, at_us);
+        }
+        device.stored.perhaps(pair);
+        let is_of_another_task = matches!(sent.endpoint, Endpoint::Logs | Endpoint::Attendance); // which answers it
+        if is_of_another_task || device.row_changes.may_be_loaded(at_us) {
+            device.kept.perhaps(pair);
+        }
+    }
+
+    /// The server works on a request no more, because it has answered.
+    pub(super) fn ended(&mut self, ticket: &Ticket, at_us: u64, sent: &Sent<'_>, answer: Answer) {
+        let Some(PendingRequest { row_change, begun, most_before }) = ticket.in_progress else { return };
+        if ticket.life != self.life {
+            return;
+        }
+        let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
+        device.in_progress.count = device.in_progress.count.saturating_sub(1);
+        row_change.inspect(|change| device.row_changes.end(*change, at_us));
+        // A denied request has stored nothing. If none came after it, nothing else may have brought its pair to memory.
+        let is_denied = matches!(answer, Answer::Refused(refused) if refused.code.status() < 500);
+        if is_denied && sent.endpoint != Endpoint::Artifact && begun == device.in_progress.begun {
+            let [kept, stored] = most_before;
+            device.kept.most = kept.max(device.kept.least);
+            device.stored.most = stored.max(device.stored.least);
         }
     }
 
@@ -350,9 +393,14 @@ impl Oracle {
         }
         let (life, awaited) = (self.life, self.awaited_unheard());
         let Some(device) = ticket.device.and_then(|place| self.device(place)) else { return };
-        device.may_have_stored |= !device.has_stored;
+        device.is_registration_unsure |= !device.has_stored;
         device.are_lines_unsure |= sent.endpoint == Endpoint::Logs;
         if ticket.life == life {
+            device.is_one_given_up = true;
+            if let Some(pending) = ticket.in_progress {
+                device.in_progress.count = device.in_progress.count.saturating_sub(1);
+                pending.row_change.inspect(|change| device.row_changes.lose(*change));
+            }
             device.pending.add(Charges::most_of(sent));
             if sent.endpoint != Endpoint::Artifact {
                 device.kept.perhaps(ticket.pair); // where it was stored, the server may follow it into memory
@@ -361,9 +409,18 @@ impl Oracle {
                 device.awaited = awaited;
             }
             if sent.endpoint == Endpoint::RotateKey {
-                device.kept.least = device.kept.least.min(device.stored.least); // it may be loaded again
+                device.memory_may_be_what_is_stored(); // it may be loaded again
             }
         }
+    }
+}
+
+/// Spends one of a budget of failures, or notes that one may have been spent.
+fn spend_failure(budget: &mut Budget, ticket: &Ticket, limit: &Limit, is_unsure: bool) {
+    if is_unsure {
+        budget.perhaps_charge(1, limit, ticket.now_us);
+    } else {
+        budget.spend(limit, ticket.now_us);
     }
 }
 

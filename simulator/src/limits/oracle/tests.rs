@@ -1,6 +1,7 @@
 //! The oracle against verdicts that were worked out by hand.
 
 mod lost;
+mod slow_disk;
 mod unproven;
 
 use ks_protocol::refusal::RefusalCode as C;
@@ -478,7 +479,7 @@ fn a_request_during_a_change_is_undecidable_only_where_it_differs() {
     let mut values = Values::all_off();
     values.set(LimitName::DeviceRequests, limit(60, 2, Mode::Enforce));
     ask(&mut oracle, 0, "KS-1", 11, OK);
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     ask(&mut oracle, 0, "KS-1", 12, OK);
     assert_eq!(counts(&oracle), [1, 0, 0, 0, 1]);
     oracle.limits_order_ended(ticket, 0, OrderEnd::Done, Some(values));
@@ -486,7 +487,7 @@ fn a_request_during_a_change_is_undecidable_only_where_it_differs() {
     assert_eq!(counts(&oracle), [2, 0, 0, 0, 1], "two at once now");
     ask(&mut oracle, 1_000_000, "KS-1", 14, limited(LimitName::DeviceRequests, 1));
     assert_eq!(counts(&oracle), [2, 0, 0, 0, 2], "the one during the change was spent if the new values decided");
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, 3_000_000, OrderEnd::Refused, None);
     (14..17).for_each(|seq| ask(&mut oracle, 3_000_000, "KS-1", seq, OK));
     assert_eq!(counts(&oracle), [4, 0, 0, 1, 2], "a refused order changes nothing, and what is owed is known again");

@@ -72,6 +72,42 @@ impl Value {
     }
 }
 
+/// Some of the limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitSet(u32);
+
+impl LimitSet {
+    /// All of them.
+    pub const ALL: Self = Self(u32::MAX);
+
+    fn bit(name: LimitName) -> u32 {
+        1 << (name as u32)
+    }
+
+    /// Those that a limits file names; all of them, if it can't be read.
+    pub fn named_in(file: &[u8]) -> Self {
+        let tables = std::str::from_utf8(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        let Some(tables) = tables else { return Self::ALL };
+        LimitName::ALL.iter().copied().filter(|name| tables.contains_key(name.as_str())).collect()
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    pub fn contains(self, name: LimitName) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+}
+
+impl FromIterator<LimitName> for LimitSet {
+    fn from_iter<T: IntoIterator<Item = LimitName>>(names: T) -> Self {
+        Self(names.into_iter().map(Self::bit).fold(0, |all, bit| all | bit))
+    }
+}
+
 /// The values of all limits, in the order of [`LimitName::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values([Value; LimitName::ALL.len()]);
@@ -98,6 +134,11 @@ impl Values {
         if let Some(old) = self.0.get_mut(name as usize) {
             *old = value;
         }
+    }
+
+    /// The limits whose values differ.
+    pub fn differing_from(&self, others: &Self) -> LimitSet {
+        LimitName::ALL.iter().copied().filter(|name| self.get(*name) != others.get(*name)).collect()
     }
 
     /// The values of one limit.

@@ -29,7 +29,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What no device sends: it fails before anything is asked about a device.
 const NO_DOCUMENT: &str = "probe";
 /// The limits of the server by what their refusals say.
-const LIMITS_BY_MESSAGE: [(&str, Limit); 8] = [
+const LIMITS_BY_MESSAGE: [(&str, Limit); 9] = [
     ("too many requests by this device", Limit::DeviceRequests),
     ("too many failed requests from this address", Limit::AddressFailures),
     ("too many failed requests from this network", Limit::SiteFailures),
@@ -38,6 +38,7 @@ const LIMITS_BY_MESSAGE: [(&str, Limit); 8] = [
     ("daily limit of stored bytes of this device reached", Limit::DeviceStoredBytes),
     ("too many registrations from this address", Limit::AddressRegistrations),
     ("too many registrations of all devices", Limit::Registrations),
+    ("too many requests without a signature from this address", Limit::AddressUnsigned),
 ];
 
 /// Randomness of the operating system, drawn at the edge: what can be seen and what must not be seen are drawn apart, so that nothing

@@ -22,7 +22,7 @@ fn started(values: &Values) -> Oracle {
 #[test]
 fn a_restart_ends_the_doubt_of_an_order_that_got_no_answer() {
     let mut oracle = started(&per_min(1));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     ask(&mut oracle, 0, "KS-1", 11, OK);
     oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
     ask(&mut oracle, S, "KS-1", 12, OK);
@@ -39,7 +39,7 @@ fn a_restart_ends_the_doubt_of_an_order_that_got_no_answer() {
 #[test]
 fn an_order_to_a_server_that_was_stopped_leaves_no_doubt_of_the_next_one() {
     let mut oracle = started(&per_min(1));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.server_started(S, per_min(60));
     assert!(oracle.are_limits_open(), "until its failure is seen");
     oracle.limits_order_ended(ticket, S, OrderEnd::Lost, None);
@@ -51,7 +51,7 @@ fn an_order_to_a_server_that_was_stopped_leaves_no_doubt_of_the_next_one() {
 #[test]
 fn an_order_that_a_server_lost_is_found_by_asking_it_again() {
     let mut oracle = started(&per_min(1));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
     oracle.limits_read(S, S, per_min(1));
     assert!(oracle.are_limits_open(), "it may be carried out yet");
@@ -76,7 +76,7 @@ fn an_order_that_a_server_lost_is_found_by_asking_it_again() {
 fn what_subjects_owe_to_a_limit_that_was_turned_on_unseen_is_not_known_at_first() {
     let by = LimitName::AddressFailures;
     let mut oracle = started(&Values::all_off());
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, 0, OrderEnd::Lost, None);
     ask(&mut oracle, LATER, "KS-1", 11, OK);
     let mut values = Values::all_off();
@@ -97,7 +97,7 @@ fn what_subjects_owe_to_a_limit_that_was_turned_on_unseen_is_not_known_at_first(
 #[test]
 fn an_order_that_failed_is_found_sooner_than_one_that_got_no_answer() {
     let mut oracle = started(&per_min(1));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, 0, OrderEnd::of_status(500), None);
     ask(&mut oracle, S, "KS-1", 11, OK);
     oracle.limits_read(2 * S - 1, 2 * S, per_min(1));
@@ -126,7 +126,7 @@ fn a_revocation_that_failed_is_in_doubt_until_the_device_shows_it() {
     oracle.revocation_ordered("KS-1");
     ask(&mut oracle, S, "KS-1", 11, OK);
     assert_eq!(counts(&oracle)[4], 1, "while it is with the server");
-    let ticket = oracle.order();
+    let ticket = oracle.order(0);
     oracle.revocation_ended("KS-1", ticket, S, OrderEnd::Refused);
     ask(&mut oracle, 2 * S, "KS-1", 12, OK);
     assert_eq!(counts(&oracle)[4], 1, "refused: nothing has changed");
@@ -245,7 +245,7 @@ fn what_hung_on_commands_is_decided_between_two_orders() {
 fn limits_that_a_restart_lost_are_wrong() {
     let mut oracle = started(&per_min(60));
     oracle.server_started(S, per_min(60));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, 2 * S, OrderEnd::Lost, None);
     oracle.server_started(3 * S, per_min(90));
     assert_eq!(oracle.wrong(), []);
@@ -264,7 +264,7 @@ fn a_debt_from_before_a_tighter_burst_is_not_taken_for_paid() {
     };
     let mut oracle = started(&of(120, 30));
     (11..39).for_each(|seq| ask(&mut oracle, 0, "KS-1", seq, OK));
-    let ticket = oracle.limits_ordered();
+    let ticket = oracle.limits_ordered(0, LimitSet::ALL);
     oracle.limits_order_ended(ticket, S, OrderEnd::Failed, None);
     oracle.limits_read(4 * S, 4 * S, of(2, 5));
     // 26 or so are owed beyond what was granted, of which 2 a minute are paid.
@@ -304,4 +304,83 @@ fn a_registration_that_was_refused_in_doubt_is_none_of_its_address() {
     assert_eq!(register(1, 0, limited(of_all, 1)), [0, 0, 0, 0, 1]);
     assert_eq!(register(1, S, OK), [1, 0, 0, 0, 1], "its address has spent nothing");
     assert_eq!(register(2, S, limited(of_all, 1)), [1, 1, 0, 0, 1], "all three were owed");
+}
+
+/// An oracle of a server whose settings are these; a flood uses up the budget of an address, of which one is left each second.
+fn flooded(values: &Values) -> Oracle {
+    let mut oracle = started(values);
+    (0..10).for_each(|_| ask_from(&mut oracle, 9, 0, "GHOST-1", 1, refused(C::UnknownDevice)));
+    oracle
+}
+
+/// A second of the flood: a failure, and ten that are refused.
+fn flood_for_a_second(oracle: &mut Oracle, second: u64) {
+    let by = LimitName::AddressFailures;
+    ask_from(oracle, 9, second * S, "GHOST-1", 1, refused(C::UnknownDevice));
+    (0..10).for_each(|_| ask_from(oracle, 9, second * S, "GHOST-1", 1, limited(by, 1)));
+}
+
+/// Goal: an order of other limits that failed leaves a budget of failures as it is known, also while nobody knows what was changed.
+/// Method: a flood before, during and after an order that names another limit; nothing was changed.
+#[test]
+fn a_failed_order_of_another_limit_does_not_blind_a_budget_of_failures() {
+    let mut values = per_min(60);
+    values.set(LimitName::AddressFailures, limit(60, 10, Mode::Enforce));
+    let mut oracle = flooded(&values);
+    let ticket = oracle.limits_ordered(S, LimitSet::named_in(b"[device_requests]\nper_min = 90\n"));
+    flood_for_a_second(&mut oracle, 1);
+    oracle.limits_order_ended(ticket, S, OrderEnd::of_status(500), None);
+    (2..4).for_each(|second| flood_for_a_second(&mut oracle, second));
+    oracle.limits_read(3 * S, 3 * S, values);
+    let undecidable = counts(&oracle)[4];
+    (4..60).for_each(|second| flood_for_a_second(&mut oracle, second));
+    assert_eq!(counts(&oracle)[4], undecidable, "nothing is in doubt any more");
+    assert_eq!(counts(&oracle)[2..4], [0, 0], "{:?}", oracle.wrong());
+    ask_from(&mut oracle, 9, 59 * S, "GHOST-1", 1, refused(C::UnknownDevice));
+    assert_eq!(counts(&oracle)[3], 1, "it was used up");
+}
+
+/// Goal: what a flood owes to a limit that an order may have changed is learned from the first answers after it.
+/// Method: an order of the budget of failures itself, that failed: carried out, and not.
+#[test]
+fn answers_show_what_a_flood_owes_after_a_failed_order() {
+    for is_done in [false, true] {
+        let of = |burst| {
+            let mut values = Values::all_off();
+            values.set(LimitName::AddressFailures, limit(60, burst, Mode::Enforce));
+            values
+        };
+        let mut oracle = flooded(&of(10));
+        let ticket = oracle.limits_ordered(S, LimitSet::named_in(b"[address_failures]\nburst = 11\n"));
+        oracle.limits_order_ended(ticket, S, OrderEnd::of_status(500), None);
+        if is_done {
+            ask_from(&mut oracle, 9, S, "GHOST-1", 1, refused(C::UnknownDevice)); // the eleventh
+        }
+        (1..4).for_each(|second| flood_for_a_second(&mut oracle, second));
+        oracle.limits_read(3 * S, 3 * S, of(if is_done { 11 } else { 10 }));
+        (4..6).for_each(|second| flood_for_a_second(&mut oracle, second));
+        let undecidable = counts(&oracle)[4];
+        (6..60).for_each(|second| flood_for_a_second(&mut oracle, second));
+        assert_eq!(counts(&oracle)[4], undecidable, "nothing is in doubt any more ({is_done})");
+        assert_eq!(counts(&oracle)[2..4], [0, 0], "{:?}", oracle.wrong());
+        ask_from(&mut oracle, 9, 59 * S, "GHOST-1", 1, refused(C::UnknownDevice));
+        assert_eq!(counts(&oracle)[3], 1, "it was used up");
+    }
+}
+
+/// Goal: limits whose order is answered late may have been in force before: the server follows its store.
+/// Method: five seconds between an order of 600 a minute and its answer; the server had them from the second on, or from the fifth.
+#[test]
+fn limits_that_are_answered_late_may_have_been_in_force_before() {
+    for since in [1, 5] {
+        let mut oracle = started(&per_min(1));
+        ask(&mut oracle, 0, "KS-1", 11, OK);
+        let ticket = oracle.limits_ordered(S, LimitSet::ALL);
+        oracle.limits_order_ended(ticket, 5 * S, OrderEnd::Done, Some(per_min(6)));
+        // One is owed, of which a sixtieth was paid in the first second. At the new rate the rest takes 9.83 s, at the old one 59.
+        let paid_s = 10 + since;
+        ask(&mut oracle, paid_s * S - S, "KS-1", 12, limited(LimitName::DeviceRequests, 1));
+        ask(&mut oracle, paid_s * S, "KS-1", 12, OK);
+        assert_eq!((counts(&oracle)[2], counts(&oracle)[3]), (0, 0), "{since}: {:?}", oracle.wrong());
+    }
 }

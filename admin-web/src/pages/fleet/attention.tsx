@@ -83,14 +83,26 @@ function ConcernText({ concern, texts: { fleet }, shown }: ConcernTextProps) {
         </Link>
       );
     case "waiting":
-      return fleet.rolloutWaits(concern.rollout);
+      return <ToRollout rollout={concern.rollout}>{fleet.rolloutWaits(concern.rollout)}</ToRollout>;
     case "paused":
-      return fleet.rolloutPaused(concern.rollout);
+      return <ToRollout rollout={concern.rollout}>{fleet.rolloutPaused(concern.rollout)}</ToRollout>;
     case "late_failures":
-      return fleet.lateFailures(concern.rollout, concern.devices, shown(concern.devices));
+      return (
+        <ToRollout rollout={concern.rollout}>
+          {fleet.lateFailures(concern.rollout, concern.devices, shown(concern.devices))}
+        </ToRollout>
+      );
     case "stranded":
       return fleet.stranded(concern.devices, shown(concern.devices));
     case "unknown_keyset":
       return fleet.unknownKeyset(concern.devices, shown(concern.devices));
   }
+}
+
+function ToRollout({ rollout, children }: { rollout: string; children: string }) {
+  return (
+    <Link to="/rollouts/$rolloutId" params={{ rolloutId: rollout }}>
+      {children}
+    </Link>
+  );
 }

@@ -129,7 +129,9 @@ function Rollouts({ rollouts }: { rollouts: readonly Rollout[] }) {
         return (
           <li key={rollout.rollout_id}>
             <div className="row">
-              <strong>{rollout.rollout_id}</strong>
+              <Link to="/rollouts/$rolloutId" params={{ rolloutId: rollout.rollout_id }}>
+                {rollout.rollout_id}
+              </Link>
               <RolloutBadge status={rollout.status} />
               <span className="soft">
                 {texts.fleet.rollout(rollout.version)},{" "}

@@ -213,7 +213,7 @@ mod tests {
         counters.checked(Limit::DevicePunches);
         let decided = counters.decided(Limit::DevicePunches, 5);
         assert_eq!((decided.checked, decided.refused), (1, FiredCounts::default()));
-        counters.refused(Limit::DevicePunches, 0);
+        counters.refused(Limit::DevicePunches, Requester::address(std::net::IpAddr::from([192, 0, 2, 1])), 0);
         let refused = counters.decided(Limit::DevicePunches, 61_000_000).refused;
         assert_eq!((refused.last_minute, refused.last_hour, refused.since_us), (0, 1, Some(61_000_000)));
         assert_eq!(counters.decided(Limit::DeviceRequests, 5).refused.total, 0, "another limit");

@@ -128,9 +128,10 @@ fn list(name: &str, text: &str) -> Result<Vec<String>, String> {
 
 /// The flag that varies a setting with this value alone, as [`varied`] reads it.
 pub(super) fn single_value(name: &str, value: &str) -> String {
-    match value.contains(',') {
-        true => format!(" --vary '{name}={}'", value.replace(',', "\\,")),
-        false => format!(" --vary {name}={value}"), // no other character of a setting needs quotes
+    if value.contains(',') {
+        format!(" --vary '{name}={}'", value.replace(',', "\\,"))
+    } else {
+        format!(" --vary {name}={value}") // no other character of a setting needs quotes
     }
 }
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 fn main() -> io::Result<()> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../admin-web/dist");
+    // Asked for when this runs: a build folder that checkouts share has one program of this file for all of them.
+    let built = given_by_cargo("CARGO_MANIFEST_DIR")?.join("../admin-web/dist");
     let mut files = Vec::new();
     // Of a path that is missing, cargo would run this again each time, and compile the server after it.
     if built.is_dir() {
@@ -37,9 +38,12 @@ fn main() -> io::Result<()> {
         ); // writing to a text does not fail
     }
     table.push(']');
-    #[expect(clippy::disallowed_methods, reason = "where cargo wants the file, which it says in no other way")]
-    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
-    std::fs::write(Path::new(&out).join("web_files.rs"), table)
+    std::fs::write(given_by_cargo("OUT_DIR")?.join("web_files.rs"), table)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only way in which cargo says it")]
+fn given_by_cargo(name: &str) -> io::Result<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).ok_or_else(|| io::Error::other(format!("cargo sets {name}")))
 }
 
 /// Whether a file is served under its own name: hidden ones are not, compressed ones in place of others.

@@ -181,7 +181,7 @@ it("makes a token that is shown once and works, and revokes it", async () => {
   await page.getByRole("row", { name: /^payroll viewer revoked/ }).waitFor();
 });
 
-it("disables a user after the name was typed, and whoever works as that user is out", async () => {
+it("disables a user after the name was typed, and that user's sessions end", async () => {
   const other = await open(browser);
   await logIn(other, server, "otto", "/fleet");
   const { page } = tab;

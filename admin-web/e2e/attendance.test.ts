@@ -57,7 +57,7 @@ it("shows what devices punch today, by site and device", async () => {
   await expect.poll(total, { timeout: 120_000 }).toBe("80 punches");
   await expectAccessible(tab);
   await page.getByRole("combobox", { name: "Site" }).selectOption("lyon");
-  await page.waitForURL("**/attendance?site=lyon");
+  await page.waitForURL("**/punches?site=lyon");
   await expect.poll(() => page.getByRole("cell", { name: "berlin" }).count()).toBe(0);
   await page.getByRole("cell", { name: "lyon" }).first().waitFor();
   const deviceId = (await page.getByRole("cell", { name: /^WEB-/ }).first().textContent()) ?? "";
@@ -68,7 +68,7 @@ it("shows what devices punch today, by site and device", async () => {
 
 it("takes a day as it is in a time zone, and exports the same punches", async () => {
   const { page } = tab;
-  await page.goto(`${server.url}/attendance?day=2026-10-25&zone=Europe/Berlin`);
+  await page.goto(`${server.url}/punches?day=2026-10-25&zone=Europe/Berlin`);
   await page.getByText("2 punches", { exact: true }).waitFor();
   await page.getByRole("heading", { name: "Sunday, 25 October 2026" }).or(page.getByRole("heading", { name: "Sunday 25 October 2026" })).waitFor();
   const times = await page.getByRole("cell").locator("time").evaluateAll((all) => all.map((time) => [time.textContent, time.getAttribute("title")]));
@@ -95,11 +95,11 @@ it("takes a day as it is in a time zone, and exports the same punches", async ()
 
 it("shows markup as text, and writes a formula as text", async () => {
   const { page } = tab;
-  await page.goto(`${server.url}/attendance?day=2026-10-25&zone=Europe/Berlin`);
+  await page.goto(`${server.url}/punches?day=2026-10-25&zone=Europe/Berlin`);
   await page.getByRole("cell", { name: MARKUP }).first().waitFor();
   expect(await page.title()).not.toContain("owned");
   expect(await page.locator('img[src="x"]').count()).toBe(0);
-  await page.goto(`${server.url}/attendance?day=2026-10-20&zone=UTC`);
+  await page.goto(`${server.url}/punches?day=2026-10-20&zone=UTC`);
   await page.getByRole("cell", { name: FORMULA }).waitFor();
   await page.getByRole("combobox", { name: "Format" }).selectOption({ index: 1 });
   const downloading = page.waitForEvent("download");
@@ -111,7 +111,7 @@ it("shows markup as text, and writes a formula as text", async () => {
 
 it("says so where there is nothing, in German too", async () => {
   const { page } = tab;
-  await page.goto(`${server.url}/attendance?day=2001-01-01`);
+  await page.goto(`${server.url}/punches?day=2001-01-01`);
   await page.getByText("There are no punches on this day.").waitFor();
   await expectAccessible(tab);
   await page.getByLabel("Language").selectOption("Deutsch");

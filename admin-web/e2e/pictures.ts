@@ -28,7 +28,7 @@ const PAGES = {
   investigate: "/devices/KS-900002/investigate",
   commands: "/commands",
   order: "/commands/new?site=berlin",
-  attendance: "/attendance",
+  attendance: "/punches",
   revocation: "/revocation?label=spare",
 } as const;
 

@@ -66,7 +66,7 @@ export class TestDevice {
     return answer;
   }
 
-  /** The fields of a heartbeat, with what became of commands. */
+  /** The fields of a heartbeat, with the results of commands. */
   static beat({ firmwareVersion = "1.0", keysetVersion = 1, acks = [] }: Beat = {}): string[] {
     const rows = acks.map(({ command_id, state, detail }) => `  ${command_id},${state},${quoted(detail)}`);
     return [

@@ -1174,6 +1174,15 @@ export interface components {
             row: number;
             token: string;
         };
+        /** @description The authenticated caller. */
+        CurrentUser: {
+            /** @description When the session or token expires; null for ADMIN_TOKEN and after a logout. */
+            expires_at?: components["schemas"]["Time"] | null;
+            /** @description `user:anna`, `token:ci` or `admin-token`. */
+            name: string;
+            /** @description Null after a logout. */
+            role?: components["schemas"]["Role"] | null;
+        };
         /** @description A kind that this program does not know, with any argument. */
         Custom: {
             /**
@@ -1790,7 +1799,7 @@ export interface components {
              */
             checked: number;
             mode: components["schemas"]["Mode"];
-            /** @description Whom it refused most, or would have refused in shadow; null if the caller's role may not know. */
+            /** @description The callers that it refused most, or would have refused in shadow; null if the caller's role may not know. */
             most_refused?: components["schemas"]["MostRefused"] | null;
             name: string;
             /**
@@ -1911,18 +1920,9 @@ export interface components {
             /** @description Devices that are updating, the one without progress for longest first. */
             waiting: components["schemas"]["DeviceUpdate"][];
         };
-        /** @description The authenticated caller. */
-        CurrentUser: {
-            /** @description When the session or token expires; null for ADMIN_TOKEN and after a logout. */
-            expires_at?: components["schemas"]["Time"] | null;
-            /** @description `user:anna`, `token:ci` or `admin-token`. */
-            name: string;
-            /** @description Null after a logout. */
-            role?: components["schemas"]["Role"] | null;
-        };
         /** @description What is done with a limit's verdicts. */
         Mode: "enforce" | "shadow" | "off";
-        /** @description Whom a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started. */
+        /** @description The callers that a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started. */
         MostRefused: {
             /** @description Addresses, /64 networks of IPv6 addresses, or networks of sites, as the limit counts them. */
             addresses: components["schemas"]["RefusedOne"][];
@@ -2119,6 +2119,25 @@ export interface components {
             /** @description `cursor` of the next page; null on the last page. */
             next_cursor?: string | null;
         };
+        /** @description The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest. */
+        PassChance: {
+            /**
+             * Format: uint16
+             * @description Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time,
+             *     and are judged one by one: the worst order. Failed installations arrive like this.
+             */
+            at_least_bp: number;
+            /**
+             * Format: uint16
+             * @description Failures arrive last, or gates are judged only at each stage's end: the best order. Lost devices arrive like this.
+             */
+            at_most_bp: number;
+            /**
+             * Format: uint16
+             * @description Failures are spread randomly among confirmations, and gates are judged after every outcome.
+             */
+            mixed_bp: number;
+        };
         /** @description An order to pause. */
         PauseOrder: {
             /** @description Why, for the trace and the audit. */
@@ -2291,7 +2310,7 @@ export interface components {
              */
             bug_bp: number;
             /** @description Chance that it gets through the first stage, the first two and so on; through the last means to the whole fleet. */
-            stages: components["schemas"]["Through"][];
+            stages: components["schemas"]["PassChance"][];
         };
         /** @description Presence of a device. */
         Presence: "ONLINE" | "UNKNOWN" | "LATE" | "OFFLINE" | "LOST" | "NEVER";
@@ -2406,7 +2425,7 @@ export interface components {
             at_least: number;
             /**
              * Format: uint64
-             * @description At most: of whom is not remembered from the start, others' refusals may be counted too.
+             * @description At most: of a caller that is not remembered from the start, refusals of others may be counted too.
              */
             at_most: number;
             last_at: components["schemas"]["Time"];
@@ -2600,7 +2619,7 @@ export interface components {
         };
         /** @description Over which devices a gate judges. */
         Scope: "stage" | "cumulative" | "model" | "site" | "stratum";
-        /** @description Presence counts of selected devices: whom an order for them would reach. */
+        /** @description Presence counts of selected devices: which of them an order would reach. */
         SelectedPresence: {
             at: components["schemas"]["Time"];
             models: {
@@ -2724,25 +2743,6 @@ export interface components {
              * @description Unacceptable share of failures, in basis points: above `p0_bp`, at most 9,999.
              */
             p1_bp: number;
-        };
-        /** @description The chance to get through, by the order in which outcomes arrive; in basis points, rounded to nearest. */
-        Through: {
-            /**
-             * Format: uint16
-             * @description Failures arrive before the confirmations of up to `in_flight_max` devices that were offered the release at the same time,
-             *     and are judged one by one: the worst order. Failed installations arrive like this.
-             */
-            at_least_bp: number;
-            /**
-             * Format: uint16
-             * @description Failures arrive last, or gates are judged only at each stage's end: the best order. Lost devices arrive like this.
-             */
-            at_most_bp: number;
-            /**
-             * Format: uint16
-             * @description Failures are spread randomly among confirmations, and gates are judged after every outcome.
-             */
-            mixed_bp: number;
         };
         /**
          * @description RFC 3339 in UTC with milliseconds

@@ -10,7 +10,7 @@ export interface PageLink {
     | "/releases"
     | "/rollouts"
     | "/commands"
-    | "/attendance"
+    | "/punches"
     | "/provisioning"
     | "/revocation"
     | "/server-keys"
@@ -30,7 +30,7 @@ export const PAGES: readonly PageLink[] = [
   { path: "/releases", name: (texts) => texts.pages.releases, roles: READ },
   { path: "/rollouts", name: (texts) => texts.pages.rollouts, roles: READ },
   { path: "/commands", name: (texts) => texts.pages.commands, roles: READ },
-  { path: "/attendance", name: (texts) => texts.pages.attendance, roles: READ },
+  { path: "/punches", name: (texts) => texts.pages.attendance, roles: READ },
   { path: "/revocation", name: (texts) => texts.pages.revocation, roles: OPERATE },
   { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
   { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },

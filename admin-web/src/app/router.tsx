@@ -122,7 +122,7 @@ const order = createRoute({
 
 const attendance = createRoute({
   getParentRoute: () => root,
-  path: "/attendance",
+  path: "/punches",
   validateSearch: readAttendance,
   component: lazyRouteComponent(() => import("../pages/attendance/attendance-page"), "AttendancePage"),
 });

@@ -26,7 +26,7 @@ export function readManifest(text: string): ManifestFields | undefined {
   return { release_id, version, sha256, key_id, release_counter: release_counter ?? 0, size_bytes: size_bytes ?? 0 };
 }
 
-/** Whether a manifest is signed, and by whom it says. */
+/** Whether a manifest is signed, and which key it names. */
 export const isSigned = (text: string) => cut(text, "FW_SIG") !== undefined;
 
 /** What the server says of the release beside its manifest. */

@@ -1,6 +1,6 @@
 /**
  * The keyset that the pinned key leads to. The key is given when the pages are built, and they are best served from elsewhere than the
- * server: whoever controls a server also controls the pages that come from it.
+ * server: who controls a server also controls the pages that come from it.
  */
 
 import { queryOptions } from "@tanstack/react-query";

@@ -320,7 +320,7 @@ impl LimitCount {
     /// So many are kept.
     pub const MOST_REFUSED: usize = 4;
 
-    /// Whom it refused most, in words; empty if nobody is known.
+    /// The callers that it refused most, in words; empty if nobody is known.
     pub fn most_in_words(&self) -> String {
         let each = self.most_refused.iter().map(|(who, count)| format!("{who} {}", crate::number::grouped(*count)));
         each.collect::<Vec<_>>().join(", ")

@@ -81,7 +81,9 @@ fn show(config: &Config, is_json: bool) -> CommandResult {
         .collect();
     output::table(&["limit", "per_min", "per_day", "burst", "mode", "source"], &rows)?;
     let applied = if version == 0 { "no limits were applied".to_owned() } else { format!("applied version {version}") };
-    Ok(edge::say(&format!("{applied}; GET /api/limits of a running server says what each has refused, and whom"))?)
+    Ok(edge::say(&format!(
+        "{applied}; GET /api/limits of a running server says what each has refused, and which callers"
+    ))?)
 }
 
 fn failed(config: &Config, error: LimitsError, path: &str) -> StartError {

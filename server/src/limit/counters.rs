@@ -1,4 +1,4 @@
-//! What each limit has decided: totals for /metrics, how many it refused in the last minute, hour and day, and whom. A verdict costs one
+//! What each limit has decided: totals for /metrics, how many it refused in the last minute, hour and day, and the callers. A verdict costs one
 //! atomic addition and no lock; a refusal six, and a short list of its limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,7 +121,7 @@ impl Counters {
         self.each.len() * (size_of::<LimitCounters>() + MostRefused::BYTES)
     }
 
-    /// Whom a limit has refused most, or would have refused in shadow.
+    /// The callers that a limit has refused most, or would have refused in shadow.
     pub fn most_refused(&self, limit: Limit) -> RefusedLists {
         self.each.get(limit.index()).map(|of| of.most_refused.lists()).unwrap_or_default()
     }

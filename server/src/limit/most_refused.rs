@@ -1,8 +1,8 @@
-//! Whom a limit has refused most, in a bounded list: the Space-Saving sketch (Metwally, Agrawal, El Abbadi, *Efficient Computation of
+//! The callers that a limit has refused most, in a bounded list: the Space-Saving sketch (Metwally, Agrawal, El Abbadi, *Efficient Computation of
 //! Frequent and Top-k Elements in Data Streams*, 2005).
 //!
 //! Who is not in a full list takes the place of the one with the fewest refusals, and its count, which may belong to others: so a count is at
-//! most too large by what was there before. Whoever has more than a sixteenth of all refusals is in the list, however many names or
+//! most too large by what was there before. A caller with more than a sixteenth of all refusals is in the list, however many names or
 //! addresses a flood makes up.
 
 use std::{net::IpAddr, sync::Mutex, sync::PoisonError};
@@ -67,7 +67,7 @@ impl<K> Sketch<K> {
     }
 }
 
-/// Whom one limit has refused most.
+/// The callers that one limit has refused most.
 #[derive(Debug, Default)]
 pub(super) struct MostRefused(Mutex<Lists>);
 
@@ -113,7 +113,7 @@ mod tests {
         Requester { address: None, device: Some(name) }
     }
 
-    /// Goal: whoever is refused often is found among any number of others, with bounds that hold, in bounded memory.
+    /// Goal: a caller that is refused often is found among any number of others, with bounds that hold, in bounded memory.
     /// Method: 100,000 refusals of names that come once each, and of three that come often, against exact counts.
     #[test]
     fn who_is_refused_most_is_found_in_a_flood_of_made_up_names() {

@@ -312,11 +312,11 @@ pub struct LimitStatus {
     refused: FiredStatus,
     /// Let through by a limit in shadow, which would have refused them.
     would_refuse: FiredStatus,
-    /// Whom it refused most, or would have refused in shadow; null if the caller's role may not know.
+    /// The callers that it refused most, or would have refused in shadow; null if the caller's role may not know.
     most_refused: Option<MostRefused>,
 }
 
-/// Whom a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started.
+/// The callers that a limit has refused most, the most refused first; 16 of each at most. Counts are since the server started.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MostRefused {
     /// Addresses, /64 networks of IPv6 addresses, or networks of sites, as the limit counts them.
@@ -331,7 +331,7 @@ pub struct RefusedOne {
     who: String,
     /// At least.
     at_least: u64,
-    /// At most: of whom is not remembered from the start, others' refusals may be counted too.
+    /// At most: of a caller that is not remembered from the start, refusals of others may be counted too.
     at_most: u64,
     last_at: UnixMs,
 }
@@ -452,7 +452,7 @@ fn fired(until: FiredCounts, now: UnixMs) -> FiredStatus {
     FiredStatus { total, last_minute, last_hour, last_day, last_at: since_us.map(|since_us| before(now, since_us)) }
 }
 
-/// Who may know whom a limit refuses: addresses of users and scripts are for those who may read the audit.
+/// Who may know which callers a limit refuses: addresses of users and scripts are for those who may read the audit.
 fn may_know(limit: Limit) -> Access {
     match limit {
         Limit::TokenCalls

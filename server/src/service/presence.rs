@@ -167,7 +167,7 @@ pub async fn fleet(reader: &Reader, now: UnixMs, interval: Duration) -> Result<F
     Ok(FleetPresence { at: now, total, models, sites, firmware, observation_gaps })
 }
 
-/// Presence counts of selected devices: whom an order for them would reach.
+/// Presence counts of selected devices: which of them an order would reach.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SelectedPresence {
     at: UnixMs,

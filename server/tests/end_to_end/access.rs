@@ -83,6 +83,7 @@ POST /devices/{device_id}/reprovision: factory or admin
 POST /otrts: factory or admin
 POST /commands: operator or release_manager or admin
 POST /commands/{command_id}/cancel: operator or release_manager or admin
+POST /presence: viewer or operator or release_manager or admin
 POST /artifacts: release_manager or admin
 POST /releases: release_manager or admin
 POST /releases/signed: release_manager or admin

@@ -402,7 +402,7 @@ async fn what_is_stored_for_a_device_is_limited_by_day() {
     }
 }
 
-/// Whom a limit refused, as `who: at least..at most`.
+/// The callers that a limit refused, as `who: at least..at most`.
 fn refused_most(limit: &Value, list: &str) -> Vec<String> {
     let all = limit["most_refused"][list].as_array().unwrap();
     let one = |of: &Value| {
@@ -412,7 +412,7 @@ fn refused_most(limit: &Value, list: &str) -> Vec<String> {
     all.iter().map(one).collect()
 }
 
-/// Goal: an operator sees whom a limit refused, by address or network and by device, and who may not know sees that there is something.
+/// Goal: an operator sees which callers a limit refused, by address or network and by device, and who may not know sees that there is something.
 /// Method: two devices beyond their limit, and unknown names from two addresses of one site, one of them in a device's name.
 #[tokio::test]
 async fn whom_a_limit_refused_is_shown_to_operators() {

@@ -29,7 +29,7 @@ pub struct ObservedLimit {
     most_refused: Option<MostRefused>,
 }
 
-/// Whom a limit has refused most.
+/// The callers that a limit has refused most.
 #[derive(Debug, Clone, Deserialize)]
 struct MostRefused {
     addresses: Vec<RefusedOne>,

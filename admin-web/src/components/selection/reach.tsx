@@ -1,4 +1,4 @@
-/** Whom a selection hits: counts from the API, before anything is done. */
+/** Which devices a selection hits: counts from the API, before anything is done. */
 
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";

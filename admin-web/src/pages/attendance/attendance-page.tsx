@@ -16,7 +16,7 @@ import { count } from "../../format/number";
 import { useLanguage } from "../../texts/language";
 import { type AttendanceSearch, changedAttendance, exportAddress, type Format, FORMATS, punchesOf } from "./filter";
 
-const route = getRouteApi("/attendance");
+const route = getRouteApi("/punches");
 
 export function AttendancePage() {
   const { texts, locale } = useLanguage();
@@ -74,7 +74,7 @@ function Filters({ search, day, zone }: Shown) {
   const navigate = useNavigate();
   const { data: fleet } = useQuery({ ...presenceQuery, refetchInterval: false });
   const change = (field: keyof AttendanceSearch) => (value: string) => {
-    void navigate({ to: "/attendance", search: changedAttendance(search, field, value), replace: true });
+    void navigate({ to: "/punches", search: changedAttendance(search, field, value), replace: true });
   };
   const zones = new Set([ownTimeZone(), zone, ...timeZones()]);
   return (

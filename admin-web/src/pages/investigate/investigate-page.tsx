@@ -1,4 +1,4 @@
-/** A silent device, in the order of the runbook: heard when, what to check first, network, site, firmware, logs, and whom to tell. */
+/** A silent device, in the order of the runbook: heard when, what to check first, network, site, firmware, logs, and a note for the next person. */
 
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";

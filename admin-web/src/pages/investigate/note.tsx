@@ -1,4 +1,4 @@
-/** All that is known, as text to copy, for whoever goes on with it. */
+/** All that is known, as text to copy, for the person who goes on with it. */
 
 import { useState } from "react";
 

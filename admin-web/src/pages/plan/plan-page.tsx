@@ -1,4 +1,4 @@
-/** A new rollout: what, to whom, by which policy; then its plan, a rehearsal, and only then the start. */
+/** A new rollout: what, to which devices, by which policy; then its plan, a rehearsal, and only then the start. */
 
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";

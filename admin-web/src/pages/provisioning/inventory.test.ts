@@ -24,7 +24,7 @@ describe("CSV", () => {
     for (const text of ["a,b,c;d\n1,2,3", "a;b;c,d\n1;2;3", "a\tb\tc,d\n1\t2\t3"]) expect(lines(text)[1]?.[1]).toBe("1|2|3");
   });
 
-  it("keeps quotes that are doubled, and text after a quoted part", () => {
+  it("keeps quotes that are escaped, and text after a quoted part", () => {
     expect(lines('"a""b" c,"",  d ,x"y"\n"open')).toEqual([[1, 'a"b c||d|x"y"'], [2, "open"]]);
     expect(lines("a,b,\n,,\n")).toEqual([[1, "a|b|"]]);
   });

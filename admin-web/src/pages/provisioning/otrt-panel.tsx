@@ -82,7 +82,7 @@ export function OtrtPanel() {
               onChoose={setTtl}
             />
             <ChoiceField
-              name={texts.forWhom}
+              name={texts.forWhich}
               value={binding}
               options={(["any", "device", "model"] as const).map((binding) => [binding, texts.binding[binding]] as const)}
               onChoose={setBinding}

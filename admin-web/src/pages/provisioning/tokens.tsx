@@ -17,7 +17,7 @@ export function Tokens({ made, done }: TokensProps) {
   const texts = all.provisioning;
   const shown = count(made.tokens.length, locale);
   const expires = new Date(made.expires_at);
-  const whom = { any: texts.forAny, device: texts.forDevice(made.name), model: texts.forModel(made.name) }[made.binding];
+  const allowed = { any: texts.forAny, device: texts.forDevice(made.name), model: texts.forModel(made.name) }[made.binding];
   const save = () => {
     const url = URL.createObjectURL(new Blob([`${made.tokens.join("\n")}\n`], { type: "text/plain" }));
     const link = document.createElement("a");
@@ -49,7 +49,7 @@ export function Tokens({ made, done }: TokensProps) {
             <QrCode text={token} name={texts.qrOf(token)} />
             <div>
               <code>{token}</code>
-              <p>{whom}</p>
+              <p>{allowed}</p>
               <p title={utc(expires)}>{texts.validUntil(moment(expires, new Date(), locale))}</p>
             </div>
           </li>

@@ -78,7 +78,7 @@ export const provisioning: Texts["provisioning"] = {
   count: "Anzahl",
   countHint: (most) => `hier höchstens ${most}; über die API mehr`,
   validFor: "Gültig für",
-  forWhom: "Verwendbar von",
+  forWhich: "Verwendbar von",
   binding: { any: "jedem Gerät", device: "einem Gerät", model: "Geräten eines Modells" },
   make: "Token erzeugen",
   making: "Wird erzeugt …",

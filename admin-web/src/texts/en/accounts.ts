@@ -77,7 +77,7 @@ export const accounts = {
   end: "End…",
   endAct: "End the session",
   endTitle: (name: string) => `End a session of ${name}`,
-  endHits: "Whoever works in it has to log in again. What is typed in an open page is not lost.",
+  endHits: "Its user has to log in again. What is typed in an open page is not lost.",
   noSessions: "There are no sessions.",
   showEnded: "also those that have ended",
 };

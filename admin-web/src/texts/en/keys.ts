@@ -66,7 +66,7 @@ export const keys = {
 
   compromised: "A key has leaked",
   compromisedLink: "A key has leaked: revoke it…",
-  compromisedText: "Whoever has the private half of a key that devices trust can speak to them as this server. Every hour counts: revoking does not wait for devices.",
+  compromisedText: "Anyone who has the private half of a key that devices trust can speak to them as this server. Every hour counts: revoking does not wait for devices.",
   toKeys: "Back to the keys",
   which: "1. Which key has leaked?",
   nothingToRevoke: "There is no key that can be revoked.",

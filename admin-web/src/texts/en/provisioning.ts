@@ -77,7 +77,7 @@ export const provisioning = {
   count: "Number",
   countHint: (most: string) => `at most ${most} here; the API makes more`,
   validFor: "Valid for",
-  forWhom: "May be used by",
+  forWhich: "May be used by",
   binding: { any: "any device", device: "one device", model: "devices of a model" },
   make: "Make tokens",
   making: "Making…",

@@ -36,7 +36,7 @@ export const releases = {
   how: "Signed by",
   offline: "a firmware key, offline (recommended)",
   online: "the server, when it is staged",
-  onlineHelp: "Whoever takes over the server then controls the fleet's firmware.",
+  onlineHelp: "Anyone who takes over the server then controls the fleet's firmware.",
   manifestFile: "Manifest file",
   manifestFileHint: "what ks-server firmware sign has printed",
   manifest: "Manifest",

@@ -415,7 +415,7 @@ fn refused_most(limit: &Value, list: &str) -> Vec<String> {
 /// Goal: an operator sees which callers a limit refused, by address or network and by device, and who may not know sees that there is something.
 /// Method: two devices beyond their limit, and unknown names from two addresses of one site, one of them in a device's name.
 #[tokio::test]
-async fn whom_a_limit_refused_is_shown_to_operators() {
+async fn the_callers_that_a_limit_refused_are_shown_to_operators() {
     let server = start_server(&[
         ("RATE_LIMIT_DEVICE_PER_MIN", "2"),
         ("RATE_LIMIT_DEVICE_BURST", "5"),

@@ -80,7 +80,8 @@ fn each_limit_has_refused_what_the_oracle_says() {
 }
 
 /// Limits that no scenario of the suite makes refuse, and why.
-const NOT_IN_THE_SUITE: [(&str, &str); 5] = [
+const NOT_IN_THE_SUITE: [(&str, &str); 6] = [
+    ("address_unsigned", "of unknown paths, which no adversary asks for; server/tests/end_to_end/limits.rs tests it"),
     ("token_calls", "of the admin API, which a run calls with one token; server/tests/end_to_end/limits.rs tests it"),
     ("address_wrong_tokens", "of the admin API; server/tests/end_to_end/access.rs tests it"),
     ("address_logins", "of people; server/src/limit/throttle.rs and server/tests/end_to_end/access.rs test it"),

@@ -4,11 +4,8 @@ import { useMutation } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 
 import { useTexts } from "../texts/language";
-import { TextField } from "./fields";
+import { ReasonField, TextField } from "./fields";
 import { FormDialog } from "./form-dialog";
-
-/** Longest reason, as the API has it. */
-const REASON_CHARS_MAX = 512;
 
 interface ConfirmDialogProps {
   readonly title: string;
@@ -57,13 +54,11 @@ export function ConfirmDialog(props: ConfirmDialogProps) {
     >
       {children}
       {reason && (
-        <TextField
+        <ReasonField
           name={texts.reason}
           hint={texts.reasonHint}
           autoFocus
-          autoComplete="off"
           required={reason === "required"}
-          maxLength={REASON_CHARS_MAX}
           value={why}
           onType={setWhy}
         />

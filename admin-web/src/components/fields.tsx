@@ -77,6 +77,14 @@ export function ChoiceField<Value extends string>({ name, hint, value, options, 
   );
 }
 
+/** Longest reason of an action, as the API has it. */
+const REASON_CHARS_MAX = 500;
+
+/** Why something is done, for the audit. */
+export function ReasonField(field: Typed & Pick<Input, "required" | "autoFocus">) {
+  return <TextField {...field} autoComplete="off" maxLength={REASON_CHARS_MAX} />;
+}
+
 interface CheckProps {
   readonly name: ReactNode;
   readonly isChecked: boolean;

@@ -1,11 +1,9 @@
 /** Fields of a filter over a list; each change is a new address, so that a filter can be sent to somebody. */
 
-import { type ReactNode, useEffect, useId, useState } from "react";
+import { type ReactNode, useId } from "react";
 
 import { useTexts } from "../texts/language";
-
-/** How long after the last key a typed text is searched for. */
-const PAUSE_MS = 300;
+import { usePausedText } from "./paused-text";
 
 interface FilterProps {
   readonly name: string;
@@ -49,18 +47,7 @@ interface TypedFilterProps extends FilterProps {
 
 export function TypedFilter({ name, value = "", onChange, hint, className = "" }: TypedFilterProps) {
   const id = useId();
-  const [typed, setTyped] = useState(value);
-  const [known, setKnown] = useState(value);
-  // Another address, such as after "back": what it says counts.
-  if (value !== known) {
-    setKnown(value);
-    setTyped(value);
-  }
-  useEffect(() => {
-    if (typed === value) return;
-    const timer = window.setTimeout(() => onChange(typed), PAUSE_MS);
-    return () => window.clearTimeout(timer);
-  });
+  const [typed, setTyped] = usePausedText(value, onChange);
   return (
     <div className={`field ${className}`}>
       <label htmlFor={id}>{name}</label>

@@ -42,8 +42,8 @@ pub struct AuditQuery {
 
 /// Lists entries, oldest first unless the query says otherwise.
 pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Page<AuditEntry>>, Problem> {
-    let start = if query.newest_first { i64::MAX } else { 0 };
-    let (limit, from) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), start)?);
+    let start = page::start(query.newest_first);
+    let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), start)?);
     let AuditQuery { actor, action, subject, since, until, newest_first, .. } = query;
     page::check_period(since, until)?;
     let is_word = |action: &String| {
@@ -53,11 +53,8 @@ pub async fn list(call: Call, Query(query): Query<AuditQuery>) -> Result<Json<Pa
     if action.as_ref().is_some_and(|action| !is_word(action)) {
         return Err(Problem::bad_request("action: expected 1 to 40 of a-z, `_` and `.`, such as device.revoke"));
     }
-    let filter = AuditFilter { actor, action, subject, since, until };
-    let lines = call.reader.ask(move |store| {
-        if newest_first { store.audit_back(&filter, from, limit) } else { store.audit(&filter, from, limit) }
-    });
-    let lines = lines.await?;
+    let filter = AuditFilter { actor, action, subject, since, until, newest_first };
+    let lines = call.reader.ask(move |store| store.audit(&filter, after, limit)).await?;
     Ok(Json(Page::of(lines, limit, |line| line.number, AuditEntry::from)))
 }
 

@@ -134,7 +134,7 @@ pub struct CommandsQuery {
 
 /// Lists commands in the order of creation, or in the reverse order.
 pub async fn list(call: Call, Query(query): Query<CommandsQuery>) -> Result<Json<Page<Command>>, Problem> {
-    let start = if query.newest_first { i64::MAX } else { 0 };
+    let start = page::start(query.newest_first);
     let (limit, after) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), start)?);
     let CommandsQuery { order_id, device_id, open, state, newest_first, .. } = query;
     let filter = CommandFilter { order_id, device_id, open_only: open, state, newest_first };

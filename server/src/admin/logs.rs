@@ -42,7 +42,7 @@ pub async fn list(call: Call, Query(query): Query<LogsQuery>) -> Result<Json<Pag
     if query.text.as_ref().is_some_and(|text| text.chars().count() > 200) {
         return Err(Problem::bad_request("text: expected at most 200 characters"));
     }
-    let (limit, before) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), i64::MAX)?);
+    let (limit, before) = (page::limit(query.limit)?, page::after(query.cursor.as_deref(), page::start(true))?);
     let LogsQuery { device_id, since, until, level, text, .. } = query;
     page::check_period(since, until)?;
     let filter = LogFilter { device_id, since, until, level, text };

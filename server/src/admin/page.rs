@@ -46,6 +46,11 @@ pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// Where a list without a cursor begins: before its first row, or after its last one.
+pub fn start(newest_first: bool) -> i64 {
+    if newest_first { i64::MAX } else { 0 }
+}
+
 /// The row after which the page begins; `start` without a cursor.
 pub fn after(cursor: Option<&str>, start: i64) -> Result<i64, Problem> {
     let number = cursor.map_or(Some(start), canonical).filter(|number| *number >= 0);

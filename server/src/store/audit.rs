@@ -35,6 +35,8 @@ pub struct AuditFilter {
     pub since: Option<UnixMs>,
     /// Before this.
     pub until: Option<UnixMs>,
+    /// The last one first; lines are then below `after`.
+    pub newest_first: bool,
 }
 
 /// The rows of the audit.
@@ -55,10 +57,8 @@ pub trait PrunedAuditRows: AuditRows {
 
 /// Queries about the audit.
 pub trait AuditReads {
-    /// Lines above `after`, at most `limit`, the oldest first.
+    /// Lines above `after`, at most `limit`, the oldest first, or those below it, the newest first.
     fn audit(&mut self, which: &AuditFilter, after: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
-    /// Lines below `before`, at most `limit`, the newest first.
-    fn audit_back(&mut self, which: &AuditFilter, before: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
     /// Number and hash of the last line, as stored separately from the lines.
     fn audit_head(&mut self) -> Result<Option<Head>, StoreError>;
     /// Number and hash of the last line that was pruned.

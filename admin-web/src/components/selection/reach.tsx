@@ -11,11 +11,9 @@ import { count } from "../../format/number";
 import { registered } from "../../format/presence";
 import type { Texts } from "../../texts/en";
 import { useLanguage } from "../../texts/language";
+import { PAUSE_MS } from "../paused-text";
 import { Empty, Failed, Waiting } from "../states";
 import { hits, idsOf, type Selection, whichOf } from "./selection";
-
-/** How long after the last key devices are counted. */
-const PAUSE_MS = 300;
 
 /** What a selection hits now; none until it is counted. */
 export function useSelected(selection: Selection) {

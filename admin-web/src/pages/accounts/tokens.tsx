@@ -15,6 +15,7 @@ import { Loaded } from "../../components/states";
 import { Moment, useNow } from "../../components/time";
 import { duration } from "../../format/time";
 import { useLanguage, useTexts } from "../../texts/language";
+import { AccountNameField } from "./account-name-field";
 import { RoleField } from "./role-field";
 import { stateOf } from "./tokens-of";
 
@@ -174,19 +175,7 @@ function NewToken({ close }: { close: () => void }) {
       close={close}
     >
       <p>{texts.tokenText}</p>
-      <TextField
-        name={texts.name}
-        hint={texts.nameHint}
-        autoFocus
-        required
-        autoComplete="off"
-        autoCapitalize="none"
-        spellCheck={false}
-        pattern="[A-Za-z0-9._@\-]{1,64}"
-        maxLength={64}
-        value={name}
-        onType={setName}
-      />
+      <AccountNameField name={name} onType={setName} />
       <RoleField role={role} onChoose={setRole} />
       <ChoiceField
         name={texts.validFor}

@@ -9,12 +9,12 @@ import type { Role, User } from "../../api/types";
 import { userName, useMe } from "../../app/session-gate";
 import { ConfirmDialog } from "../../components/confirm-dialog";
 import { ifMatch } from "../../components/conflict";
-import { TextField } from "../../components/fields";
 import { FormDialog } from "../../components/form-dialog";
 import { PagedList } from "../../components/list";
 import { Moment } from "../../components/time";
 import { count } from "../../format/number";
 import { useLanguage, useTexts } from "../../texts/language";
+import { AccountNameField } from "./account-name-field";
 import { NewPassword, PASSWORD_CHARS_MIN } from "./new-password";
 import { RoleDialog } from "./role-dialog";
 import { RoleField } from "./role-field";
@@ -116,20 +116,7 @@ function NewUser({ onSaved, close }: DialogProps) {
       submit={() => create.mutate()}
       close={close}
     >
-      <TextField
-        name={texts.name}
-        hint={texts.nameHint}
-        autoFocus
-        required
-        // Not "username": a password manager would fill in the admin's own.
-        autoComplete="off"
-        autoCapitalize="none"
-        spellCheck={false}
-        pattern="[A-Za-z0-9._@\-]{1,64}"
-        maxLength={64}
-        value={name}
-        onType={setName}
-      />
+      <AccountNameField name={name} onType={setName} />
       <RoleField role={role} onChoose={setRole} />
       <NewPassword name={texts.password} value={password} onType={setPassword} />
     </FormDialog>

@@ -2,7 +2,6 @@
 
 import { useInfiniteQuery, useMutation } from "@tanstack/react-query";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
 
 import { answer, api, API_BASE_URL } from "../../api/client";
 import { type AuditFilter, auditSearchQuery } from "../../api/queries";
@@ -10,6 +9,7 @@ import type { Verification } from "../../api/types";
 import { TextField } from "../../components/fields";
 import { PagedList } from "../../components/list";
 import { PageHead } from "../../components/page-head";
+import { usePausedText } from "../../components/paused-text";
 import { Problem } from "../../components/states";
 import { Moment } from "../../components/time";
 import { count } from "../../format/number";
@@ -17,9 +17,6 @@ import { useLanguage, useTexts } from "../../texts/language";
 import { changed, faultOf, fromLocal, toLocal } from "./filter";
 
 const route = getRouteApi("/audit");
-
-/** How long after the last key a typed text is searched for. */
-const PAUSE_MS = 300;
 
 export function AuditPage() {
   const texts = useTexts().audit;
@@ -142,18 +139,7 @@ interface TypedProps {
 }
 
 function Typed({ name, hint, value = "", onChange }: TypedProps) {
-  const [typed, setTyped] = useState(value);
-  const [known, setKnown] = useState(value);
-  // Another address, such as after "back": what it says counts.
-  if (value !== known) {
-    setKnown(value);
-    setTyped(value);
-  }
-  useEffect(() => {
-    if (typed === value) return;
-    const timer = window.setTimeout(() => onChange(typed), PAUSE_MS);
-    return () => window.clearTimeout(timer);
-  });
+  const [typed, setTyped] = usePausedText(value, onChange);
   return (
     <TextField name={name} hint={hint} type="search" autoComplete="off" autoCapitalize="none" spellCheck={false} value={typed} onType={setTyped} />
   );

@@ -7,7 +7,7 @@ import { type FormEvent, useState } from "react";
 import { answer, api } from "../../api/client";
 import { presenceQuery, releasesQuery } from "../../api/queries";
 import type { DeviceSelector, Policy, RolloutSpec } from "../../api/types";
-import { AreaField, CheckField, ChoiceField, TextField } from "../../components/fields";
+import { AreaField, CheckField, ChoiceField, ReasonField, TextField } from "../../components/fields";
 import { PageHead } from "../../components/page-head";
 import { Problem } from "../../components/states";
 import { useTexts } from "../../texts/language";
@@ -84,7 +84,7 @@ export function PlanPage() {
               onChoose={setRelease}
             />
             <TextField name={texts.name} hint={texts.nameHint} required maxLength={64} value={name} onType={setName} />
-            <TextField name={texts.reason} required maxLength={500} value={reason} onType={setReason} />
+            <ReasonField name={texts.reason} required value={reason} onType={setReason} />
           </section>
           <Who who={who} setWho={setWho} />
         </div>

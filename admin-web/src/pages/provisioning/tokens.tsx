@@ -2,6 +2,7 @@
 
 import { moment, utc } from "../../format/time";
 import { count } from "../../format/number";
+import { save } from "../../format/save";
 import { useLanguage } from "../../texts/language";
 import type { MadeTokens } from "./binding";
 import { QrCode } from "./qr-code";
@@ -18,14 +19,6 @@ export function Tokens({ made, done }: TokensProps) {
   const shown = count(made.tokens.length, locale);
   const expires = new Date(made.expires_at);
   const allowed = { any: texts.forAny, device: texts.forDevice(made.name), model: texts.forModel(made.name) }[made.binding];
-  const save = () => {
-    const url = URL.createObjectURL(new Blob([`${made.tokens.join("\n")}\n`], { type: "text/plain" }));
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = "otrts.txt";
-    link.click();
-    URL.revokeObjectURL(url);
-  };
   return (
     <>
       <div className="notice warn" role="status">
@@ -36,7 +29,7 @@ export function Tokens({ made, done }: TokensProps) {
         <button type="button" className="primary" autoFocus onClick={() => window.print()}>
           {texts.print}
         </button>
-        <button type="button" onClick={save}>
+        <button type="button" onClick={() => save("otrts.txt", `${made.tokens.join("\n")}\n`, "text/plain")}>
           {texts.saveAsText}
         </button>
         <button type="button" onClick={done}>

@@ -70,11 +70,33 @@ impl PrunedAuditRows for Writes<'_> {
 
 impl AuditReads for SqliteReader {
     fn audit(&mut self, which: &AuditFilter, after: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        lines(self, which, ("id > ?", after), ("ASC", limit))
-    }
-
-    fn audit_back(&mut self, which: &AuditFilter, before: i64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        lines(self, which, ("id < ?", before), ("DESC", limit))
+        let mut filter = Filter::default();
+        let (beyond, direction) = if which.newest_first { ("id < ?", "DESC") } else { ("id > ?", "ASC") };
+        filter.and(beyond, after);
+        filter.and_if("actor = ?", which.actor.clone());
+        filter.and_if("action GLOB ?", which.action.as_ref().map(|action| format!("{action}*")));
+        filter.and_if("subject = ?", which.subject.clone());
+        filter.and_if("at >= ?", which.since.map(|since| integer(since.0)));
+        filter.and_if("at < ?", which.until.map(|until| integer(until.0)));
+        let sql = format!(
+            "SELECT id, at, actor, address, action, subject, detail, hash FROM audit {} ORDER BY id {direction} LIMIT {}",
+            filter.clause(),
+            rows(limit)
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let found = statement.query_map(filter.values().as_slice(), |row| {
+            Ok(AuditRecord {
+                number: row.get(0)?,
+                at: time(row, 1)?,
+                actor: row.get(2)?,
+                address: row.get(3)?,
+                action: row.get(4)?,
+                subject: row.get(5)?,
+                detail: row.get(6)?,
+                hash: row.get(7)?,
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     fn audit_head(&mut self) -> Result<Option<Head>, StoreError> {
@@ -84,40 +106,6 @@ impl AuditReads for SqliteReader {
     fn audit_base(&mut self) -> Result<Option<Head>, StoreError> {
         noted(self, "SELECT last, hash FROM audit_base WHERE id = 1")
     }
-}
-
-fn lines(
-    reader: &SqliteReader,
-    which: &AuditFilter,
-    (side, number): (&str, i64),
-    (order, limit): (&str, usize),
-) -> Result<Vec<AuditRecord>, StoreError> {
-    let mut filter = Filter::default();
-    filter.and(side, number);
-    filter.and_if("actor = ?", which.actor.clone());
-    filter.and_if("action GLOB ?", which.action.as_ref().map(|action| format!("{action}*")));
-    filter.and_if("subject = ?", which.subject.clone());
-    filter.and_if("at >= ?", which.since.map(|since| integer(since.0)));
-    filter.and_if("at < ?", which.until.map(|until| integer(until.0)));
-    let sql = format!(
-        "SELECT id, at, actor, address, action, subject, detail, hash FROM audit {} ORDER BY id {order} LIMIT {}",
-        filter.clause(),
-        rows(limit)
-    );
-    let mut statement = reader.connection.prepare(&sql)?;
-    let found = statement.query_map(filter.values().as_slice(), |row| {
-        Ok(AuditRecord {
-            number: row.get(0)?,
-            at: time(row, 1)?,
-            actor: row.get(2)?,
-            address: row.get(3)?,
-            action: row.get(4)?,
-            subject: row.get(5)?,
-            detail: row.get(6)?,
-            hash: row.get(7)?,
-        })
-    })?;
-    Ok(found.collect::<Result<_, _>>()?)
 }
 
 fn noted(reader: &SqliteReader, sql: &str) -> Result<Option<Head>, StoreError> {

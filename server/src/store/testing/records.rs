@@ -200,8 +200,9 @@ pub fn every_change_is_audited_and_chained(store: &mut impl Store, reader: &mut 
     let actions = only(AuditFilter { action: Some("device.".to_owned()), ..AuditFilter::default() });
     assert_eq!(reader.audit(&about, 0, 100).unwrap().len(), 2);
     assert_eq!(reader.audit(&actions, 0, 100).unwrap().len(), 4);
+    let newest_first = AuditFilter { newest_first: true, ..actions };
     let mut back = |before, limit| -> Vec<i64> {
-        reader.audit_back(&actions, before, limit).unwrap().iter().map(|line| line.number).collect()
+        reader.audit(&newest_first, before, limit).unwrap().iter().map(|line| line.number).collect()
     };
     assert_eq!((back(i64::MAX, 3), back(2, 3)), (vec![4, 3, 2], vec![1]), "the newest first");
 }

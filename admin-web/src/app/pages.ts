@@ -1,4 +1,4 @@
-/** The pages in the navigation, and which roles see them. What a role may do is the server's to decide. */
+/** Which pages there are in the navigation, and which roles see which page. What a role may do is the server's to decide. */
 
 import type { Role } from "../api/types";
 import type { Texts } from "../texts/en";
@@ -23,6 +23,8 @@ export interface PageLink {
 
 const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"];
 const OPERATE: readonly Role[] = ["operator", "release_manager", "admin"];
+const RELEASE: readonly Role[] = ["release_manager", "admin"];
+const ADMINISTER: readonly Role[] = ["admin"];
 
 export const PAGES: readonly PageLink[] = [
   { path: "/fleet", name: (texts) => texts.pages.fleet, roles: READ },
@@ -35,13 +37,28 @@ export const PAGES: readonly PageLink[] = [
   { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
   { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },
   { path: "/limits", name: (texts) => texts.limits.title, roles: READ },
-  { path: "/users", name: (texts) => texts.accounts.title, roles: ["admin"] },
-  { path: "/audit", name: (texts) => texts.audit.title, roles: ["admin"] },
+  { path: "/users", name: (texts) => texts.accounts.title, roles: ADMINISTER },
+  { path: "/audit", name: (texts) => texts.audit.title, roles: ADMINISTER },
+];
+
+/** Pages that are seen by other roles than the page of the navigation that they belong to. */
+const WITHIN: readonly { readonly path: string; readonly roles: readonly Role[] }[] = [
+  { path: "/devices/$deviceId/investigate", roles: READ },
+  { path: "/rollouts/plan", roles: RELEASE },
+  { path: "/commands/new", roles: OPERATE },
+  { path: "/server-keys/compromised", roles: ADMINISTER },
 ];
 
 /** The pages of a role, in the order of the navigation. */
 export function pagesOf(role: Role | null | undefined): readonly PageLink[] {
   return PAGES.filter((page) => role && page.roles.includes(role));
+}
+
+/** Whether a role sees the page of a route, such as `/devices/$deviceId`, whoever has sent its address. */
+export function maySee(role: Role | null | undefined, route: string): boolean {
+  const all = [...WITHIN, ...PAGES].filter(({ path }) => `${route}/`.startsWith(`${path}/`));
+  const page = all.sort((one, other) => other.path.length - one.path.length)[0];
+  return page === undefined || (role ? page.roles.includes(role) : false);
 }
 
 /** Whether a role may read more about a device than its inventory. */
@@ -56,5 +73,5 @@ export function mayOperate(role: Role | null | undefined): boolean {
 
 /** Whether a role may release firmware: all about releases, and what lets a rollout go on. */
 export function mayRelease(role: Role | null | undefined): boolean {
-  return role === "release_manager" || role === "admin";
+  return role ? RELEASE.includes(role) : false;
 }

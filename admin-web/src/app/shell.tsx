@@ -1,13 +1,14 @@
 /** The frame around every page: navigation by role, language, who is logged in. */
 
 import { useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet } from "@tanstack/react-router";
+import { Link, Outlet, useMatches } from "@tanstack/react-router";
 import { useEffect, useId } from "react";
 
 import { followEvents } from "../api/events";
+import { PageHead } from "../components/page-head";
 import icon from "../styles/icon.svg";
 import { LANGUAGES, type Language, useLanguage } from "../texts/language";
-import { mayRead, pagesOf } from "./pages";
+import { mayRead, maySee, pagesOf } from "./pages";
 import { logOut, useMe, userName, useSession } from "./session-gate";
 import { Stale } from "./stale";
 
@@ -16,6 +17,7 @@ export function Shell() {
   const me = useMe();
   const languageId = useId();
   const queryClient = useQueryClient();
+  const route: string = useMatches({ select: (matches) => matches.at(-1)?.fullPath ?? "" });
   const isFollowing = useSession().state === "active" && mayRead(me.role);
   useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
   return (
@@ -59,8 +61,20 @@ export function Shell() {
       </nav>
       <main className="main" id="main" tabIndex={-1}>
         <Stale />
-        <Outlet />
+        {maySee(me.role, route) ? <Outlet /> : <NotAllowed />}
       </main>
     </div>
+  );
+}
+
+/** In place of a page whose address somebody else has sent. */
+function NotAllowed() {
+  const { texts } = useLanguage();
+  const { role } = useMe();
+  return (
+    <>
+      <PageHead title={texts.notAllowed} />
+      <p className="notice warn">{texts.notAllowedText(role ? texts.roles[role] : texts.none)}</p>
+    </>
   );
 }

@@ -36,6 +36,8 @@ export const de: Texts = {
   never: "nie",
   updatedAt: (time) => `Stand ${time}`,
   notFound: "Diese Seite gibt es nicht.",
+  notAllowed: "Diese Seite ist nicht für Ihre Rolle.",
+  notAllowedText: (role) => `Ihre Rolle ist ${role}. Brauchen Sie diese Seite, bitten Sie einen Administrator um eine andere Rolle.`,
   toFleet: "Zur Flotte",
 
   pages: {

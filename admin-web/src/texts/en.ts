@@ -36,6 +36,8 @@ export const en = {
   never: "never",
   updatedAt: (time: string) => `as of ${time}`,
   notFound: "There is no such page.",
+  notAllowed: "This page is not for your role.",
+  notAllowedText: (role: string) => `Your role is ${role}. If you need this page, ask an admin for another role.`,
   toFleet: "To the fleet",
 
   pages: {

@@ -5,8 +5,6 @@ import { useState } from "react";
 
 import { answer, api } from "../../api/client";
 import type { CommandOrder, DeviceSelector, SelectedPresence } from "../../api/types";
-import { mayOperate } from "../../app/pages";
-import { useMe } from "../../app/session-gate";
 import { ConfirmDialog } from "../../components/confirm-dialog";
 import { ChoiceField } from "../../components/fields";
 import { PageHead } from "../../components/page-head";
@@ -15,7 +13,7 @@ import { hits, type Selection, selectionOf, wordOf } from "../../components/sele
 import { SelectionFields } from "../../components/selection/selection-fields";
 import { count } from "../../format/number";
 import { duration } from "../../format/time";
-import { useLanguage, useTexts } from "../../texts/language";
+import { useLanguage } from "../../texts/language";
 import { CommandFields } from "./command-fields";
 import { commandOf, NO_COMMAND, TTLS_S } from "./typed-command";
 
@@ -23,7 +21,6 @@ const route = getRouteApi("/commands/new");
 
 export function OrderPage() {
   const { texts, locale } = useLanguage();
-  const me = useMe();
   const search = route.useSearch();
   const [selection, setSelection] = useState(() => selectionOf(search));
   const [typed, setTyped] = useState(NO_COMMAND);
@@ -32,7 +29,6 @@ export function OrderPage() {
   const reach = useSelected(selection);
   const { which, selected } = reach;
   const command = commandOf(typed);
-  if (!mayOperate(me.role)) return <NotAllowed title={texts.commands.order} />;
   const ask = () => {
     if (which && selected && command && hits(selected) > 0) setAsked({ which, selected, command, selection, ttlS });
   };
@@ -66,16 +62,6 @@ export function OrderPage() {
       </form>
       <Reach selection={selection} {...reach} says={texts.commands.reaches} />
       {asked && <OrderDialog asked={asked} close={() => setAsked(undefined)} />}
-    </>
-  );
-}
-
-/** A page that the person's role has no use for. */
-function NotAllowed({ title }: { title: string }) {
-  return (
-    <>
-      <PageHead title={title} />
-      <p className="notice warn">{useTexts().commands.notAllowed}</p>
     </>
   );
 }

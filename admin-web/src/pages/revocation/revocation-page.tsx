@@ -6,8 +6,6 @@ import { useState } from "react";
 
 import { answer, api } from "../../api/client";
 import type { DeviceSelector, SelectedPresence } from "../../api/types";
-import { mayOperate } from "../../app/pages";
-import { useMe } from "../../app/session-gate";
 import { ConfirmDialog } from "../../components/confirm-dialog";
 import { PageHead } from "../../components/page-head";
 import { checkReach, Reach, useSelected } from "../../components/selection/reach";
@@ -32,7 +30,6 @@ interface Done {
 
 export function RevocationPage() {
   const { texts, locale } = useLanguage();
-  const me = useMe();
   const search = route.useSearch();
   const [selection, setSelection] = useState(() => selectionOf(search));
   const [asked, setAsked] = useState<Asked>();
@@ -40,18 +37,9 @@ export function RevocationPage() {
   const reach = useSelected(selection);
   const { which, selected } = reach;
   const isReady = selected !== undefined && hits(selected) > 0;
-  const head = <PageHead title={texts.revocation.title} />;
-  if (!mayOperate(me.role)) {
-    return (
-      <>
-        {head}
-        <p className="notice warn">{texts.revocation.notAllowed}</p>
-      </>
-    );
-  }
   return (
     <>
-      {head}
+      <PageHead title={texts.revocation.title} />
       <div role="status" className="quiet">
         {done && (
           <p className="notice good">

@@ -53,7 +53,6 @@ export const commands: Texts["commands"] = {
   confirmTitle: (kind) => `${kind} anordnen?`,
   act: "Anordnen",
   until: (time) => `Er verfällt nach ${time}, wo er nicht zugestellt wurde.`,
-  notAllowed: "Ihre Rolle ordnet keine Befehle an.",
   orderTitle: (order) => `Anordnung ${order}`,
   unknownOrder: (order) => `Die Anordnung ${order} gibt es nicht. Anordnungen werden einige Zeit nach dem Ende ihrer Befehle gelöscht.`,
   progress: "Fortschritt",

@@ -15,5 +15,4 @@ export const revocation: Texts["revocation"] = {
   act: "Sperren",
   done: (count, shown) => `${devices(count, shown)} gesperrt.`,
   see: "Anzeigen",
-  notAllowed: "Ihre Rolle sperrt keine Geräte.",
 };

@@ -53,7 +53,6 @@ export const commands = {
   confirmTitle: (kind: string) => `Order ${kind}?`,
   act: "Order it",
   until: (time: string) => `It expires after ${time} where it was not delivered.`,
-  notAllowed: "Your role does not order commands.",
   orderTitle: (order: string) => `Order ${order}`,
   unknownOrder: (order: string) => `There is no order ${order}. Orders are deleted some time after their commands have ended.`,
   progress: "Progress",

@@ -14,5 +14,4 @@ export const revocation = {
   act: "Revoke them",
   done: (count: number, shown: string) => `${devices(count, shown)} revoked.`,
   see: "Show them",
-  notAllowed: "Your role does not revoke devices.",
 };

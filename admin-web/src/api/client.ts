@@ -15,13 +15,14 @@ const WITHOUT_SESSION = ["/api/login", "/api/me"];
 /** Sends a request; after 401 it waits until the person has logged in again, and repeats it. */
 async function send(request: Request): Promise<Response> {
   const again = request.clone();
+  const sent = session.current();
   const response = await fetch(request).catch((error: unknown) => {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiProblem(0, "");
   });
   if (response.status !== 401 || WITHOUT_SESSION.includes(new URL(request.url).pathname)) return response;
-  await session.renewed();
-  return fetch(again);
+  await session.renewed(sent);
+  return send(again);
 }
 
 export const api = createClient<paths>({

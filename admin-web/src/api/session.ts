@@ -46,9 +46,16 @@ export function ended(): void {
   for (const call of refused) call.reject(new Error("logged out"));
 }
 
-/** A call was answered with 401. Ends once it is worth sending again. */
-export async function renewed(): Promise<void> {
-  if (session.state === "active") become({ state: "expired", me: session.me });
-  if (session.state !== "expired") throw new Error("not logged in");
+/**
+ * A call that was sent in this session was answered with 401. Ends once it is worth sending again: after the next login, or at once if
+ * there was one since.
+ *
+ * @throws Error if nobody or somebody else is logged in by now: a call is never sent for another person.
+ */
+export async function renewed(sent: Session): Promise<void> {
+  if (session === sent && session.state === "active") become({ state: "expired", me: session.me });
+  const isOfSame = "me" in session && "me" in sent && session.me.name === sent.me.name;
+  if (!isOfSame) throw new Error("not logged in");
+  if (session.state === "active") return;
   await new Promise<void>((resolve, reject) => waiting.push({ resolve, reject }));
 }

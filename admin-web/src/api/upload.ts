@@ -7,9 +7,10 @@ import type { Artifact } from "./types";
 
 /** Sends a firmware image; `progress` gets the bytes sent so far. If the session ends, it begins again after the next login. */
 export async function uploadArtifact(image: Blob, progress: (sentBytes: number) => void, signal: AbortSignal): Promise<Artifact> {
+  const sent = session.current();
   const response = await send(image, progress, signal);
   if (response.status === 401) {
-    await session.renewed();
+    await session.renewed(sent);
     return uploadArtifact(image, progress, signal);
   }
   if (!response.ok) throw await problemOf(response);

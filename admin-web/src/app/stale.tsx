@@ -1,8 +1,10 @@
 /** Says so when a tab is out of date: the server has newer pages by now, or somebody else has logged in in another tab. */
 
 import { useQuery } from "@tanstack/react-query";
+import { useEffect } from "react";
 
 import { answer, api } from "../api/client";
+import * as session from "../api/session";
 import { useTexts } from "../texts/language";
 import { useMe, userName } from "./session-gate";
 import { isOutdated } from "./stale-page";
@@ -30,6 +32,11 @@ export function Stale() {
   });
   // Not by `useMe`: that is who logged in here.
   const now = useQuery({ ...watched, queryKey: ["me"], queryFn: ({ signal }) => answer(api.GET("/api/me", { signal })) });
+  const known = now.data;
+  // Another role shows other pages and buttons at once, nothing typed is lost.
+  useEffect(() => {
+    if (known && known.name === me.name && known.role !== me.role && session.current().state === "active") session.began(known);
+  }, [known, me]);
   const isOther = now.data !== undefined && now.data.name !== me.name;
   return (
     <div role="status" className="quiet notices">

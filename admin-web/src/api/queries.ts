@@ -77,12 +77,18 @@ const paged = <Page extends { next_cursor?: string | null }>(
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 
+/** How often a list of so many pages is asked for again: a page in half a minute, however long the list. Presence changes by time alone. */
+export function listPollMs(pages: number): number {
+  return SLOW_POLL_MS * Math.max(1, pages);
+}
+
 export const devicesQuery = (filter: DeviceFilter) => ({
   ...paged(["devices", filter], (from, signal) =>
     answer(api.GET("/api/devices", { signal, params: { query: { ...filter, limit: DEVICES_PAGE, ...from } } })),
   ),
   placeholderData: keepPreviousData,
   staleTime: SLOW_POLL_MS,
+  refetchInterval: ({ state }: { state: { data?: { pages: readonly unknown[] } | undefined } }) => listPollMs(state.data?.pages.length ?? 1),
 });
 
 const ofDevice = (deviceId: string) => ["device", deviceId] as const;

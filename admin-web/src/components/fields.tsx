@@ -62,10 +62,13 @@ interface ChoiceProps<Value extends string> {
 }
 
 export function ChoiceField<Value extends string>({ name, hint, value, options, onChoose }: ChoiceProps<Value>) {
+  // A select that lacks its value shows another one, while this one is sent.
+  const isOffered = options.some(([option]) => option === value);
   return (
     <Field name={name} hint={hint}>
       {(element) => (
         <select {...element} value={value} onChange={(event) => onChoose(event.target.value as Value)}>
+          {!isOffered && <option value={value}>{value}</option>}
           {options.map(([option, text]) => (
             <option key={option} value={option}>
               {text}

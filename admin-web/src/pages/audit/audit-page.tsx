@@ -10,6 +10,7 @@ import { TextField } from "../../components/fields";
 import { PagedList } from "../../components/list";
 import { PageHead } from "../../components/page-head";
 import { usePausedText } from "../../components/paused-text";
+import { Said } from "../../components/said";
 import { Problem } from "../../components/states";
 import { Moment } from "../../components/time";
 import { count } from "../../format/number";
@@ -45,7 +46,7 @@ export function AuditPage() {
               line.actor,
               <code key="action">{line.action}</code>,
               line.subject,
-              line.detail,
+              <Said key="detail" text={line.detail} />,
               line.address || <span className="soft">{texts.thisMachine}</span>,
             ]}
             empty={Object.keys(filter).length > 0 ? texts.noMatch : texts.empty}

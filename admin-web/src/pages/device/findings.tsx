@@ -1,6 +1,7 @@
 /** What to look at first of a device, in the server's words. */
 
 import type { Investigation } from "../../api/types";
+import { Said } from "../../components/said";
 import { Empty } from "../../components/states";
 import { useTexts } from "../../texts/language";
 
@@ -15,7 +16,7 @@ export function Findings({ about }: { about: Investigation }) {
         <ul className="notices">
           {about.findings.map((finding) => (
             <li key={finding} className="notice warn">
-              {finding}
+              <Said text={finding} />
             </li>
           ))}
         </ul>

@@ -10,6 +10,7 @@ import type { Investigation, LogLevel } from "../../api/types";
 import { useMe } from "../../app/session-gate";
 import { CommandBadge, LevelBadge } from "../../components/badges";
 import { List, PagedList } from "../../components/list";
+import { Said } from "../../components/said";
 import { Moment } from "../../components/time";
 import { useTexts } from "../../texts/language";
 import { TABS, type Tab as TabName } from "./tab";
@@ -145,7 +146,7 @@ function Audit({ deviceId }: { deviceId: string }) {
       query={useInfiniteQuery(auditQuery(deviceId))}
       heads={[texts.at, texts.actor, texts.action, texts.detail]}
       rowKey={(line) => String(line.number)}
-      cells={(line) => [<Moment key="at" at={line.at} />, line.actor, line.action, line.detail]}
+      cells={(line) => [<Moment key="at" at={line.at} />, line.actor, line.action, <Said key="detail" text={line.detail} />]}
       empty={texts.noAudit}
     />
   );

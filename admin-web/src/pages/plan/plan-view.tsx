@@ -5,6 +5,7 @@ import { type ReactNode, useMemo } from "react";
 
 import type { Plan, RolloutSpec } from "../../api/types";
 import { Curves } from "../../components/curves";
+import { Said } from "../../components/said";
 import { count, share } from "../../format/number";
 import { duration } from "../../format/time";
 import { useLanguage } from "../../texts/language";
@@ -144,7 +145,7 @@ function Power({ plan }: { plan: Plan }) {
             <li key={of.gate} className="notice">
               <strong>{words.sentence(count(of.gate + 1, locale))}</strong>: {gate && gateText(gate, texts, locale)}
               <br />
-              <span lang="en">{of.sentence}</span>
+              <Said text={of.sentence} />
             </li>
           );
         })}

@@ -8,6 +8,7 @@ import { rolloutStatusQuery } from "../../api/queries";
 import type { RolloutStatus } from "../../api/types";
 import { RolloutBadge, UpdateBadge } from "../../components/badges";
 import { PageHead } from "../../components/page-head";
+import { Said } from "../../components/said";
 import { Empty, Loaded } from "../../components/states";
 import { Moment } from "../../components/time";
 import { count, share } from "../../format/number";
@@ -118,8 +119,8 @@ function WaitsFor({ status: { rollout, progress, last_decision: last } }: { stat
           <li className="notice warn">{words.silent(rollout.silent_confirmed, count(rollout.silent_confirmed, locale))}</li>
         )}
         {progress.waits_for.map((what) => (
-          <li key={what} lang="en" className={`notice ${rollout.status === "RUNNING" ? "" : "warn"}`}>
-            {what}
+          <li key={what} className={`notice ${rollout.status === "RUNNING" ? "" : "warn"}`}>
+            <Said text={what} />
           </li>
         ))}
         {progress.next && <li className="notice">{words.next[progress.next.what](time(progress.next.at))}</li>}
@@ -128,9 +129,7 @@ function WaitsFor({ status: { rollout, progress, last_decision: last } }: { stat
       {last && (
         <p>
           {words.last(decisionText(last.decision, texts), last.actor === "rollout-engine" ? words.engine : last.actor)}{" "}
-          <span lang="en" className="soft">
-            {last.why}
-          </span>
+          <Said className="soft" text={last.why} />
         </p>
       )}
     </section>

@@ -4,6 +4,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 
 import { traceQuery } from "../../api/queries";
 import { PagedList } from "../../components/list";
+import { Said } from "../../components/said";
 import { Moment } from "../../components/time";
 import { count } from "../../format/number";
 import type { Texts } from "../../texts/en";
@@ -30,9 +31,7 @@ export function Trace({ rolloutId }: { rolloutId: string }) {
           count(decision.stage + 1, locale),
           <strong key="what">{decisionText(decision.decision, texts)}</strong>,
           decision.actor === "rollout-engine" ? words.engine : decision.actor,
-          <span key="why" lang="en">
-            {decision.why}
-          </span>,
+          <Said key="why" text={decision.why} />,
         ]}
         empty={words.noTrace}
       />

@@ -1,4 +1,7 @@
-/** A form over the page. It stays, with what was typed, until the server has accepted it or the person cancels. */
+/**
+ * A form over the page. It stays, with what was typed, until the server has accepted it or the person cancels. What has been sent can't
+ * be canceled: until its answer is there, the form stays too, or a revocation would look canceled, and a new secret would be seen by nobody.
+ */
 
 import { type FormEvent, type ReactNode } from "react";
 import { Dialog, Heading, Modal, ModalOverlay } from "react-aria-components";
@@ -17,6 +20,8 @@ interface FormDialogProps {
   readonly isComplete?: boolean;
   readonly isDangerous?: boolean;
   readonly isWide?: boolean;
+  /** Closing ends what is under way, such as an upload. */
+  readonly isStoppable?: boolean;
   readonly error?: unknown;
   /** Shown in place of the error and the buttons, such as a [Conflict]. */
   readonly instead?: ReactNode;
@@ -26,14 +31,18 @@ interface FormDialogProps {
 
 export function FormDialog(props: FormDialogProps) {
   const { title, children, submitText, busyText, isBusy, isComplete = true, isDangerous = false, isWide = false } = props;
-  const { error, instead, submit, close } = props;
+  const { isStoppable = false, error, instead, submit, close } = props;
   const texts = useTexts().dialog;
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
     if (!isBusy && isComplete && !instead) submit();
   };
+  const mayClose = !isBusy || isStoppable;
+  const leave = () => {
+    if (mayClose) close();
+  };
   return (
-    <ModalOverlay className="overlay" isOpen onOpenChange={(isOpen) => !isOpen && close()}>
+    <ModalOverlay className="overlay" isOpen onOpenChange={(isOpen) => !isOpen && leave()}>
       <Modal>
         <Dialog className={isWide ? "dialog wide" : "dialog"} role={isDangerous ? "alertdialog" : "dialog"}>
           <form className="form" onSubmit={onSubmit}>
@@ -53,7 +62,7 @@ export function FormDialog(props: FormDialogProps) {
                 >
                   {isBusy ? (busyText ?? texts.working) : submitText}
                 </button>
-                <button type="button" onClick={close}>
+                <button type="button" aria-disabled={!mayClose} onClick={leave}>
                   {texts.cancel}
                 </button>
               </div>

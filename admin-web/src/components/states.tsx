@@ -25,7 +25,7 @@ export function Problem({ error }: { error: unknown }) {
         <ul>
           {faults.map(({ line, field, what }) => (
             <li key={`${line} ${field} ${what}`}>
-              {texts.dialog.line(String(line), field)}: {what}
+              {field === "" ? texts.dialog.lineOnly(String(line)) : texts.dialog.line(String(line), field)}: {what}
             </li>
           ))}
         </ul>

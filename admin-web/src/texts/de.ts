@@ -189,7 +189,7 @@ export const de: Texts = {
     pair: "Letztes Replay-Paar",
     refused: "Von Limits abgelehnt",
     findings: "Hier zuerst nachsehen",
-    noFindings: "An diesem Gerät ist nichts auffällig.",
+    noFindings: "Zu diesem Gerät gibt es keine weiteren Hinweise.",
     vitals: "Messwerte",
     vitalsSince: (time) => `Heartbeats seit ${time}`,
     noVitals: "Es gibt noch keinen Heartbeat.",

@@ -189,7 +189,7 @@ export const en = {
     pair: "Last replay pair",
     refused: "Refused by limits",
     findings: "Look at this first",
-    noFindings: "Nothing about this device is conspicuous.",
+    noFindings: "There are no further warnings about this device.",
     vitals: "Vitals",
     vitalsSince: (time: string) => `heartbeats since ${time}`,
     noVitals: "There is no heartbeat yet.",

@@ -84,6 +84,7 @@ export function NewReleaseDialog({ releases, close }: NewReleaseDialogProps) {
       isBusy={create.isPending}
       isComplete={isComplete}
       isWide
+      isStoppable
       error={create.error}
       submit={() => create.mutate()}
       close={close}

@@ -16,4 +16,5 @@ export const dialog: Texts["dialog"] = {
   takeTheirs: "Deren Stand übernehmen",
   keepMine: "Meine behalten",
   line: (line, field) => `Zeile ${line}, ${field}`,
+  lineOnly: (line) => `Zeile ${line}`,
 };

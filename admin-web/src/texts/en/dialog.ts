@@ -14,4 +14,5 @@ export const dialog = {
   takeTheirs: "Take theirs",
   keepMine: "Keep mine",
   line: (line: string, field: string) => `Line ${line}, ${field}`,
+  lineOnly: (line: string) => `Line ${line}`,
 };

@@ -15,7 +15,8 @@ export const provisioning = {
   unreadable: "The file can't be read any more. Choose it again.",
   tooLarge: (size: string) => `With ${size} this file is too large for a preview. The server checks it as a whole, and imports everything or nothing.`,
   right: (count: number, shown: string) => `${counted(count, shown, "device", "devices")} without a fault.`,
-  faults: (count: number, shown: string) => `${counted(count, shown, "fault", "faults")}: nothing can be imported before they are corrected.`,
+  faults: (count: number, shown: string) =>
+    `${counted(count, shown, "fault", "faults")}: nothing can be imported before ${count === 1 ? "it is" : "they are"} corrected.`,
   faultsOrMore: (shown: string) => `${shown} faults or more: nothing can be imported before they are corrected.`,
   serverFaults: "The server has refused the file. Nothing was imported.",
   warnings: (count: number, shown: string) => `${counted(count, shown, "value is", "values are")} probably wrong, and would be imported as they are.`,

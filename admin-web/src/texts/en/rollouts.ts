@@ -110,7 +110,7 @@ export const rollouts = {
   noDevices: "No such device.",
   anyState: "any",
   lookAt: "Look at these first",
-  lookAtNothing: "No device is conspicuous.",
+  lookAtNothing: "No device stands out.",
   look: { failed: "failed", silent: "silent", waiting: "updating for longest", unreached: "not reached" },
   updateState: {
     PENDING: "not offered yet",

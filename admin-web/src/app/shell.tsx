@@ -2,7 +2,7 @@
 
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useMatches } from "@tanstack/react-router";
-import { useEffect, useId } from "react";
+import { useEffect, useId, useRef } from "react";
 
 import { followEvents } from "../api/events";
 import { PageHead } from "../components/page-head";
@@ -20,6 +20,14 @@ export function Shell() {
   const route: string = useMatches({ select: (matches) => matches.at(-1)?.fullPath ?? "" });
   const isFollowing = useSession().state === "active" && mayRead(me.role);
   useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
+  // On a phone the pages are side by side: the current one is brought into view.
+  const nav = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const link = nav.current?.querySelector<HTMLElement>('[aria-current="page"]');
+    if (!nav.current || !link) return;
+    const [box, current] = [nav.current.getBoundingClientRect(), link.getBoundingClientRect()];
+    nav.current.scrollLeft += current.left - box.left - (box.width - current.width) / 2;
+  }, [route]);
   return (
     <div className="shell">
       <a className="skip" href="#main">
@@ -50,7 +58,7 @@ export function Shell() {
           </button>
         </div>
       </header>
-      <nav className="nav" aria-label={texts.navigation}>
+      <nav className="nav" ref={nav} aria-label={texts.navigation}>
         <ul>
           {pagesOf(me.role).map((page) => (
             <li key={page.path}>

@@ -65,7 +65,7 @@ function Figures({ fleet }: { fleet: FleetPresence }) {
       {figures.map(([name, value, help]) => (
         <div className="figure" key={name} title={help}>
           <dt>{name}</dt>
-          <dd>{value}</dd>
+          <dd className={/\d/.test(value) ? undefined : "small"}>{value}</dd>
         </div>
       ))}
     </dl>

@@ -19,8 +19,8 @@ export interface Curve {
 
 export interface Axis {
   readonly name: string;
-  /** At the axis, in short. */
-  readonly tick: (value: number) => string;
+  /** At the axis, in short: of all ticks together, so that no two look the same. */
+  readonly ticks: (values: readonly number[]) => readonly string[];
   /** In the legend, in full. */
   readonly exact: (value: number) => string;
 }
@@ -95,6 +95,13 @@ function dataOf({ xs, curves }: CurvesProps): uPlot.AlignedData {
   return [xs as number[], ...curves.map((curve) => curve.values as (number | null)[])];
 }
 
+/** Labels of those ticks that have a number. */
+function labels(ticks: readonly (number | null)[], name: Axis["ticks"]): string[] {
+  const known = name(ticks.filter((at) => at !== null));
+  let next = 0;
+  return ticks.map((at) => (at === null ? "" : (known[next++] ?? "")));
+}
+
 function options(element: HTMLElement, now: () => CurvesProps): uPlot.Options {
   const { x, curves, yMax, cursors, heightPx = HEIGHT_PX } = now();
   const style = getComputedStyle(document.documentElement);
@@ -128,7 +135,7 @@ function options(element: HTMLElement, now: () => CurvesProps): uPlot.Options {
     ],
     axes: [
       // On a logarithmic axis most of the lines have no number: there is no room.
-      { ...axis, values: (_, ticks) => ticks.map((at) => (at === null ? "" : now().x.tick(at))) },
+      { ...axis, values: (_, ticks) => labels(ticks, now().x.ticks) },
       { ...axis, size: 74, values: (_, ticks) => ticks.map((value) => now().show(value)) },
     ],
   };

@@ -1,5 +1,6 @@
 /** One quantity over time as a plot. */
 
+import { clockLabels } from "../format/time";
 import { useLanguage } from "../texts/language";
 import { Curves } from "./curves";
 
@@ -16,12 +17,11 @@ interface PlotProps {
 /** The axis of times, which are seconds since 1970. */
 export function useTimeAxis() {
   const { texts, locale } = useLanguage();
-  const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
   const exact = new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle: "medium" });
   return {
     name: texts.time,
     kind: "time" as const,
-    tick: (at: number) => clock.format(at * 1_000),
+    ticks: (values: readonly number[]) => clockLabels(values, locale),
     exact: (at: number) => exact.format(at * 1_000),
   };
 }

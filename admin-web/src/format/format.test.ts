@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { quantity, share } from "./number";
-import { ago, duration, moment, utc } from "./time";
+import { ago, clockLabels, duration, moment, utc } from "./time";
 
 describe("durations", () => {
   it("have their two greatest units, without gaps", () => {
@@ -31,6 +31,23 @@ describe("times", () => {
 
   it("are exact in UTC", () => {
     expect(utc(now)).toBe("2026-11-30 12:00:00 UTC");
+  });
+});
+
+describe("ticks of an axis", () => {
+  const HOUR = 3_600;
+  const ticks = (from: string, ...after: number[]) => after.map((seconds) => Date.parse(from) / 1_000 + seconds);
+  const labels = (at: number[]) => clockLabels(at, "en-GB", "UTC");
+
+  it("are as short as they can be told apart", () => {
+    expect(labels(ticks("2026-12-01T03:43:00Z", 0, 15, 30))).toEqual(["03:43:00", "03:43:15", "03:43:30"]);
+    expect(labels(ticks("2026-12-01T03:43:00Z", 0, 60, 120))).toEqual(["03:43", "03:44", "03:45"]);
+    expect(labels(ticks("2026-12-01T00:00:00Z", 0, 24 * HOUR, 48 * HOUR))).toEqual(["1 Dec", "2 Dec", "3 Dec"]);
+  });
+
+  it("say which day it is where there is more than one", () => {
+    expect(labels(ticks("2026-12-01T12:00:00Z", 0, 12 * HOUR, 24 * HOUR))).toEqual(["1 Dec\n12:00", "2 Dec\n00:00", "12:00"]);
+    expect(labels([])).toEqual([]);
   });
 });
 

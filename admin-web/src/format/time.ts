@@ -42,3 +42,26 @@ export function ago(at: Date, now: Date, language: string): string {
   const [unit, length] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? (["second", 1] as const);
   return new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" }).format(Math.trunc(seconds / length), unit);
 }
+
+const DAY_S = 86_400;
+
+/** Ticks of an axis of times, in seconds since 1970, as short as they can be told apart: by the day, the minute or the second. */
+export function clockLabels(ticks: readonly number[], language: string, timeZone?: string): string[] {
+  const steps = ticks.slice(1).map((at, before) => at - (ticks[before] ?? at));
+  const step = Math.min(...steps);
+  const span = (ticks.at(-1) ?? 0) - (ticks[0] ?? 0);
+  const day = { day: "numeric", month: "short" } as const;
+  const minute = { hour: "2-digit", minute: "2-digit" } as const;
+  const zone = timeZone === undefined ? {} : { timeZone };
+  const format = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(language, { ...options, ...zone });
+  // A day of 23 hours is one as well.
+  if (step >= DAY_S - 3_600) return ticks.map((at) => format(day).format(at * 1_000));
+  const clock = format(step < 60 ? { ...minute, second: "2-digit" } : minute);
+  const dates = ticks.map((at) => format(day).format(at * 1_000));
+  // Over midnight the first tick of each day says which day it is.
+  const isDated = span >= DAY_S - 3_600 || dates[0] !== dates.at(-1);
+  return ticks.map((at, place) => {
+    const time = clock.format(at * 1_000);
+    return isDated && dates[place] !== dates[place - 1] ? `${dates[place]}\n${time}` : time;
+  });
+}

@@ -40,6 +40,12 @@ export const de: Texts = {
   notAllowedText: (role) => `Ihre Rolle ist ${role}. Brauchen Sie diese Seite, bitten Sie einen Administrator um eine andere Rolle.`,
   toFleet: "Zur Flotte",
 
+  copy: {
+    act: "Kopieren",
+    done: "Kopiert.",
+    refused: "Der Browser erlaubt es nicht. Markieren Sie den Text und kopieren Sie ihn.",
+  },
+
   pages: {
     fleet: "Flotte",
     devices: "Geräte",

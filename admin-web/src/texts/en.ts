@@ -40,6 +40,12 @@ export const en = {
   notAllowedText: (role: string) => `Your role is ${role}. If you need this page, ask an admin for another role.`,
   toFleet: "To the fleet",
 
+  copy: {
+    act: "Copy",
+    done: "Copied.",
+    refused: "The browser does not allow it. Select the text and copy it.",
+  },
+
   pages: {
     fleet: "Fleet",
     devices: "Devices",

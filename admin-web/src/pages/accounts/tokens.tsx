@@ -8,6 +8,7 @@ import { answer, api } from "../../api/client";
 import { tokensQuery } from "../../api/queries";
 import type { CreatedToken, Role, Token } from "../../api/types";
 import { ConfirmDialog } from "../../components/confirm-dialog";
+import { CopyButton } from "../../components/copy-button";
 import { CheckField, ChoiceField, TextField } from "../../components/fields";
 import { FormDialog } from "../../components/form-dialog";
 import { List } from "../../components/list";
@@ -190,8 +191,6 @@ function NewToken({ close }: { close: () => void }) {
 /** The secret of a new token. Only the button closes this: a slip of the mouse would lose it. */
 function Secret({ made, close }: { made: CreatedToken; close: () => void }) {
   const texts = useTexts().accounts;
-  const [isCopied, setCopied] = useState(false);
-  const copy = () => void navigator.clipboard.writeText(made.token).then(() => setCopied(true));
   return (
     <ModalOverlay className="overlay" isOpen isKeyboardDismissDisabled>
       <Modal>
@@ -214,12 +213,7 @@ function Secret({ made, close }: { made: CreatedToken; close: () => void }) {
             {texts.expires} <Moment at={made.expires_at} />
           </p>
           <div className="row">
-            {/* Without HTTPS there is no clipboard; the text is selected. */}
-            {window.isSecureContext && (
-              <button type="button" onClick={copy}>
-                {isCopied ? texts.copied : texts.copy}
-              </button>
-            )}
+            <CopyButton text={made.token} />
             <button type="button" className="primary" onClick={close}>
               {texts.kept}
             </button>

@@ -3,6 +3,7 @@
 import { useState } from "react";
 
 import type { Investigation, PresenceCounts } from "../../api/types";
+import { CopyButton } from "../../components/copy-button";
 import { AreaField } from "../../components/fields";
 import { useLanguage } from "../../texts/language";
 import { escalationNote } from "./facts";
@@ -11,15 +12,6 @@ export function Note({ about, site }: { about: Investigation; site: PresenceCoun
   const { texts, locale } = useLanguage();
   // A note does not change under the hands of who reads or copies it.
   const [note, setNote] = useState<string>();
-  const [copied, setCopied] = useState<boolean>();
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(note ?? "");
-      setCopied(true);
-    } catch {
-      setCopied(false);
-    }
-  };
   return (
     <section className="panel form" aria-labelledby="escalate">
       <h2 id="escalate">{texts.investigate.escalate}</h2>
@@ -27,22 +19,11 @@ export function Note({ about, site }: { about: Investigation; site: PresenceCoun
       <div className="row">
         <button
           type="button"
-          onClick={() => {
-            setNote(escalationNote(about, site, texts, locale));
-            setCopied(undefined);
-          }}
+          onClick={() => setNote(escalationNote(about, site, texts, locale))}
         >
           {note === undefined ? texts.investigate.write : texts.investigate.writeAgain}
         </button>
-        {note !== undefined && (
-          <button type="button" onClick={() => void copy()}>
-            {texts.investigate.copy}
-          </button>
-        )}
-        <span role="status">
-          {copied === true && texts.investigate.copied}
-          {copied === false && texts.investigate.notCopied}
-        </span>
+        {note !== undefined && <CopyButton text={note} name={texts.investigate.copy} />}
       </div>
       {note !== undefined && (
         <AreaField

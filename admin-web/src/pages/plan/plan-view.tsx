@@ -161,7 +161,7 @@ function Power({ plan }: { plan: Plan }) {
               x={{
                 name: words.bug,
                 kind: "log",
-                tick: (bug) => percent(bug / 100, 1),
+                ticks: (bugs) => bugs.map((bug) => percent(bug / 100, 1)),
                 exact: (bug) => percent(bug / 100),
               }}
               curves={curves}

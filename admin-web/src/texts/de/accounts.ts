@@ -57,8 +57,6 @@ export const accounts: Texts["accounts"] = {
   validFor: "Gültig für",
   tokenMade: "Der Token, nur jetzt zu sehen",
   tokenMadeText: "Kopieren Sie ihn dorthin, wo das Skript ihn liest. Er lässt sich nicht noch einmal anzeigen: Der Server behält nur seinen Hash.",
-  copy: "Kopieren",
-  copied: "Kopiert",
   token: "Token",
   kept: "Ich habe ihn aufbewahrt",
   owner: "Erzeugt von",

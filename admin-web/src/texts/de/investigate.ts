@@ -43,8 +43,6 @@ export const investigate: Texts["investigate"] = {
   writeAgain: "Neu schreiben",
   note: "Notiz",
   copy: "Notiz kopieren",
-  copied: "Kopiert.",
-  notCopied: "Der Browser erlaubt es nicht. Markieren Sie den Text und kopieren Sie ihn.",
   newestKeyset: (version) => `der neueste ist ${version}`,
   doNotRevoke: "Sperren Sie kein Gerät, weil es still ist: es käme nur mit einem neuen Schlüssel zurück.",
 };

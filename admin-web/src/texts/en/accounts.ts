@@ -58,8 +58,6 @@ export const accounts = {
   validFor: "Valid for",
   tokenMade: "The token, shown only now",
   tokenMadeText: "Copy it to where the script reads it. It can't be shown again: the server keeps only its hash.",
-  copy: "Copy",
-  copied: "Copied",
   token: "Token",
   kept: "I have kept it",
   owner: "Made by",

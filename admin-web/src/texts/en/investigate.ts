@@ -42,8 +42,6 @@ export const investigate = {
   writeAgain: "Write it anew",
   note: "Note",
   copy: "Copy the note",
-  copied: "Copied.",
-  notCopied: "The browser does not allow it. Select the text and copy it.",
   newestKeyset: (version: string) => `the newest is ${version}`,
   doNotRevoke: "Do not revoke a device because it is silent: it could only come back with a new key.",
 };

@@ -1,14 +1,14 @@
 /** The frame around every page: navigation by role, language, who is logged in. */
 
 import { useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet, useMatches } from "@tanstack/react-router";
+import { Link, Outlet, useMatches, useMatchRoute } from "@tanstack/react-router";
 import { useEffect, useId, useRef } from "react";
 
 import { followEvents } from "../api/events";
 import { PageHead } from "../components/page-head";
 import icon from "../styles/icon.svg";
 import { LANGUAGES, type Language, useLanguage } from "../texts/language";
-import { mayRead, maySee, pagesOf } from "./pages";
+import { mayRead, maySee, type PageLink, pagesOf } from "./pages";
 import { logOut, useMe, userName, useSession } from "./session-gate";
 import { Stale } from "./stale";
 
@@ -20,14 +20,6 @@ export function Shell() {
   const route: string = useMatches({ select: (matches) => matches.at(-1)?.fullPath ?? "" });
   const isFollowing = useSession().state === "active" && mayRead(me.role);
   useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
-  // On a phone the pages are side by side: the current one is brought into view.
-  const nav = useRef<HTMLElement>(null);
-  useEffect(() => {
-    const link = nav.current?.querySelector<HTMLElement>('[aria-current="page"]');
-    if (!nav.current || !link) return;
-    const [box, current] = [nav.current.getBoundingClientRect(), link.getBoundingClientRect()];
-    nav.current.scrollLeft += current.left - box.left - (box.width - current.width) / 2;
-  }, [route]);
   return (
     <div className="shell">
       <a className="skip" href="#main">
@@ -58,11 +50,11 @@ export function Shell() {
           </button>
         </div>
       </header>
-      <nav className="nav" ref={nav} aria-label={texts.navigation}>
+      <nav className="nav" aria-label={texts.navigation}>
         <ul>
           {pagesOf(me.role).map((page) => (
             <li key={page.path}>
-              <Link to={page.path}>{page.name(texts)}</Link>
+              <PageLinkInView page={page} />
             </li>
           ))}
         </ul>
@@ -72,6 +64,24 @@ export function Shell() {
         {maySee(me.role, route) ? <Outlet /> : <NotAllowed />}
       </main>
     </div>
+  );
+}
+
+/** A page of the navigation. On a phone they are side by side: the current one is brought into view. */
+function PageLinkInView({ page }: { page: PageLink }) {
+  const { texts } = useLanguage();
+  const link = useRef<HTMLAnchorElement>(null);
+  const isCurrent = useMatchRoute()({ to: page.path, fuzzy: true }) !== false;
+  useEffect(() => {
+    const nav = link.current?.closest("nav");
+    if (!isCurrent || !nav || !link.current) return;
+    const [box, current] = [nav.getBoundingClientRect(), link.current.getBoundingClientRect()];
+    nav.scrollLeft += current.left - box.left - (box.width - current.width) / 2;
+  }, [isCurrent]);
+  return (
+    <Link ref={link} to={page.path}>
+      {page.name(texts)}
+    </Link>
   );
 }
 

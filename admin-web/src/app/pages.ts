@@ -54,7 +54,7 @@ export function pagesOf(role: Role | null | undefined): readonly PageLink[] {
   return PAGES.filter((page) => role && page.roles.includes(role));
 }
 
-/** Whether a role sees the page of a route, such as `/devices/$deviceId`, whoever has sent its address. */
+/** Whether a role sees the page of a route, such as `/devices/$deviceId`, also if its address was sent by somebody else. */
 export function maySee(role: Role | null | undefined, route: string): boolean {
   const all = [...WITHIN, ...PAGES].filter(({ path }) => `${route}/`.startsWith(`${path}/`));
   const page = all.sort((one, other) => other.path.length - one.path.length)[0];

@@ -39,7 +39,7 @@ describe("ticks of an axis", () => {
   const ticks = (from: string, ...after: number[]) => after.map((seconds) => Date.parse(from) / 1_000 + seconds);
   const labels = (at: number[]) => clockLabels(at, "en-GB", "UTC");
 
-  it("are as short as they can be told apart", () => {
+  it("are as short as no two look the same", () => {
     expect(labels(ticks("2026-12-01T03:43:00Z", 0, 15, 30))).toEqual(["03:43:00", "03:43:15", "03:43:30"]);
     expect(labels(ticks("2026-12-01T03:43:00Z", 0, 60, 120))).toEqual(["03:43", "03:44", "03:45"]);
     expect(labels(ticks("2026-12-01T00:00:00Z", 0, 24 * HOUR, 48 * HOUR))).toEqual(["1 Dec", "2 Dec", "3 Dec"]);

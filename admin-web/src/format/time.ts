@@ -45,7 +45,7 @@ export function ago(at: Date, now: Date, language: string): string {
 
 const DAY_S = 86_400;
 
-/** Ticks of an axis of times, in seconds since 1970, as short as they can be told apart: by the day, the minute or the second. */
+/** Ticks of an axis of times, in seconds since 1970, as short as no two look the same: by the day, the minute or the second. */
 export function clockLabels(ticks: readonly number[], language: string, timeZone?: string): string[] {
   const steps = ticks.slice(1).map((at, before) => at - (ticks[before] ?? at));
   const step = Math.min(...steps);

@@ -112,6 +112,19 @@ it("rolls limits back", async () => {
   expect((await limitsNow()).document).toContain("[device_punches]");
 });
 
+it("shows what a change concerns, and what the server takes for a mistake", async () => {
+  const { page } = tab;
+  const { document } = await limitsNow();
+  await page.getByRole("button", { name: "Change…" }).click();
+  await page.getByText("It concerns 1 registered device:").waitFor();
+  await page.keyboard.press("Escape");
+  await apply('[all_requests]\nburst = 10\nper_min = 60\nmode = "enforce"\n');
+  await page.getByRole("status").filter({ hasText: "all_requests" }).waitFor();
+  await expectAccessible(tab);
+  await apply(document ?? "");
+  await page.getByRole("status").filter({ hasText: "all_requests" }).waitFor({ state: "detached" });
+});
+
 it("keeps a limits file that was typed when the session ends", async () => {
   const { page } = tab;
   await page.getByRole("button", { name: "Change…" }).click();

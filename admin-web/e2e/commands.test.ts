@@ -210,7 +210,7 @@ it("lets a viewer see commands, and neither order nor revoke", async () => {
   const names = await page.getByRole("navigation", { name: "Seiten" }).getByRole("link").allTextContents();
   expect(names).not.toContain("Geräte sperren");
   await page.goto(`${server.url}/revocation`);
-  await page.getByText("Ihre Rolle sperrt keine Geräte.").waitFor();
+  await page.getByRole("heading", { name: "Diese Seite ist nicht für Ihre Rolle." }).waitFor();
   await expectAccessible(viewing);
   expectNoComplaints(viewing);
   await viewing.context.close();

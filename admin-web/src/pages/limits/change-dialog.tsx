@@ -8,6 +8,7 @@ import { Conflict, ifMatch, useGuardedSave } from "../../components/conflict";
 import { AreaField } from "../../components/fields";
 import { FormDialog } from "../../components/form-dialog";
 import { useTexts } from "../../texts/language";
+import { Concerned } from "./concerned";
 
 interface ChangeDialogProps {
   readonly status: LimitsStatus;
@@ -64,6 +65,7 @@ export function ChangeDialog({ status, onSaved, close }: ChangeDialogProps) {
       close={close}
     >
       <p>{texts.changeText}</p>
+      <Concerned />
       <AreaField
         name={texts.file}
         hint={texts.fileHint}

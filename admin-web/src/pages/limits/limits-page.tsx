@@ -11,12 +11,14 @@ import { ConfirmDialog } from "../../components/confirm-dialog";
 import { ifMatch } from "../../components/conflict";
 import { List } from "../../components/list";
 import { PageHead } from "../../components/page-head";
+import { Said } from "../../components/said";
 import { Empty, Loaded } from "../../components/states";
 import { Moment } from "../../components/time";
 import { count, quantity } from "../../format/number";
 import type { Texts } from "../../texts/en";
 import { useLanguage, useTexts } from "../../texts/language";
 import { ChangeDialog } from "./change-dialog";
+import { Concerned } from "./concerned";
 
 export function LimitsPage() {
   const texts = useTexts().limits;
@@ -27,6 +29,7 @@ export function LimitsPage() {
       <Loaded query={limits}>
         {(status) => (
           <>
+            <Warnings warnings={status.warnings} />
             <InForce status={status} />
             <Table limits={status.limits} />
             <NeverFired names={status.never_fired} />
@@ -35,6 +38,19 @@ export function LimitsPage() {
         )}
       </Loaded>
     </>
+  );
+}
+
+/** What the server accepts and takes for a mistake, such as a limit under which one device can use up what all share. */
+function Warnings({ warnings }: { warnings: readonly string[] }) {
+  return (
+    <div role="status" className="quiet notices">
+      {warnings.map((warning) => (
+        <p key={warning} className="notice warn">
+          <Said text={warning} />
+        </p>
+      ))}
+    </div>
   );
 }
 
@@ -93,6 +109,7 @@ function InForce({ status }: { status: LimitsStatus }) {
           close={() => setAsked(undefined)}
         >
           <p>{texts.rollbackText}</p>
+          <Concerned />
           {status.document && <pre className="file">{status.document}</pre>}
         </ConfirmDialog>
       )}

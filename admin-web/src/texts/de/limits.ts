@@ -46,6 +46,8 @@ export const limits: Texts["limits"] = {
   change: "Ändern …",
   changeTitle: "Limit-Datei anwenden",
   changeText: "Sie ersetzt, was zuvor angewendet wurde, auf allen Servern innerhalb einer Sekunde. Limits, die sie nicht nennt, haben die Werte der Einstellungen.",
+  concerned: (count, shown) =>
+    `Es betrifft ${shown} ${count === 1 ? "registriertes Gerät" : "registrierte Geräte"}: Was ein Limit ablehnt, senden Geräte später oder verlieren es.`,
   file: "Limit-Datei",
   fileHint: "TOML: eine Tabelle je Limit, mit per_min oder per_day, burst und mode. Probieren Sie ein Limit zuerst mit mode = \"shadow\".",
   example: "settings_only = true\n",

@@ -1,5 +1,7 @@
 /** Texts of rate limits. */
 
+const plural = new Intl.PluralRules("en");
+
 export const limits = {
   title: "Rate limits",
   version: "Version",
@@ -44,6 +46,8 @@ export const limits = {
   change: "Change…",
   changeTitle: "Apply a limits file",
   changeText: "It replaces what was applied before, on all servers within a second. Limits that it does not name have the values of the settings.",
+  concerned: (count: number, shown: string) =>
+    `It concerns ${shown} registered ${plural.select(count) === "one" ? "device" : "devices"}: what a limit refuses, devices send later or lose.`,
   file: "Limits file",
   fileHint: "TOML: a table for each limit, with per_min or per_day, burst and mode. Try a limit with mode = \"shadow\" first.",
   example: "settings_only = true\n",

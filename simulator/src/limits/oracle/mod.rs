@@ -8,6 +8,7 @@
 mod ask;
 mod budget;
 mod ceiling;
+mod declared;
 mod device;
 mod doubt;
 mod matrix;

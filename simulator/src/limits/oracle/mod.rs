@@ -16,6 +16,7 @@ mod orders;
 mod request;
 mod row_changes;
 mod settle;
+mod spread;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use device::Device;
 use doubt::{Doubt, InDoubt};
 use orders::Changes;
 use row_changes::RowChange;
+use spread::Spread;
 use subjects::Table;
 
 pub use matrix::{Comparison, Matrix};
@@ -122,6 +124,7 @@ pub struct Oracle {
     names: BTreeMap<String, usize>,
     devices: Vec<(String, Device)>,
     matrix: Matrix,
+    spread: Spread,
     wrong: Vec<Wrong>,
     /// Verdicts that are decided at the end.
     doubts: Vec<Doubt>,
@@ -148,6 +151,7 @@ impl Oracle {
             names: BTreeMap::new(),
             devices: Vec::new(),
             matrix: Matrix::default(),
+            spread: Spread::default(),
             wrong: Vec::new(),
             doubts: Vec::new(),
         };

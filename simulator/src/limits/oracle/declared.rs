@@ -12,7 +12,7 @@ impl Values {
         let mut values = self.clone();
         for name in LimitName::ALL {
             if let Some(table) = tables.get(name.as_str()).and_then(toml::Value::as_table) {
-                let number = |field| u64::try_from(table.get(field)?.as_integer()?).ok();
+                let number = |field: &str| u64::try_from(table.get(field)?.as_integer()?).ok();
                 let mode = table.get("mode").and_then(toml::Value::as_str);
                 values.set(*name, values.get(*name).with(number, mode));
             }

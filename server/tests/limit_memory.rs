@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ks_server::limit::{Counters, LIMITS, Limits, LimitValues, Requester, TABLE, Verdict};
+use ks_server::limit::{Counters, LIMITS, LimitValues, Limits, Requester, TABLE, Verdict};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{DESCRIBED_MAX, LimitName, Oracle, OrderTicket, Wrong, values::{Mode, Value, Values}};
+use super::{
+    DESCRIBED_MAX, LimitName, Oracle, OrderTicket, Wrong,
+    values::{Mode, Value, Values},
+};
 
 impl Values {
     /// These, with what a limits file says of the limits that it names; none if it can't be read.
@@ -29,7 +32,8 @@ impl Values {
                 LimitName::DeviceRequests => "RATE_LIMIT_DEVICE".to_owned(),
                 name => format!("RATE_LIMIT_{}", name.as_str().to_uppercase()),
             };
-            let setting = |field: &str| settings.get(&format!("{prefix}_{}", field.to_uppercase())).map(|text| text.trim());
+            let setting =
+                |field: &str| settings.get(&format!("{prefix}_{}", field.to_uppercase())).map(|text| text.trim());
             let number = |field: &str| setting(field)?.parse().ok();
             values.set(*name, values.get(*name).with(number, setting("mode")));
         }

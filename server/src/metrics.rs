@@ -128,6 +128,8 @@ pub struct Metrics {
     pub artifact_checks: Counter,
     /// Requests for which a trusted proxy did not name the client's address.
     pub forwarded_for_not_understood: Counter,
+    /// Requests with an X-Forwarded-For that was ignored.
+    pub forwarded_for_untrusted: Counter,
     /// What each limit has decided.
     pub limits: Arc<Counters>,
     /// Addresses, networks, names and tokens that the limits remember.
@@ -181,6 +183,7 @@ impl Default for Metrics {
             artifacts_broken: Gauge::default(),
             artifact_checks: Counter::default(),
             forwarded_for_not_understood: Counter::default(),
+            forwarded_for_untrusted: Counter::default(),
             limits: Arc::default(),
             limit_subjects: Gauge::default(),
             connections: Gauge::default(),
@@ -237,13 +240,15 @@ impl Default for Metrics {
         registry.register("artifact_checks", help, metrics.artifact_checks.clone());
         let help = "Requests whose X-Forwarded-For by a trusted proxy is not an address";
         registry.register("forwarded_for_not_understood", help, metrics.forwarded_for_not_understood.clone());
+        let help = "Requests with an X-Forwarded-For by somebody whom TRUSTED_PROXIES does not name; it is ignored";
+        registry.register("forwarded_for_untrusted", help, metrics.forwarded_for_untrusted.clone());
         let help = "Decisions of each limit: requests that it was asked about";
         registry.register("limit_checked", help, metrics.limits.checked.clone());
         let help = "Requests that each limit has refused";
         registry.register("limit_refused", help, metrics.limits.refused.clone());
         let help = "Requests that each limit in shadow has let through and would have refused";
         registry.register("limit_would_refuse", help, metrics.limits.would_refuse.clone());
-        let help = "Addresses, networks, names and tokens that limits remember, about 90 bytes each; at most 65,536 for each of eight limits";
+        let help = "Addresses, networks, names and tokens that limits remember; at most 65,536 for each limit";
         registry.register("limit_subjects", help, metrics.limit_subjects.clone());
         let help = "Bytes that the limits take now, at most as docs/rate-limits.md says";
         registry.register("limit_memory_bytes", help, metrics.limit_memory_bytes.clone());

@@ -64,10 +64,13 @@ pub async fn drive(mut queue: PasswordQueue) {
 }
 
 impl Passwords {
+    /// Does the work in its turn. Of a caller that has left by then it costs nothing, so that logins which hang up take no turns from others.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move || {
-            let _ = reply.send(work()); // the caller may have left
+            if !reply.is_closed() {
+                let _ = reply.send(work()); // the caller may have left meanwhile
+            }
         });
         self.0.try_send(work).ok()?;
         answer.await.ok()
@@ -86,6 +89,11 @@ impl Passwords {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
 
     #[tokio::test]
@@ -104,6 +112,27 @@ mod tests {
         assert!(passwords.hash("short".to_owned(), [7; 32]).await.unwrap().is_err());
         drop(passwords);
         loop_.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn callers_that_have_left_take_no_turns() {
+        let (passwords, queue) = passwords();
+        let done = Arc::new(AtomicUsize::new(0));
+        let caller = || {
+            let (passwords, done) = (passwords.clone(), Arc::clone(&done));
+            async move { passwords.run(move || done.fetch_add(1, Ordering::Relaxed)).await }
+        };
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| tokio::spawn(caller())).collect();
+        tokio::task::yield_now().await;
+        assert_eq!(caller().await, None, "all places are taken");
+        let stays = waiting.remove(0);
+        for leaves in waiting {
+            leaves.abort();
+            assert!(leaves.await.unwrap_err().is_cancelled());
+        }
+        drop(passwords);
+        drive(queue).await;
+        assert_eq!((stays.await.unwrap(), done.load(Ordering::Relaxed)), (Some(0), 1));
     }
 
     #[test]

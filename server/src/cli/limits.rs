@@ -43,9 +43,15 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
                 limits::apply(&writer, &reader, &document, (LimitOrigin::Order, None), by()).await.map_err(failed)
             })?
         }
-        _ => assembly::with_store(&config, async |writer, reader| {
-            limits::rollback(&writer, &reader, None, by()).await.map_err(|error| failed(&config, error, ""))
-        })?,
+        _ => {
+            let failed = |error| failed(&config, error, "");
+            let (changed, values) = assembly::with_store(&config, async |writer, reader| {
+                let changed = limits::rollback(&writer, &reader, None, by()).await.map_err(failed)?;
+                Ok((changed, limits::configured(&reader, &config.limits).await.map_err(failed)?.1))
+            })?;
+            warn(&values);
+            changed
+        }
     };
     if is_json {
         return Ok(output::json(&changed)?);

@@ -505,6 +505,9 @@ async fn a_limit_of_all_requests_below_that_of_one_device_is_warned_of() {
     assert!(applied.code == Some(0) && applied.stderr.contains(&format!("warning: {said}")), "{applied:?}");
     let shown = server.run(&["limits", "show"]);
     assert!(shown.code == Some(0) && shown.stderr.contains(&format!("warning: {said}")), "{shown:?}");
+    put(&server, "\"3\"", "settings_only = true\n").await.done();
+    let back = server.run(&["limits", "rollback"]);
+    assert!(back.code == Some(0) && back.stderr.contains(&format!("warning: {said}")), "{back:?}");
 }
 
 /// Goal: what is not TOML in UTF-8 is refused with the line that is wrong, or for what it says that it is.

@@ -474,3 +474,23 @@ async fn a_port_in_x_forwarded_for_is_not_part_of_the_address() {
     let log = std::fs::read_to_string(server.path("server.log")).unwrap();
     assert_eq!(log.matches("X-Forwarded-For by a trusted proxy").count(), 1, "{log}");
 }
+
+/// Goal: a proxy that TRUSTED_PROXIES does not name is noticed, because its clients share each budget of an address.
+/// Method: such a proxy names clients, which changes nothing for them; the counter and the log say so.
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_noticed() {
+    let budget = [("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "1"), ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "2")];
+    let server = start_server(&budget);
+    let metric = "ks_forwarded_for_untrusted_total";
+    let mut line = Line::new(server.address(), HOME);
+    let mut codes = Vec::new();
+    for hop in ["1.2.3.4", "5.6.7.8", "9.10.11.12"] {
+        let headers = [("content-type", ks_protocol::MEDIA_TYPE), ("x-forwarded-for", hop)];
+        let sent = Sent { method: "POST", path: "/heartbeat", headers: &headers, body: b"x".to_vec() };
+        codes.push(line.exchange(sent).await.unwrap().status);
+    }
+    assert_eq!(codes, [400, 400, 429]);
+    assert_eq!(server.metric(metric).await, Some(3.0));
+    let log = std::fs::read_to_string(server.path("server.log")).unwrap();
+    assert_eq!(log.matches("X-Forwarded-For is ignored").count(), 1, "{log}");
+}

@@ -23,8 +23,8 @@ use sha2::Digest as _;
 use super::{Invariant, RunEnd, Violation, Witness, judge};
 use crate::{
     device::pending::PendingPeriod,
-    limits::oracle::SitePrefixes,
-    operator::rollout_monitor,
+    limits::oracle::{OrderEnd, SitePrefixes},
+    operator::{ObservedLimits, rollout_monitor},
     run::{ledger::StoredCommand, measure::Score},
     scenario::{self, Plan},
     scenario_settings::ScenarioSettings,
@@ -303,4 +303,48 @@ fn successful_attacks_and_unbounded_memory_are_violations() {
         let end = End { memory_bytes: Some((200 << 20, 1)), ..End::default() };
         assert_eq!(end.judged(&witness), []);
     });
+}
+
+/// What the server says is in force, of one limit.
+fn in_force(per_min: u32, burst: u32) -> Vec<u8> {
+    let fired = serde_json::json!({ "total": 0 });
+    let limit = serde_json::json!({
+        "name": "device_requests", "per_min": per_min, "per_day": null, "burst": burst, "mode": "enforce",
+        "source": "settings", "checked": 0, "refused": fired, "would_refuse": fired,
+    });
+    let all = serde_json::json!({ "limits": [limit], "overload": { "in_progress_max": 0 }, "memory_bytes": 0 });
+    all.to_string().into_bytes()
+}
+
+/// Goal: a server that reads its settings or a limits file wrongly, and says what it made of them, is found.
+/// Method: it says another burst than the settings and the file ask for, or the right one.
+#[test]
+fn limits_that_were_read_wrongly_are_found() {
+    let settings = || [("RATE_LIMIT_DEVICE_BURST".to_owned(), "30".to_owned())].into();
+    let file = b"[device_requests]\nper_min = 60\nburst = 5\n";
+    let said = |by_settings: u32, by_file: u32| {
+        let mut wrong = Vec::new();
+        at_times(async |witness| {
+            let witness = witness.with_settings(settings());
+            let started = ObservedLimits::read(&in_force(120, by_settings)).unwrap();
+            witness.server_started(tokio::time::Instant::now(), &started);
+            let order = witness.ordered("limits", file);
+            witness.order_ended(order, ("limits", file), OrderEnd::Done, &in_force(60, by_file));
+            wrong = witness.oracle().wrong().iter().map(|wrong| wrong.what.clone()).collect();
+        });
+        wrong
+    };
+    assert_eq!(said(30, 5), [""; 0]);
+    assert_eq!(
+        said(30, 10),
+        [
+            "device_requests has to be 60 a minute, 5 at once, enforced by the operator's limits file; the server says that it is 60 a minute, 10 at once, enforced"
+        ]
+    );
+    assert_eq!(
+        said(31, 5),
+        [
+            "device_requests has to be 120 a minute, 30 at once, enforced by the settings; the server says that it is 120 a minute, 31 at once, enforced"
+        ]
+    );
 }

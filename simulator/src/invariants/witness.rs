@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -36,6 +36,10 @@ pub struct Witness {
     oracle: Mutex<Oracle>,
     /// The limits that the oracle is to expect, given those in force: others than these are a planted bug.
     expected: fn(Values) -> Values,
+    /// The server's settings.
+    settings: BTreeMap<String, String>,
+    /// The limits of the settings, as the server said at its first start.
+    by_settings: OnceLock<Values>,
 }
 
 #[derive(Default)]
@@ -103,14 +107,27 @@ pub struct OpenQuestion {
 impl Witness {
     /// A witness without observations; the run starts now. The addresses of one site share these prefixes.
     pub fn at_the_start(site_prefixes: SitePrefixes) -> Self {
-        let oracle = Mutex::new(Oracle::new(Values::all_off()));
-        Self { started: Instant::now(), seen: Mutex::default(), site_prefixes, oracle, expected: |in_force| in_force }
+        Self {
+            started: Instant::now(),
+            seen: Mutex::default(),
+            site_prefixes,
+            oracle: Mutex::new(Oracle::new(Values::all_off())),
+            expected: |in_force| in_force,
+            settings: BTreeMap::new(),
+            by_settings: OnceLock::new(),
+        }
     }
 
     /// The same, with other limits than those in force.
     #[must_use]
     pub fn expecting(self, expected: fn(Values) -> Values) -> Self {
         Self { expected, ..self }
+    }
+
+    /// The same, of a server with these settings.
+    #[must_use]
+    pub fn with_settings(self, settings: BTreeMap<String, String>) -> Self {
+        Self { settings, ..self }
     }
 
     /// What limits have to do, and did.
@@ -124,8 +141,14 @@ impl Witness {
 
     /// The server has started, by its own clock at this moment, with these limits.
     pub fn server_started(&self, at: Instant, limits: &ObservedLimits) {
-        let at_us = self.at_us(at);
-        self.oracle().server_started(at_us, (self.expected)(Values::observed(&limits.limits)));
+        let (at_us, in_force) = (self.at_us(at), Values::observed(&limits.limits));
+        let mut oracle = self.oracle();
+        self.by_settings.get_or_init(|| {
+            // Nobody has applied any yet.
+            oracle.compare_declared(at_us, &in_force.with_settings(&self.settings), &in_force, "the settings");
+            in_force.clone()
+        });
+        oracle.server_started(at_us, (self.expected)(in_force));
     }
 
     /// A caller as limits see it.
@@ -172,7 +195,16 @@ impl Witness {
     pub fn order_ended(&self, ticket: OrderTicket, (order, request): (&str, &[u8]), end: OrderEnd, answer: &[u8]) {
         let (at_us, mut oracle) = (self.at_us(Instant::now()), self.oracle());
         match OrderKind::of(order) {
-            OrderKind::Limits => oracle.limits_order_ended(ticket, at_us, end, self.values_in(answer)),
+            OrderKind::Limits => {
+                let in_force = values_in(answer);
+                let is_certain = end == OrderEnd::Done && oracle.is_only_limits_order(&ticket);
+                if let (true, "limits", Some(in_force)) = (is_certain, order, &in_force)
+                    && let Some(declared) = self.by_settings.get().and_then(|before| before.with_file(request))
+                {
+                    oracle.compare_declared(at_us, &declared, in_force, "the operator's limits file");
+                }
+                oracle.limits_order_ended(ticket, at_us, end, in_force.map(self.expected));
+            }
             OrderKind::Commands | OrderKind::Rollouts => oracle.commands_order_ended(at_us, end),
             OrderKind::Revocation => {
                 for name in revoked_in(request) {
@@ -197,18 +229,12 @@ impl Witness {
     pub fn read(&self, asking: &OpenQuestion, path: &str, answer: &[u8]) {
         let at_us = self.at_us(Instant::now());
         if path == "/api/limits"
-            && let Some(values) = self.values_in(answer)
+            && let Some(values) = values_in(answer)
         {
-            self.oracle().limits_read(asking.at_us, at_us, values);
+            self.oracle().limits_read(asking.at_us, at_us, (self.expected)(values));
         } else if path == "/api/rollouts" && are_over(answer) {
             self.oracle().rollouts_are_over(at_us, asking.orders);
         }
-    }
-
-    /// The limits in an answer of the admin API.
-    fn values_in(&self, answer: &[u8]) -> Option<Values> {
-        let limits = ObservedLimits::read(answer).ok()?.limits;
-        Some((self.expected)(Values::observed(&limits)))
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Observations> {
@@ -258,6 +284,11 @@ impl Witness {
     pub fn stored(&self, device_id: &DeviceId, sequence: Sequence) {
         self.seen().devices.entry(device_id.as_str()).stored.insert(sequence);
     }
+}
+
+/// The limits in an answer of the admin API.
+fn values_in(answer: &[u8]) -> Option<Values> {
+    ObservedLimits::read(answer).ok().map(|observed| Values::observed(&observed.limits))
 }
 
 impl Observations {

@@ -217,7 +217,7 @@ async fn play(
 ) -> Result<RunOutcome, Failure> {
     let &Rehearsal { plan, out, concurrent, is_trial, ends_when_settled, .. } = rehearsal;
     let prefixes = SitePrefixes { ipv4: config.site_prefixes.ipv4, ipv6: config.site_prefixes.ipv6 };
-    let witness = Arc::new(Witness::at_the_start(prefixes).expecting(expected));
+    let witness = Arc::new(Witness::at_the_start(prefixes).with_settings(plan.server.clone()).expecting(expected));
     witness.oracle().heartbeats_every(config.heartbeat_interval);
     let reached = InProcess::down();
     let server = Rc::new(VirtualServer::new(config, plan, reached.clone(), Arc::clone(&witness)));

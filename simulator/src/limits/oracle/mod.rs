@@ -8,6 +8,7 @@
 mod ask;
 mod budget;
 mod ceiling;
+mod declared;
 mod device;
 mod doubt;
 mod matrix;
@@ -15,6 +16,7 @@ mod orders;
 mod request;
 mod row_changes;
 mod settle;
+mod spread;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use device::Device;
 use doubt::{Doubt, InDoubt};
 use orders::Changes;
 use row_changes::RowChange;
+use spread::Spread;
 use subjects::Table;
 
 pub use matrix::{Comparison, Matrix};
@@ -121,6 +124,7 @@ pub struct Oracle {
     names: BTreeMap<String, usize>,
     devices: Vec<(String, Device)>,
     matrix: Matrix,
+    spread: Spread,
     wrong: Vec<Wrong>,
     /// Verdicts that are decided at the end.
     doubts: Vec<Doubt>,
@@ -147,6 +151,7 @@ impl Oracle {
             names: BTreeMap::new(),
             devices: Vec::new(),
             matrix: Matrix::default(),
+            spread: Spread::default(),
             wrong: Vec::new(),
             doubts: Vec::new(),
         };

@@ -14,6 +14,8 @@ pub struct OrderTicket {
     life: u32,
     /// When that was, in microseconds since the start of the run.
     at_us: u64,
+    /// Of other limits: how many such orders had been sent, if no other one was with the server.
+    pub(super) alone: Option<u64>,
 }
 
 /// How an order ended.
@@ -126,6 +128,12 @@ impl Changes {
         if self.are_open() { self.ordered } else { LimitSet::default() }
     }
 
+    /// How many orders have been sent, if exactly one is with the server and none was lost.
+    pub(super) fn sent_alone(&self) -> Option<u64> {
+        let Orders { sent, open, shown_from_us } = self.orders;
+        (open == 1 && shown_from_us.is_none() && self.unread_us.is_none()).then_some(sent)
+    }
+
     fn sent(&mut self, may_change: LimitSet) {
         self.ordered = self.may_differ().and(may_change);
         self.orders.send();
@@ -147,11 +155,11 @@ impl Changes {
 impl Oracle {
     /// An order that is sent at this moment.
     pub fn order(&self, at_us: u64) -> OrderTicket {
-        OrderTicket { life: self.life, at_us }
+        OrderTicket { life: self.life, at_us, alone: None }
     }
 
     /// Whether an order was sent to a server that has been stopped since.
-    fn is_over(&self, ticket: OrderTicket) -> bool {
+    pub(super) fn is_over(&self, ticket: OrderTicket) -> bool {
         ticket.life != self.life
     }
 
@@ -159,7 +167,7 @@ impl Oracle {
     pub fn limits_ordered(&mut self, at_us: u64, named: LimitSet) -> OrderTicket {
         let applied = self.settings.as_ref().map_or(LimitSet::ALL, |settings| self.values.differing_from(settings));
         self.changes.sent(named.and(applied));
-        self.order(at_us)
+        OrderTicket { alone: self.changes.sent_alone(), ..self.order(at_us) }
     }
 
     /// It has ended; done, with the values in force now.

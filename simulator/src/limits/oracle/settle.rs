@@ -66,11 +66,27 @@ impl Oracle {
                 self.note_wrong(ticket, sent, (refused.limit, Comparison::FalselyRefused), &what);
             }
             Prediction::Refused(refusal) => match wrong_wait(&refusal, sent, refused.retry_after_s) {
-                None => self.matrix.count(Some(refusal.limit), Comparison::RightlyRefused),
+                None => {
+                    self.matrix.count(Some(refusal.limit), Comparison::RightlyRefused);
+                    self.note_spread(ticket, sent, &refusal, refused.retry_after_s);
+                }
                 Some(what) => {
                     self.note_wrong(ticket, sent, (Some(refusal.limit), Comparison::FalselyRefused), &what);
                 }
             },
+        }
+    }
+
+    /// Notes whether a wait that is right was spread, where it is known what it was at least.
+    fn note_spread(&mut self, ticket: &Ticket, sent: &Sent<'_>, refusal: &Refusal, retry_after_s: Option<u64>) {
+        let [least_s, most_s] = waits_s(refusal);
+        let (Some(given_s), true) = (retry_after_s, least_s == most_s) else { return };
+        if self.spread.is_shown() || sent.named.is_none() || !sent.is_well_formed() {
+            return; // only a device that is named is spread
+        }
+        if self.spread.seen(ticket.at_us / 1_000_000, given_s.saturating_sub(least_s)) {
+            let what = "no retry_after_s was ever spread: refused devices come back in step".to_owned();
+            self.wrong.push(Wrong { at_us: ticket.at_us, what });
         }
     }
 
@@ -424,9 +440,14 @@ fn spend_failure(budget: &mut Budget, ticket: &Ticket, limit: &Limit, is_unsure:
     }
 }
 
+/// The wait of a refusal before it is spread, in whole seconds, at least and at most.
+fn waits_s(refusal: &Refusal) -> [u64; 2] {
+    [refusal.least_us, refusal.most_us].map(|us| us.div_ceil(1_000_000).max(1))
+}
+
 /// What is wrong with the wait of a refusal, if anything is.
 pub(super) fn wrong_wait(refusal: &Refusal, sent: &Sent<'_>, retry_after_s: Option<u64>) -> Option<String> {
-    let [least_s, most_s] = [refusal.least_us, refusal.most_us].map(|us| us.div_ceil(1_000_000).max(1));
+    let [least_s, most_s] = waits_s(refusal);
     let spread_s = if sent.named.is_some() { (most_s / 4).clamp(1, SPREAD_MAX_S) } else { 0 };
     let range = least_s..=most_s + spread_s;
     let limit = refusal.limit.as_str();

@@ -1,5 +1,7 @@
 //! The data plane's limits and their values, read from what the admin API says is in force.
 
+use std::fmt;
+
 use crate::operator::ObservedLimit;
 
 macro_rules! limit_names {
@@ -55,6 +57,17 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// By its word.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "enforce" => Self::Enforce,
+            "shadow" => Self::Shadow,
+            _ => Self::Off,
+        }
+    }
+}
+
 /// The values of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
@@ -67,8 +80,20 @@ pub struct Value {
 
 impl Value {
     /// By day: a day's total may come at once.
-    fn per_day(per_day: u64, mode: Mode) -> Self {
+    pub(super) fn per_day(per_day: u64, mode: Mode) -> Self {
         Self { per_min: per_day.div_ceil(24 * 60).max(1), burst: per_day.max(1), mode }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { per_min, burst, mode } = self;
+        let mode = match mode {
+            Mode::Enforce => "enforced",
+            Mode::Shadow => "in shadow",
+            Mode::Off => "off",
+        };
+        write!(f, "{per_min} a minute, {burst} at once, {mode}")
     }
 }
 
@@ -148,11 +173,7 @@ impl Values {
 }
 
 fn value_of(observed: &ObservedLimit) -> Value {
-    let mode = match observed.mode.as_str() {
-        "enforce" => Mode::Enforce,
-        "shadow" => Mode::Shadow,
-        _ => Mode::Off,
-    };
+    let mode = Mode::of(&observed.mode);
     if let Some(per_day) = observed.per_day {
         return Value::per_day(per_day.into(), mode);
     }

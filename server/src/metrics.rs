@@ -240,7 +240,7 @@ impl Default for Metrics {
         registry.register("artifact_checks", help, metrics.artifact_checks.clone());
         let help = "Requests whose X-Forwarded-For by a trusted proxy is not an address";
         registry.register("forwarded_for_not_understood", help, metrics.forwarded_for_not_understood.clone());
-        let help = "Requests with an X-Forwarded-For by somebody whom TRUSTED_PROXIES does not name; it is ignored";
+        let help = "Requests with an X-Forwarded-For by a peer that TRUSTED_PROXIES does not name; it is ignored";
         registry.register("forwarded_for_untrusted", help, metrics.forwarded_for_untrusted.clone());
         let help = "Decisions of each limit: requests that it was asked about";
         registry.register("limit_checked", help, metrics.limits.checked.clone());

@@ -14,30 +14,30 @@ enum RunMode {
     Load,
     /// Under the virtual clock, where only the server's decisions matter.
     Rehearsal,
-    /// The same with modelled signatures only: long ones, where only what the rollout decides matters.
+    /// The same with modelled signatures only: those in which real ones would take most of the time.
     Modelled,
 }
 
 /// Each scenario, and how it is run.
 const SUITE: &[(RunMode, &str)] = &[
-    (RunMode::Rehearsal, "scenarios/first-light.toml"),
+    (RunMode::Modelled, "scenarios/first-light.toml"),
     (RunMode::Rehearsal, "scenarios/revoked-device.toml"),
     (RunMode::Load, "scenarios/forged-and-replayed.toml"),
     (RunMode::Rehearsal, "scenarios/flooded-neighbor.toml"),
     (RunMode::Rehearsal, "scenarios/commands.toml"),
     (RunMode::Rehearsal, "scenarios/otrt-race.toml"),
-    (RunMode::Rehearsal, "scenarios/revoke-under-load.toml"),
+    (RunMode::Modelled, "scenarios/revoke-under-load.toml"),
     (RunMode::Load, "scenarios/rotate-server-key.toml"),
     (RunMode::Rehearsal, "scenarios/device-key-compromise.toml"),
     (RunMode::Modelled, "scenarios/offline-for-a-week.toml"),
     (RunMode::Load, "scenarios/command-fanout.toml"),
-    (RunMode::Rehearsal, "scenarios/attendance-rush.toml"),
+    (RunMode::Modelled, "scenarios/attendance-rush.toml"),
     (RunMode::Modelled, "scenarios/canary-good-release.toml"),
     (RunMode::Modelled, "scenarios/canary-2pct-brick.toml"),
     (RunMode::Modelled, "scenarios/canary-late-failure.toml"),
     (RunMode::Modelled, "scenarios/late-failures-after-completion.toml"),
     (RunMode::Modelled, "scenarios/canary-one-model.toml"),
-    (RunMode::Rehearsal, "scenarios/lying-firmware.toml"),
+    (RunMode::Modelled, "scenarios/lying-firmware.toml"),
     (RunMode::Modelled, "scenarios/site-outage-during-canary.toml"),
     (RunMode::Modelled, "scenarios/background-failures.toml"),
     (RunMode::Modelled, "scenarios/firmware-rollback.toml"),
@@ -50,8 +50,8 @@ const SUITE: &[(RunMode, &str)] = &[
     (RunMode::Rehearsal, "scenarios/second-wave.toml"),
     (RunMode::Rehearsal, "scenarios/denied-registrations.toml"),
     (RunMode::Rehearsal, "scenarios/victim-named.toml"),
-    (RunMode::Rehearsal, "scenarios/mad-device.toml"),
-    (RunMode::Rehearsal, "scenarios/limits-at-work.toml"),
+    (RunMode::Modelled, "scenarios/mad-device.toml"),
+    (RunMode::Modelled, "scenarios/limits-at-work.toml"),
     (RunMode::Rehearsal, "scenarios/limits-of-devices.toml"),
     (RunMode::Rehearsal, "scenarios/botnet.toml"),
     (RunMode::Rehearsal, "scenarios/slow-leak.toml"),

@@ -33,25 +33,22 @@ pub(super) fn run(name: &str, flags: &ArgMatches) -> CommandResult {
     if name == "show" {
         return show(&config, is_json);
     }
-    let changed = match flags.try_get_one::<PathBuf>("FILE") {
-        Ok(Some(path)) => {
-            let failed = |error| failed(&config, error, &path.display().to_string());
-            let checked = limits::check_file(path, &config.limits, config.heartbeat_interval);
-            let document = checked.map_err(failed)?;
-            warn(&document.over(&config.limits));
-            assembly::with_store(&config, async |writer, reader| {
-                limits::apply(&writer, &reader, &document, (LimitOrigin::Order, None), by()).await.map_err(failed)
-            })?
-        }
-        _ => {
-            let failed = |error| failed(&config, error, "");
-            let (changed, values) = assembly::with_store(&config, async |writer, reader| {
-                let changed = limits::rollback(&writer, &reader, None, by()).await.map_err(failed)?;
-                Ok((changed, limits::configured(&reader, &config.limits).await.map_err(failed)?.1))
-            })?;
-            warn(&values);
-            changed
-        }
+    let changed = if let Ok(Some(path)) = flags.try_get_one::<PathBuf>("FILE") {
+        let failed = |error| failed(&config, error, &path.display().to_string());
+        let checked = limits::check_file(path, &config.limits, config.heartbeat_interval);
+        let document = checked.map_err(failed)?;
+        warn(&document.over(&config.limits));
+        assembly::with_store(&config, async |writer, reader| {
+            limits::apply(&writer, &reader, &document, (LimitOrigin::Order, None), by()).await.map_err(failed)
+        })?
+    } else {
+        let failed = |error| failed(&config, error, "");
+        let (changed, values) = assembly::with_store(&config, async |writer, reader| {
+            let changed = limits::rollback(&writer, &reader, None, by()).await.map_err(failed)?;
+            Ok((changed, limits::configured(&reader, &config.limits).await.map_err(failed)?.1))
+        })?;
+        warn(&values);
+        changed
     };
     if is_json {
         return Ok(output::json(&changed)?);

@@ -24,7 +24,8 @@ pub fn client_address(app: &App, extensions: &Extensions, headers: &HeaderMap) -
     match unused {
         None => {}
         Some(Unused::NotUnderstood(hop)) => {
-            if app.metrics.forwarded_for_not_understood.inc() == 0 {
+            let before = app.metrics.forwarded_for_not_understood.inc();
+            if before == 0 {
                 let hop: String = hop.chars().take(80).collect();
                 tracing::warn!(
                     proxy = %address,
@@ -34,7 +35,8 @@ pub fn client_address(app: &App, extensions: &Extensions, headers: &HeaderMap) -
             }
         }
         Some(Unused::Untrusted) => {
-            if app.metrics.forwarded_for_untrusted.inc() == 0 {
+            let before = app.metrics.forwarded_for_untrusted.inc();
+            if before == 0 {
                 tracing::warn!(
                     peer = %address,
                     "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name who sent it: if that is your proxy, all its clients share one budget of each limit by address, and the audit has its address; logged once, counted in ks_forwarded_for_untrusted_total"

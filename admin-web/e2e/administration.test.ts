@@ -83,6 +83,9 @@ it("applies a limits file, with its faults by line, and a device feels it", asyn
   await page.getByRole("row", { name: /^device_requests / }).getByText("120 requests a minute, 2 at once").waitFor();
   expect(await beatUntilRefused(device)).toContain("RATE_LIMITED");
   await page.getByRole("row", { name: /^device_requests / }).getByText("1 · 1 · 1").waitFor();
+  const refused = page.getByRole("region", { name: "Most refused" }).getByRole("row", { name: /^device_requests KS-000001 1 / });
+  await refused.getByRole("link", { name: "KS-000001" }).waitFor();
+  await expectAccessible(tab);
 });
 
 it("tells two people who change limits of each other, with both files", async () => {

@@ -48,6 +48,7 @@ export type CreatedOtrts = Schemas["CreatedOtrts"];
 export type ServerKey = Schemas["ServerKey"];
 export type LimitsStatus = Schemas["LimitsStatus"];
 export type LimitStatus = Schemas["LimitStatus"];
+export type RefusedOne = Schemas["RefusedOne"];
 export type User = Schemas["User"];
 export type Token = Schemas["Token"];
 export type CreatedToken = Schemas["CreatedToken"];

@@ -19,6 +19,7 @@ import type { Texts } from "../../texts/en";
 import { useLanguage, useTexts } from "../../texts/language";
 import { ChangeDialog } from "./change-dialog";
 import { Concerned } from "./concerned";
+import { MostRefused } from "./most-refused";
 
 export function LimitsPage() {
   const texts = useTexts().limits;
@@ -32,6 +33,7 @@ export function LimitsPage() {
             <Warnings warnings={status.warnings} />
             <InForce status={status} />
             <Table limits={status.limits} />
+            <MostRefused limits={status.limits} />
             <NeverFired names={status.never_fired} />
             <Overload status={status} />
           </>

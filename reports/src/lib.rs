@@ -145,9 +145,10 @@ pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
     let mut files = Vec::new();
     let mut figures = Vec::new();
     for plot in plot::ALL.iter().filter(|plot| plot.is_drawn(&run)) {
-        let figure = plot.draw(&run).map_err(|cause| ReportError::Undrawable { file: dir.join(plot.name), cause })?;
+        let undrawable = |cause| ReportError::Undrawable { file: dir.join(plot.name), cause };
+        let figure = plot.draw(&run).map_err(undrawable)?;
         files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
-        files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png)?);
+        files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png().map_err(undrawable)?)?);
         figures.push(figure);
     }
     files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary, run.review.as_ref()).as_bytes())?);

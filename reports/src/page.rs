@@ -22,11 +22,11 @@ pub(crate) fn draw_page(
     let (mut files, mut figures): (Vec<PathBuf>, Vec<Figure>) = (Vec::new(), Vec::new());
     let is_everything = drawing == Drawing::Everything;
     for (name, chart) in charts {
-        let figure = plot::figure(name, chart, false);
-        let figure = figure.map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
+        let undrawable = |cause| ReportError::Undrawable { file: dir.join(name), cause };
+        let figure = plot::figure(name, chart, false).map_err(undrawable)?;
         if is_everything {
             files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-            files.push(files::replace(dir, &format!("{name}.png"), &figure.png)?);
+            files.push(files::replace(dir, &format!("{name}.png"), &figure.png().map_err(undrawable)?)?);
         }
         figures.push(figure);
     }

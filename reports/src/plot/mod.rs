@@ -73,8 +73,15 @@ pub(crate) struct Figure {
     pub(crate) is_of_rollout: bool,
     /// As an SVG document.
     pub(crate) svg: String,
-    /// As a PNG file, at twice the page's resolution.
-    pub(crate) png: Vec<u8>,
+    picture: layout::Picture,
+}
+
+impl Figure {
+    /// As a PNG file, at twice the page's resolution. Painted when it is asked for: it takes several times as long as the rest, and pages do
+    /// without.
+    pub(crate) fn png(&self) -> Result<Vec<u8>, String> {
+        paint::png(&self.picture)
+    }
 }
 
 impl Plot {
@@ -131,13 +138,7 @@ pub(crate) fn figure(name: &'static str, chart: Chart, is_of_rollout: bool) -> R
     theme::register_fonts()?;
     let picture = layout::compose(&chart);
     let description = format!("{}. {}", chart.title, chart.description);
-    Ok(Figure {
-        name,
-        svg: paint::svg(&picture, &description)?,
-        png: paint::png(&picture)?,
-        title: chart.title,
-        is_of_rollout,
-    })
+    Ok(Figure { name, svg: paint::svg(&picture, &description)?, title: chart.title, is_of_rollout, picture })
 }
 
 #[cfg(test)]
@@ -160,7 +161,7 @@ mod tests {
                 let figure = plot.draw(&run).unwrap();
                 assert!(figure.svg.starts_with("<svg ") && figure.svg.trim_end().ends_with("</svg>"), "{}", plot.name);
                 assert!(!figure.svg.contains("NaN") && !figure.svg.contains("inf\""), "{}", plot.name);
-                assert!(figure.png.starts_with(b"\x89PNG"), "{}", plot.name);
+                assert!(figure.png().unwrap().starts_with(b"\x89PNG"), "{}", plot.name);
             }
         }
     }

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(recommended.count(), 1);
         assert_eq!(marks.iter().filter(|mark| matches!(mark, Mark::Spot { .. })).count(), 4);
         let figure = plot::figure("pareto_front", chart, false).unwrap();
-        assert!(!figure.svg.contains("NaN") && figure.png.starts_with(b"\x89PNG"));
+        assert!(!figure.svg.contains("NaN") && figure.png().unwrap().starts_with(b"\x89PNG"));
     }
 
     #[test]

@@ -271,7 +271,7 @@ mod tests {
         }
         assert!(chart.description.contains("A=2 B=8: 30 honest requests refused"), "{}", chart.description);
         let figure = plot::figure("limits", chart, false).unwrap();
-        assert!(!figure.svg.contains("NaN") && figure.png.starts_with(b"\x89PNG"));
+        assert!(!figure.svg.contains("NaN") && figure.png().unwrap().starts_with(b"\x89PNG"));
     }
 
     #[test]

@@ -54,10 +54,11 @@ export function clockLabels(ticks: readonly number[], language: string, timeZone
   const minute = { hour: "2-digit", minute: "2-digit" } as const;
   const zone = timeZone === undefined ? {} : { timeZone };
   const format = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(language, { ...options, ...zone });
+  const date = format(day);
+  const dates = ticks.map((at) => date.format(at * 1_000));
   // A day of 23 hours is one as well.
-  if (step >= DAY_S - 3_600) return ticks.map((at) => format(day).format(at * 1_000));
+  if (step >= DAY_S - 3_600) return dates;
   const clock = format(step < 60 ? { ...minute, second: "2-digit" } : minute);
-  const dates = ticks.map((at) => format(day).format(at * 1_000));
   // Over midnight the first tick of each day says which day it is.
   const isDated = span >= DAY_S - 3_600 || dates[0] !== dates.at(-1);
   return ticks.map((at, place) => {

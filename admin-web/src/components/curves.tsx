@@ -42,6 +42,8 @@ interface CurvesProps {
 }
 
 const HEIGHT_PX = 150;
+/** Between two ticks of an axis of times: the label with hours, minutes and seconds has room in each language. */
+const TIME_TICKS_PX = 84;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function useIsDark(): boolean {
@@ -135,7 +137,7 @@ function options(element: HTMLElement, now: () => CurvesProps): uPlot.Options {
     ],
     axes: [
       // On a logarithmic axis most of the lines have no number: there is no room.
-      { ...axis, values: (_, ticks) => labels(ticks, now().x.ticks) },
+      { ...axis, ...(x.kind === "time" ? { space: TIME_TICKS_PX } : {}), values: (_, ticks) => labels(ticks, now().x.ticks) },
       { ...axis, size: 74, values: (_, ticks) => ticks.map((value) => now().show(value)) },
     ],
   };

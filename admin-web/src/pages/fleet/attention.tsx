@@ -29,7 +29,11 @@ export function Attention({ fleet, rollouts, keys }: AttentionProps) {
   return (
     <section className="panel" aria-labelledby="attention">
       <h2 id="attention">{texts.fleet.attention}</h2>
-      {isEmpty && <p className="notice">{texts.fleet.empty}</p>}
+      {isEmpty && (
+        <p className="notice">
+          {texts.fleet.empty} <Link to="/provisioning">{texts.fleet.importFirst}</Link>
+        </p>
+      )}
       {!isEmpty && found.length === 0 && <p className="notice good">{texts.fleet.calm}</p>}
       <ul className="notices">
         {found.map((concern) => (

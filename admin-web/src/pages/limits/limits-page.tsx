@@ -136,8 +136,8 @@ const MODE_TONE: Record<LimitStatus["mode"], string> = { enforce: "good", shadow
 
 /** What a limit allows, such as "120 requests a minute, 30 at once". */
 function allowance(limit: LimitStatus, texts: Texts["limits"], locale: string): string {
-  if (typeof limit.per_day === "number") return texts.perDay(count(limit.per_day, locale), limit.unit);
-  return texts.perMin(count(limit.per_min ?? 0, locale), limit.unit, count(limit.burst ?? 0, locale));
+  if (typeof limit.per_day === "number") return texts.perDay(count(limit.per_day, locale), texts.unit(limit.unit));
+  return texts.perMin(count(limit.per_min ?? 0, locale), texts.unit(limit.unit), count(limit.burst ?? 0, locale));
 }
 
 function Table({ limits }: { limits: readonly LimitStatus[] }) {
@@ -160,7 +160,7 @@ function Table({ limits }: { limits: readonly LimitStatus[] }) {
           <code key="name" title={limit.reason}>
             {limit.name}
           </code>,
-          limit.subject,
+          texts.subject(limit.subject),
           allowance(limit, texts, locale),
           <span key="mode" className={`badge ${MODE_TONE[limit.mode]}`} title={texts.modeHelp[limit.mode]}>
             {texts.modes[limit.mode]}

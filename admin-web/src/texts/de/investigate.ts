@@ -25,7 +25,7 @@ export const investigate: Texts["investigate"] = {
     "Es bekam in den drei Tagen, bevor es zuletzt gehört wurde, neue Firmware. Sehen Sie nach, ob andere Geräte dieses Rollouts auch still sind.",
   logs: "Protokollzeilen, die neuesten zuerst",
   fetch: "Protokoll jetzt holen",
-  fetchHint: (time) => `Es bekommt den Befehl mit dem nächsten Heartbeat, innerhalb von ${time}.`,
+  fetchHint: (time) => `Es bekommt den Befehl innerhalb von ${time} mit dem nächsten Heartbeat.`,
   fetchWaits: "Es wartet schon ein Befehl auf das Gerät.",
   steps: {
     ordered: "Angeordnet",

@@ -2,6 +2,27 @@
 
 import type { Texts } from "../en";
 
+/** Words of the server; others stay as they are. */
+const UNITS: Readonly<Record<string, string>> = {
+  requests: "Anfragen",
+  bytes: "Bytes",
+  punches: "Buchungen",
+  "key changes": "Schlüsselwechsel",
+  failures: "Fehlversuche",
+  registrations: "Registrierungen",
+  calls: "Aufrufe",
+  logins: "Anmeldungen",
+};
+const SUBJECTS: Readonly<Record<string, string>> = {
+  server: "Server",
+  device: "Gerät",
+  "address or IPv6 /64": "Adresse oder IPv6 /64",
+  "network of a site": "Netz eines Standorts",
+  "token or session": "Token oder Sitzung",
+  user: "Benutzer",
+  "user and address": "Benutzer und Adresse",
+};
+
 export const limits: Texts["limits"] = {
   title: "Ratenlimits",
   version: "Version",
@@ -32,6 +53,8 @@ export const limits: Texts["limits"] = {
   wouldRefuse: "Hätte abgelehnt (Schatten)",
   lastAt: "Zuletzt",
   counts: (minute, hour, day) => `${minute} · ${hour} · ${day}`,
+  unit: (unit) => UNITS[unit] ?? unit,
+  subject: (subject) => SUBJECTS[subject] ?? subject,
   perMin: (rate, unit, burst) => `${rate} ${unit} je Minute, ${burst} auf einmal`,
   perDay: (rate, unit) => `${rate} ${unit} je Tag`,
   mostRefused: "Am häufigsten abgelehnt",

@@ -31,12 +31,12 @@ export const rollouts: Texts["rollouts"] = {
   waitsForNothing: "Er wartet auf nichts.",
   ended: "Er ist beendet.",
   next: {
-    PROMOTED: (time) => `Die nächste Stufe beginnt frühestens um ${time}.`,
-    WAITING: (time) => `Frühestens um ${time} wird jemand gefragt.`,
-    COMPLETED: (time) => `Er ist frühestens um ${time} abgeschlossen.`,
-    WATCHED: (time) => `Die Beobachtung seiner Geräte endet um ${time}.`,
+    PROMOTED: (time) => `Die nächste Stufe beginnt frühestens am ${time}.`,
+    WAITING: (time) => `Frühestens am ${time} wird jemand gefragt.`,
+    COMPLETED: (time) => `Er ist frühestens am ${time} abgeschlossen.`,
+    WATCHED: (time) => `Die Beobachtung seiner Geräte endet am ${time}.`,
   },
-  pausesAt: (time) => `Er pausiert um ${time}, wenn die Stufe dann noch nicht entschieden ist.`,
+  pausesAt: (time) => `Er pausiert am ${time}, wenn die Stufe dann noch nicht entschieden ist.`,
   last: (what, who) => `Letzte Entscheidung: ${what}, durch ${who}.`,
   offline: (site, notJudged, begun) =>
     `Der Standort ${site} ist offline. Stille dort gilt nicht als Fehler; ${notJudged} von ${begun} Geräten mit dem Release sind still und werden nicht beurteilt.`,

@@ -32,6 +32,9 @@ export const limits = {
   wouldRefuse: "Would have refused (shadow)",
   lastAt: "Last",
   counts: (minute: string, hour: string, day: string) => `${minute} · ${hour} · ${day}`,
+  /** What a limit counts, and what has one of its own: the server's words. */
+  unit: (unit: string) => unit,
+  subject: (subject: string) => subject,
   perMin: (rate: string, unit: string, burst: string) => `${rate} ${unit} a minute, ${burst} at once`,
   perDay: (rate: string, unit: string) => `${rate} ${unit} a day`,
   mostRefused: "Most refused",

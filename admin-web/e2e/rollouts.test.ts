@@ -173,6 +173,10 @@ it("shows a bad release being stopped by its gate, with the devices and the reas
   await expect.poll(() => page.getByLabel("Begin with").inputValue()).toBe("hotfix");
   await expect.poll(() => page.getByLabel("Runs the version").inputValue()).toBe("2.1.0");
   await expectAccessible(tab);
+  await fill("Name", "summer");
+  await fill("Reason", "a name that is taken");
+  await page.getByRole("button", { name: "Plan it" }).click();
+  await page.getByRole("alert").getByText("There is a rollout summer already: choose another name.").waitFor();
 });
 
 it("asks for an approval, and says how many devices are next", async () => {

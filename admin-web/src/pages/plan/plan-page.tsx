@@ -5,7 +5,7 @@ import { getRouteApi } from "@tanstack/react-router";
 import { type FormEvent, useState } from "react";
 
 import { answer, api } from "../../api/client";
-import { presenceQuery, releasesQuery } from "../../api/queries";
+import { presenceQuery, releasesQuery, rolloutsQuery } from "../../api/queries";
 import type { DeviceSelector, Policy, RolloutSpec } from "../../api/types";
 import { AreaField, CheckField, ChoiceField, ReasonField, TextField } from "../../components/fields";
 import { PageHead } from "../../components/page-head";
@@ -24,6 +24,7 @@ export function PlanPage() {
   const search = route.useSearch();
   const isHotfix = search.policy === "hotfix";
   const releases = useQuery(releasesQuery);
+  const rollouts = useQuery(rolloutsQuery);
   const [release, setRelease] = useState(search.release ?? "");
   const [name, setName] = useState("");
   const [reason, setReason] = useState("");
@@ -56,6 +57,8 @@ export function PlanPage() {
     if (plan.isPending) return;
     if ("missing" in meant) return setWrong(texts.wrong(fieldName(meant.missing, texts)));
     if (!selector) return setWrong(texts.nobody);
+    // The server plans it again all the same, and refuses only its start.
+    if (rollouts.data?.some((rollout) => rollout.rollout_id === name.trim())) return setWrong(texts.taken(name.trim()));
     setWrong("");
     plan.mutate(specOf(meant.policy, selector));
   };

@@ -27,6 +27,7 @@ export const plan: Texts["plan"] = {
   firmware: "Läuft mit Version",
   ids: "Geräte mit Namen",
   idsHint: "eines je Zeile",
+  taken: (name) => `Es gibt schon einen Rollout ${name}: Wählen Sie einen anderen Namen.`,
   nobody: "Wählen Sie Geräte oder die ganze Flotte.",
 
   policy: "Regeln",

@@ -25,6 +25,7 @@ export const plan = {
   firmware: "Runs the version",
   ids: "Devices by name",
   idsHint: "one in each line",
+  taken: (name: string) => `There is a rollout ${name} already: choose another name.`,
   nobody: "Choose some devices, or the whole fleet.",
 
   policy: "Policy",

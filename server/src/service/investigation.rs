@@ -263,6 +263,15 @@ fn quarantine_finding(failed_updates: u32) -> Option<String> {
         .then(|| format!("it is in quarantine: rollouts leave it out, because {failed_updates} of its updates failed"))
 }
 
+/// That a device fell silent soon after an update, which may be why.
+fn firmware_finding(presence: Presence, history: &[FirmwareRun], last_seen_at: UnixMs) -> Option<String> {
+    let [run, _before, ..] = history else { return None };
+    let is_silent = presence >= Presence::Late;
+    let is_new = last_seen_at.since_ms(run.since) < 24 * 3_600 * 1_000;
+    let version = &run.firmware_version;
+    (is_silent && is_new).then(|| format!("it installed firmware {version} within a day before it was last seen"))
+}
+
 fn findings(about: &Investigation) -> Vec<String> {
     let mut findings = Vec::new();
     match about.device.status {
@@ -297,11 +306,8 @@ fn findings(about: &Investigation) -> Vec<String> {
             findings.push(format!("it was low on memory at its last heartbeat: {} KiB free", last.free_mem_kib));
         }
     }
-    if let (Some(run), Some(last)) = (about.firmware_history.first(), &about.last_heartbeat)
-        && about.firmware_history.len() > 1
-        && last.received_at.since_ms(run.since) < 24 * 3_600 * 1_000
-    {
-        findings.push(format!("it installed firmware {} within a day before it was last seen", run.firmware_version));
+    if let Some(last) = &about.last_heartbeat {
+        findings.extend(firmware_finding(about.presence, &about.firmware_history, last.received_at));
     }
     findings
 }
@@ -314,5 +320,21 @@ mod tests {
     fn a_device_is_in_quarantine_after_three_failed_updates() {
         assert_eq!(quarantine_finding(QUARANTINE_FAILURES - 1), None);
         assert!(quarantine_finding(3).is_some_and(|finding| finding.contains("because 3 of its updates failed")));
+    }
+
+    #[test]
+    fn firmware_is_looked_at_first_where_a_device_fell_silent_within_a_day_of_its_update() {
+        const DAY_MS: u64 = 24 * 3_600 * 1_000;
+        let installed = |version: &str, since| FirmwareRun {
+            firmware_version: version.to_owned(),
+            release_counter: 1,
+            since: UnixMs(since),
+        };
+        let history = [installed("2.0.0", DAY_MS), installed("1.0.0", 0)];
+        let finding = |presence, last_seen| firmware_finding(presence, &history, UnixMs(last_seen));
+        assert!(finding(Presence::Late, 2 * DAY_MS - 1).is_some_and(|finding| finding.contains("firmware 2.0.0")));
+        assert_eq!(finding(Presence::Late, 2 * DAY_MS), None);
+        assert_eq!(finding(Presence::Online, DAY_MS), None);
+        assert_eq!(firmware_finding(Presence::Lost, &history[..1], UnixMs(DAY_MS)), None, "it was made with it");
     }
 }

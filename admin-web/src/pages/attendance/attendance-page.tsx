@@ -45,8 +45,8 @@ export function AttendancePage() {
             </Link>,
             punch.site,
             punch.badge,
-            punch.direction,
-            punch.method,
+            texts.attendance.direction(punch.direction),
+            texts.attendance.method(punch.method),
             String(punch.punch_no),
             <Moment key="received" at={punch.received_at} timeZone={zone} />,
           ]}

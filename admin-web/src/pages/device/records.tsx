@@ -120,7 +120,7 @@ function Logs({ deviceId }: { deviceId: string }) {
 }
 
 function Punches({ deviceId }: { deviceId: string }) {
-  const texts = useTexts().device;
+  const { device: texts, attendance } = useTexts();
   return (
     <PagedList
       query={useInfiniteQuery(punchesQuery(deviceId))}
@@ -129,8 +129,8 @@ function Punches({ deviceId }: { deviceId: string }) {
       cells={(punch) => [
         <Moment key="at" at={punch.at} />,
         punch.badge,
-        punch.direction,
-        punch.method,
+        attendance.direction(punch.direction),
+        attendance.method(punch.method),
         String(punch.punch_no),
         <Moment key="received" at={punch.received_at} />,
       ]}

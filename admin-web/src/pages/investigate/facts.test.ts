@@ -74,6 +74,7 @@ describe("the facts about a silent device", () => {
 
   it("point at firmware that is new", () => {
     expect(isFirmwareNew(about)).toBe(true);
+    expect(isFirmwareNew({ ...about, presence: "ONLINE" })).toBe(false);
     expect(isFirmwareNew({ ...about, firmware_history: about.firmware_history.slice(0, 1) })).toBe(false);
     expect(isFirmwareNew({ ...about, firmware_history: about.firmware_history.slice(1) })).toBe(false);
   });

@@ -24,10 +24,10 @@ export function siteVerdict(counts: PresenceCounts): SiteVerdict {
 /** How long before it fell silent a firmware counts as new. */
 const NEW_FIRMWARE_MS = 3 * 86_400_000;
 
-/** Whether it got new firmware within the days before it was last heard. */
-export function isFirmwareNew({ device, firmware_history: history }: Investigation): boolean {
+/** Whether it fell silent soon after it got new firmware. */
+export function isFirmwareNew({ device, presence, firmware_history: history }: Investigation): boolean {
   const [newest] = history;
-  if (!newest || history.length < 2 || !device.last_seen_at) return false;
+  if (presence === "ONLINE" || !newest || history.length < 2 || !device.last_seen_at) return false;
   return Date.parse(device.last_seen_at) - Date.parse(newest.since) < NEW_FIRMWARE_MS;
 }
 

@@ -63,7 +63,7 @@ export function InvestigatePage() {
               <Findings about={about} />
               <div className="columns">
                 <Network about={about} />
-                <Site site={about.device.site} counts={site} />
+                <Site site={about.device.site} counts={site} isSilent={about.presence !== "ONLINE"} />
               </div>
               <Firmware about={about} />
               <Section title={texts.investigate.logs}>
@@ -166,13 +166,19 @@ function Network({ about: { last_heartbeat: last } }: { about: Investigation }) 
 }
 
 /** What the other devices of its site do. */
-function Site({ site, counts }: { site: string; counts: PresenceCounts | undefined }) {
+interface SiteProps {
+  readonly site: string;
+  readonly counts: PresenceCounts | undefined;
+  readonly isSilent: boolean;
+}
+
+function Site({ site, counts, isSilent }: SiteProps) {
   const { texts, locale } = useLanguage();
   if (!counts) return <Section title={texts.investigate.site}>{texts.loading}</Section>;
   const verdict = siteVerdict(counts);
   return (
     <Section title={texts.investigate.site}>
-      <p className={verdict === "site" ? "notice bad" : "notice"}>{texts.investigate.siteVerdict[verdict]}</p>
+      {isSilent && <p className={verdict === "site" ? "notice bad" : "notice"}>{texts.investigate.siteVerdict[verdict]}</p>}
       <Facts
         facts={[
           [texts.devices.site, site],

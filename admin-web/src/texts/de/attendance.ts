@@ -1,6 +1,7 @@
 /** Texte der Zeiterfassung, auf Deutsch: Buchungen nach Standort und Tag. */
 
 import type { Texts } from "../en";
+import { words } from "./words";
 
 export const attendance: Texts["attendance"] = {
   title: "Zeiterfassung",
@@ -9,6 +10,8 @@ export const attendance: Texts["attendance"] = {
   dayAfter: "Tag danach",
   zone: "Zeitzone des Tages",
   device: "Gerät",
+  direction: words({ in: "Kommen", out: "Gehen", unknown: "unbekannt" }),
+  method: words({ card: "Karte", pin: "PIN", fingerprint: "Fingerabdruck", face: "Gesicht", other: "anders" }),
   none: "An diesem Tag gibt es keine Buchungen.",
   loaded: (shown) => `${shown} Buchungen geladen`,
   punches: (count, shown) => `${shown} ${count === 1 ? "Buchung" : "Buchungen"}`,

@@ -1,27 +1,7 @@
 /** Texte der Ratenlimits, auf Deutsch. */
 
 import type { Texts } from "../en";
-
-/** Words of the server; others stay as they are. */
-const UNITS: Readonly<Record<string, string>> = {
-  requests: "Anfragen",
-  bytes: "Bytes",
-  punches: "Buchungen",
-  "key changes": "Schlüsselwechsel",
-  failures: "Fehlversuche",
-  registrations: "Registrierungen",
-  calls: "Aufrufe",
-  logins: "Anmeldungen",
-};
-const SUBJECTS: Readonly<Record<string, string>> = {
-  server: "Server",
-  device: "Gerät",
-  "address or IPv6 /64": "Adresse oder IPv6 /64",
-  "network of a site": "Netz eines Standorts",
-  "token or session": "Token oder Sitzung",
-  user: "Benutzer",
-  "user and address": "Benutzer und Adresse",
-};
+import { words } from "./words";
 
 export const limits: Texts["limits"] = {
   title: "Ratenlimits",
@@ -53,8 +33,25 @@ export const limits: Texts["limits"] = {
   wouldRefuse: "Hätte abgelehnt (Schatten)",
   lastAt: "Zuletzt",
   counts: (minute, hour, day) => `${minute} · ${hour} · ${day}`,
-  unit: (unit) => UNITS[unit] ?? unit,
-  subject: (subject) => SUBJECTS[subject] ?? subject,
+  unit: words({
+    requests: "Anfragen",
+    bytes: "Bytes",
+    punches: "Buchungen",
+    "key changes": "Schlüsselwechsel",
+    failures: "Fehlversuche",
+    registrations: "Registrierungen",
+    calls: "Aufrufe",
+    logins: "Anmeldungen",
+  }),
+  subject: words({
+    server: "Server",
+    device: "Gerät",
+    "address or IPv6 /64": "Adresse oder IPv6 /64",
+    "network of a site": "Netz eines Standorts",
+    "token or session": "Token oder Sitzung",
+    user: "Benutzer",
+    "user and address": "Benutzer und Adresse",
+  }),
   perMin: (rate, unit, burst) => `${rate} ${unit} je Minute, ${burst} auf einmal`,
   perDay: (rate, unit) => `${rate} ${unit} je Tag`,
   mostRefused: "Am häufigsten abgelehnt",

@@ -9,6 +9,9 @@ export const attendance = {
   dayAfter: "Day after",
   zone: "Time zone of the day",
   device: "Device",
+  /** What a punch says, in the protocol's words. */
+  direction: (direction: string) => direction,
+  method: (method: string) => method,
   none: "There are no punches on this day.",
   loaded: (shown: string) => `${shown} punches loaded`,
   punches: (count: number, shown: string) => `${shown} ${plural.select(count) === "one" ? "punch" : "punches"}`,

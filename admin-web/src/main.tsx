@@ -1,6 +1,6 @@
 /** Starts the admin web. */
 
-import "./styles/base.css";
+import "./styles/index.css";
 
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";

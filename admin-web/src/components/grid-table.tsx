@@ -21,7 +21,7 @@ interface GridTableProps<Row> {
   readonly loadMore: (() => unknown) | undefined;
 }
 
-/** Height of a row, as in base.css: 2.3 rem. */
+/** Height of a row, as in tables.css: 2.3 rem. */
 const ROW_REM = 2.3;
 /** Rows beyond those in view. */
 const BEYOND = 12;

@@ -74,3 +74,25 @@ describe("a call that meets an ended session", () => {
     expect(session.current()).toEqual({ state: "active", me: OLGA });
   });
 });
+
+describe("a call without an answer", () => {
+  const change = () => answer(api.POST("/api/logout")).catch((error: unknown) => error);
+
+  it("is known for a change, which may have been made", async () => {
+    server.mockRejectedValue(new TypeError("Failed to fetch"));
+    expect(await change()).toMatchObject({ status: 0, wasChange: true });
+    expect(await ask().catch((error: unknown) => error)).toMatchObject({ status: 0, wasChange: false });
+  });
+
+  it("ends after two minutes if it is a change", async () => {
+    vi.useFakeTimers();
+    const hangs = (_: Request, { signal }: { signal?: AbortSignal } = {}) =>
+      new Promise<Response>((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    vi.stubGlobal("fetch", hangs);
+    const call = change();
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(await call).toMatchObject({ status: 0, wasChange: true });
+    vi.useRealTimers();
+    vi.stubGlobal("fetch", server);
+  });
+});

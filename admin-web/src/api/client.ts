@@ -2,7 +2,7 @@
 
 import createClient from "openapi-fetch";
 
-import { ApiProblem, problemOf } from "./problem";
+import { ApiProblem, NoAnswer, problemOf } from "./problem";
 import type { paths } from "./schema";
 import * as session from "./session";
 
@@ -12,14 +12,29 @@ export const API_BASE_URL: string = import.meta.env["NEXT_PUBLIC_API_BASE_URL"] 
 /** Paths that may answer 401 without a session having ended. */
 const WITHOUT_SESSION = ["/api/login", "/api/me"];
 
+/** How long a change may go without an answer: its dialog stays open for it. */
+const CHANGE_MS = 120_000;
+
+/** Sends a request once; throws [NoAnswer] if nothing comes back. */
+async function fetchOnce(request: Request): Promise<Response> {
+  const wasChange = request.method !== "GET";
+  const waiting = new AbortController();
+  const timer = wasChange ? setTimeout(() => waiting.abort(), CHANGE_MS) : undefined;
+  try {
+    return await fetch(request, wasChange ? { signal: AbortSignal.any([request.signal, waiting.signal]) } : {});
+  } catch (error) {
+    const isCanceled = error instanceof DOMException && error.name === "AbortError" && !waiting.signal.aborted;
+    throw isCanceled ? error : new NoAnswer(wasChange);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Sends a request; after 401 it waits until the person has logged in again, and repeats it. */
 async function send(request: Request): Promise<Response> {
   const again = request.clone();
   const sent = session.current();
-  const response = await fetch(request).catch((error: unknown) => {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiProblem(0, "");
-  });
+  const response = await fetchOnce(request);
   if (response.status !== 401 || WITHOUT_SESSION.includes(new URL(request.url).pathname)) return response;
   await session.renewed(sent);
   return send(again);

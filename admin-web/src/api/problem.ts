@@ -27,6 +27,14 @@ export class ApiProblem extends Error {
   }
 }
 
+/** No answer came: the server can't be reached, or says nothing for too long. */
+export class NoAnswer extends ApiProblem {
+  /** A change may have been made all the same: only what asks is asked again by itself. */
+  constructor(readonly wasChange: boolean) {
+    super(0, "");
+  }
+}
+
 /** The problem of an answer that is no success; also of one that a proxy wrote. */
 export async function problemOf(response: Response): Promise<ApiProblem> {
   const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);

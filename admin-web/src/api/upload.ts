@@ -1,7 +1,7 @@
 /** Uploads with progress, which `fetch` does not report. */
 
 import { API_BASE_URL } from "./client";
-import { ApiProblem, problemOf } from "./problem";
+import { NoAnswer, problemOf } from "./problem";
 import * as session from "./session";
 import type { Artifact } from "./types";
 
@@ -30,7 +30,7 @@ function send(image: Blob, progress: (sentBytes: number) => void, signal: AbortS
       const headers = retryAfter === null ? {} : { "retry-after": retryAfter };
       resolve(new Response(request.responseText, { status, statusText, headers }));
     });
-    request.addEventListener("error", () => reject(new ApiProblem(0, "")));
+    request.addEventListener("error", () => reject(new NoAnswer(true)));
     request.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
     signal.addEventListener("abort", () => request.abort(), { once: true });
     if (signal.aborted) request.abort();

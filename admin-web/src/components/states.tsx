@@ -2,14 +2,14 @@
 
 import type { ReactNode } from "react";
 
-import { ApiProblem } from "../api/problem";
+import { ApiProblem, NoAnswer } from "../api/problem";
 import type { Texts } from "../texts/en";
 import { useLanguage, useTexts } from "../texts/language";
 
 /** What is wrong, in the API's words where it has said any. */
 export function problemText(error: unknown, texts: Texts): string {
   if (!(error instanceof ApiProblem)) return texts.failure.broken;
-  if (error.status === 0) return texts.failure.unreachable;
+  if (error instanceof NoAnswer) return error.wasChange ? texts.failure.unanswered : texts.failure.unreachable;
   const wait = error.retryAfterS === undefined ? "" : ` ${texts.failure.retryAfter(String(error.retryAfterS))}`;
   return `${error.detail}${wait}`;
 }

@@ -59,6 +59,8 @@ export const de: Texts = {
   failure: {
     title: "Das lässt sich nicht anzeigen",
     unreachable: "Der Server ist nicht erreichbar. Die Seite versucht es von selbst weiter.",
+    unanswered:
+      "Vom Server kam keine Antwort. Vielleicht hat er die Änderung trotzdem gemacht: Sehen Sie nach, bevor Sie es noch einmal versuchen.",
     broken: "Diese Seite hat einen Fehler. Laden Sie sie neu; hilft das nicht, melden Sie, was Sie getan haben.",
     outdated: "Der Server wurde vielleicht aktualisiert, seit diese Seite offen ist, oder er ist nicht erreichbar. Laden Sie die Seite neu.",
     reload: "Neu laden",
@@ -72,6 +74,7 @@ export const de: Texts = {
     password: "Passwort",
     submit: "Anmelden",
     submitting: "Anmeldung läuft …",
+    unanswered: "Der Server ist nicht erreichbar. Versuchen Sie es noch einmal.",
     wrong: "Name oder Passwort ist falsch.",
     wait: (seconds) => `Zu viele Versuche. Warten Sie ${seconds} s und versuchen Sie es dann noch einmal.`,
     required: "Geben Sie Namen und Passwort ein.",

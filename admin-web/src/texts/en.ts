@@ -59,6 +59,7 @@ export const en = {
   failure: {
     title: "This can't be shown",
     unreachable: "The server can't be reached. This page tries again by itself.",
+    unanswered: "No answer came from the server. It may have made the change all the same: see whether it has before you try again.",
     broken: "This page has a fault. Reload it; if that does not help, report what you did.",
     outdated: "The server may have been updated since this page was opened, or it can't be reached. Reload the page.",
     reload: "Reload",
@@ -72,6 +73,7 @@ export const en = {
     password: "Password",
     submit: "Log in",
     submitting: "Logging in…",
+    unanswered: "The server can't be reached. Try again.",
     wrong: "The name or the password is wrong.",
     wait: (seconds: string) => `Too many attempts. Wait ${seconds} s, then try again.`,
     required: "Enter a name and a password.",

@@ -4,7 +4,7 @@ import { useMutation } from "@tanstack/react-query";
 import { type FormEvent, useId, useRef, useState } from "react";
 
 import { answer, api } from "../../api/client";
-import { ApiProblem } from "../../api/problem";
+import { ApiProblem, NoAnswer } from "../../api/problem";
 import type { CurrentUser } from "../../api/types";
 import { problemText } from "../../components/states";
 import { useTexts } from "../../texts/language";
@@ -39,7 +39,8 @@ export function LoginForm({ name, onLogin }: LoginFormProps) {
   else if (login.error instanceof ApiProblem && login.error.status === 401) problem = texts.login.wrong;
   else if (login.error instanceof ApiProblem && login.error.status === 429) {
     problem = texts.login.wait(String(login.error.retryAfterS ?? 1));
-  } else if (login.error) problem = problemText(login.error, texts);
+  } else if (login.error instanceof NoAnswer) problem = texts.login.unanswered;
+  else if (login.error) problem = problemText(login.error, texts);
 
   return (
     <form className="form" onSubmit={submit} noValidate>

@@ -92,6 +92,25 @@ it("lists commands by device and state, as the address says", async () => {
   await page.getByText("There are no such commands.").waitFor();
 });
 
+it("says that an order without an answer may have been made, and sends none later", async () => {
+  const { page, context } = tab;
+  await page.goto(`${server.url}/devices/HAND-1`);
+  await page.getByRole("link", { name: "Order a command" }).click();
+  await page.getByText("1 device gets the command").waitFor();
+  await page.getByRole("combobox", { name: "Command" }).selectOption("another, as agreed with the firmware");
+  await page.getByLabel("Its kind").fill("beep");
+  await page.getByRole("button", { name: "Order…" }).click();
+  const dialog = page.getByRole("alertdialog");
+  await context.setOffline(true);
+  await dialog.getByRole("button", { name: "Order it" }).click();
+  await dialog.getByText(/^No answer came from the server\. It may have made the change all the same/).waitFor();
+  await context.setOffline(false);
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await page.reload();
+  await page.getByRole("heading", { name: "Order a command" }).waitFor();
+  expect(await commands("device_id=HAND-1")).toEqual([]);
+});
+
 it("cancels a command before its device gets it, and shows markup as text", async () => {
   const { page } = tab;
   await page.goto(`${server.url}/devices/HAND-1`);

@@ -37,7 +37,7 @@ export interface Tab {
 }
 
 /** Complaints that a test brings about: the server refuses, or is not there. */
-const EXPECTED = [/status of 4\d\d/, /ERR_CONNECTION/, /ERR_EMPTY_RESPONSE/, /ERR_INCOMPLETE_CHUNKED/, /status of 503/];
+const EXPECTED = [/status of 4\d\d/, /ERR_CONNECTION/, /ERR_INTERNET_DISCONNECTED/, /ERR_EMPTY_RESPONSE/, /ERR_INCOMPLETE_CHUNKED/, /status of 503/];
 
 export async function open(browser: Browser, options: Parameters<Browser["newContext"]>[0] = {}): Promise<Tab> {
   const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", ...options });

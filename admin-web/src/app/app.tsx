@@ -20,6 +20,8 @@ const queryClient = new QueryClient({
       retry: (failures, error) => failures < RETRIES_MAX && error instanceof ApiProblem && error.isPassing,
       refetchOnWindowFocus: true,
     },
+    // Without a network it fails at once, instead of being made later, when nobody looks.
+    mutations: { networkMode: "always" },
   },
 });
 

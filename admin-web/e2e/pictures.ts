@@ -26,9 +26,7 @@ const PAGES = {
   releases: "/releases",
   rollout: "/rollouts/spring",
   investigate: "/devices/KS-900002/investigate",
-  commands: "/commands",
   order: "/commands/new?site=berlin",
-  attendance: "/punches",
   revocation: "/revocation?label=spare",
 } as const;
 

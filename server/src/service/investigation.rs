@@ -305,8 +305,6 @@ fn findings(about: &Investigation) -> Vec<String> {
         if last.free_mem_kib < 4_096 {
             findings.push(format!("it was low on memory at its last heartbeat: {} KiB free", last.free_mem_kib));
         }
-    }
-    if let Some(last) = &about.last_heartbeat {
         findings.extend(firmware_finding(about.presence, &about.firmware_history, last.received_at));
     }
     findings

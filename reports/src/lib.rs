@@ -42,6 +42,7 @@ pub use files::{
 };
 pub use latency_log::{LatencyLogWriter, read_latency};
 pub use number::grouped_by;
+pub use page::Artifacts;
 
 use review::REVIEW;
 use run_folder::{DECISIONS, EVENTS, LATENCY, ROLLOUTS, SEGMENT, SUMMARY, TICKS};
@@ -136,19 +137,21 @@ pub fn write_verdict(dir: &Path, summary: &run_folder::Summary) -> Result<(), Re
 /// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its
 /// `rollouts.ndjson`, `decisions.ndjson` and `review.json` where there are any.
 ///
-/// Writes each plot that has something to show as `.svg` and `.png`, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
+/// Writes each plot that has something to show as `.svg` and `.png` unless they are only wanted inside the page, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
 /// and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
 ///
 /// Errors: the folder holds no finished run, a file is damaged or of a newer format, or the folder cannot be written.
-pub fn draw(dir: &Path) -> Result<Drawn, ReportError> {
+pub fn draw(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     let run = run::Run::read(dir)?;
     let mut files = Vec::new();
     let mut figures = Vec::new();
     for plot in plot::ALL.iter().filter(|plot| plot.is_drawn(&run)) {
         let undrawable = |cause| ReportError::Undrawable { file: dir.join(plot.name), cause };
         let figure = plot.draw(&run).map_err(undrawable)?;
-        files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
-        files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png().map_err(undrawable)?)?);
+        if artifacts == Artifacts::Full {
+            files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
+            files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png().map_err(undrawable)?)?);
+        }
         figures.push(figure);
     }
     files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary, run.review.as_ref()).as_bytes())?);

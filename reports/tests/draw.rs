@@ -11,7 +11,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 use ks_reports::run_folder::{DECISIONS, EVENTS, LATENCY, Mode, ROLLOUTS, SUMMARY, TICKS, Verdict};
-use ks_reports::{EventLogWriter, draw, read_decisions, read_latency, read_rollouts, read_summary, read_ticks};
+use ks_reports::{
+    Artifacts, EventLogWriter, draw, read_decisions, read_latency, read_rollouts, read_summary, read_ticks,
+};
 use support::{
     Folder, bad_rollout, codes, expectation, good_rollout, hotfix, normal, phases, rehearsal, single, unanswered,
 };
@@ -26,7 +28,7 @@ const ROLLOUT_PLOTS: [&str; 4] = ["rollout_stages", "rollout_outcomes", "gate_st
 fn drawn(folder: &Folder) -> (String, String, String) {
     let dir = tempfile::tempdir().unwrap();
     folder.write(dir.path());
-    let drawn = draw(dir.path()).unwrap();
+    let drawn = draw(dir.path(), Artifacts::Full).unwrap();
     assert_eq!(drawn.report, dir.path().join("report.html"));
     let plots = if folder.rollouts.is_empty() { PLOTS.to_vec() } else { [ROLLOUT_PLOTS, PLOTS].concat() };
     assert_eq!(drawn.files.len(), plots.len() * 2 + 3);
@@ -143,7 +145,7 @@ fn a_run_without_answers_is_drawn_with_or_without_its_latency_log() {
         let dir = tempfile::tempdir().unwrap();
         unanswered().write(dir.path());
         change(&dir.path().join(LATENCY));
-        let report = draw(dir.path()).unwrap().report;
+        let report = draw(dir.path(), Artifacts::Full).unwrap().report;
         assert!(fs::read_to_string(report).unwrap().contains("no answered heartbeats"));
     }
 }
@@ -201,7 +203,7 @@ fn a_damaged_rollout_is_refused_in_one_sentence() {
         let file = dir.path().join(name);
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() - 30]).unwrap();
-        let error = draw(dir.path()).unwrap_err().to_string();
+        let error = draw(dir.path(), Artifacts::Full).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(expected) && !error.contains('\n'), "{error}");
     }
 }
@@ -250,8 +252,22 @@ fn drawing_again_gives_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     single().write(dir.path());
     let read = |files: &[std::path::PathBuf]| files.iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
-    let first = read(&draw(dir.path()).unwrap().files);
-    assert_eq!(first, read(&draw(dir.path()).unwrap().files));
+    let first = read(&draw(dir.path(), Artifacts::Full).unwrap().files);
+    assert_eq!(first, read(&draw(dir.path(), Artifacts::Full).unwrap().files));
+}
+
+#[test]
+fn light_artifacts_are_the_same_page_without_a_file_for_each_plot() {
+    let [full, light] = [Artifacts::Full, Artifacts::Light].map(|artifacts| {
+        let dir = tempfile::tempdir().unwrap();
+        single().write(dir.path());
+        let drawn = draw(dir.path(), artifacts).unwrap();
+        let names = drawn.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), fs::read(drawn.report).unwrap())
+    });
+    assert_eq!(light.0, ["summary.md", "junit.xml", "report.html"]);
+    assert!(full.0.len() > 3 && full.0.ends_with(&light.0), "{:?}", full.0);
+    assert_eq!(full.1, light.1);
 }
 
 #[test]
@@ -303,7 +319,7 @@ fn a_folder_whose_files_do_not_belong_together_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         rehearsal().write(dir.path());
         damage(&dir.path().join(name));
-        let error = draw(dir.path()).unwrap_err().to_string();
+        let error = draw(dir.path(), Artifacts::Full).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(expected), "{error}");
         assert!(!dir.path().join("report.html").exists());
     }
@@ -332,7 +348,7 @@ fn a_folder_that_is_no_finished_run_is_refused_in_one_sentence() {
         let dir = tempfile::tempdir().unwrap();
         normal().write(dir.path());
         damage(&dir.path().join(name));
-        let error = draw(dir.path()).unwrap_err().to_string();
+        let error = draw(dir.path(), Artifacts::Full).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains('\n') && !dir.path().join("report.html").exists());
     }

@@ -6,12 +6,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{ADVICE, ADVICE_PAGE, Advice, page};
 use crate::{
-    Drawn,
+    Artifacts, Drawn,
     error::ReportError,
     files,
     page::draw_page,
     plot::{self, Figure},
-    score::{Drawing, SCORE_PAGE},
+    score::SCORE_PAGE,
 };
 
 /// Writes the advice into a folder.
@@ -46,5 +46,5 @@ pub fn draw_advice(dir: &Path) -> Result<Drawn, ReportError> {
     let charts = plot::OF_ADVICE.into_iter().map(|(name, chart)| (name, chart(&advice)));
     let has_trials = dir.join(SCORE_PAGE).exists();
     let page = (ADVICE_PAGE, |figures: &[Figure]| page::page(&advice, figures, has_trials));
-    draw_page(dir, charts, Drawing::Everything, None, page)
+    draw_page(dir, charts, Artifacts::Full, None, page)
 }

@@ -6,13 +6,12 @@ use serde::Deserialize;
 
 use super::{KIND, LOAD_LIMIT_FORMAT, LoadLimit, markdown, page};
 use crate::{
-    Drawn, JUNIT, JudgedCase, MARKDOWN, REPORT,
+    Artifacts, Drawn, JUNIT, JudgedCase, MARKDOWN, REPORT,
     error::ReportError,
     files, junit,
     page::draw_page,
     plot::{self, Figure},
     run_folder::SUMMARY,
-    score::Drawing,
 };
 
 /// Writes the result so far, and the JUnit file that agrees with it.
@@ -40,12 +39,12 @@ pub fn is_load_limit(dir: &Path) -> bool {
 ///
 /// # Errors
 /// It is missing, damaged or too large, or the folder can't be written.
-pub fn draw_load_limit(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
+pub fn draw_load_limit(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     let found = &read_load_limit(dir)?;
     let charts = plot::OF_LOAD_LIMIT.into_iter().filter_map(|(name, chart)| Some((name, chart(found)?)));
     let short = markdown::summary(found);
     let page = (REPORT, |figures: &[Figure]| page::page(found, figures));
-    draw_page(dir, charts, drawing, Some((MARKDOWN, &short)), page)
+    draw_page(dir, charts, artifacts, Some((MARKDOWN, &short)), page)
 }
 
 /// Reads the `summary.json` of a search.
@@ -65,19 +64,19 @@ mod tests {
     #[test]
     fn a_search_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(!is_load_limit(folder.path()) && draw_load_limit(folder.path(), Drawing::Everything).is_err());
+        assert!(!is_load_limit(folder.path()) && draw_load_limit(folder.path(), Artifacts::Full).is_err());
         let found = sample::found();
         write_load_limit(folder.path(), &found).unwrap();
         assert!(is_load_limit(folder.path()));
         assert_eq!(read_load_limit(folder.path()).unwrap(), found);
-        let drawn = draw_load_limit(folder.path(), Drawing::Everything).unwrap();
+        let drawn = draw_load_limit(folder.path(), Artifacts::Full).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
         assert!(page.contains("480\u{a0}000") && page.matches("<svg").count() == 3, "{page}");
         assert!(!page.contains("<script>") && !page.contains("<90>"), "names are escaped");
         assert!(page.contains("share of the time in commits") && page.contains("unknown"), "the evidence");
         let names: Vec<_> = drawn.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
         assert!(names.contains(&MARKDOWN) && names.contains(&"latency_against_load.svg"), "{names:?}");
-        assert_eq!(draw_load_limit(folder.path(), Drawing::Everything).unwrap(), drawn, "and again the same");
+        assert_eq!(draw_load_limit(folder.path(), Artifacts::Full).unwrap(), drawn, "and again the same");
     }
 
     #[test]
@@ -100,7 +99,7 @@ mod tests {
         none.steps.clear();
         none.interval = Default::default();
         write_load_limit(folder.path(), &none).unwrap();
-        let drawn = draw_load_limit(folder.path(), Drawing::Everything).unwrap();
+        let drawn = draw_load_limit(folder.path(), Artifacts::Full).unwrap();
         assert!(!std::fs::read_to_string(drawn.report).unwrap().contains("<svg"));
     }
 }

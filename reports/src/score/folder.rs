@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{SCORE, SCORE_MARKDOWN, SCORE_PAGE, Score, TRIALS, TRIALS_REQUEST, Trial, markdown, page};
 use crate::{
-    Drawn,
+    Artifacts, Drawn,
     error::ReportError,
     files,
     page::draw_page,
@@ -54,25 +54,17 @@ pub fn write_score(dir: &Path, score: &Score) -> Result<(), ReportError> {
     files::replace_json(dir, SCORE, score)
 }
 
-/// What is drawn of a score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drawing {
-    Everything,
-    /// The page with its pictures inside: for trials that still run.
-    PageOnly,
-}
-
 /// Draws the page, its pictures and the short form for a CI job from the `score.json` of a folder.
 ///
 /// # Errors
 /// It is missing, damaged or too large, or the folder can't be written.
-pub fn draw_score(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
+pub fn draw_score(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     let score = &read_score(dir)?;
     let charts = plot::OF_SCORE.into_iter().filter(|_| !score.policies.is_empty());
     let charts = charts.map(|(name, chart)| (name, chart(score)));
     let summary = markdown::summary(score);
     let page = (SCORE_PAGE, |figures: &[Figure]| page::page(score, figures));
-    draw_page(dir, charts, drawing, Some((SCORE_MARKDOWN, &summary)), page)
+    draw_page(dir, charts, artifacts, Some((SCORE_MARKDOWN, &summary)), page)
 }
 
 /// Reads the score of a folder.
@@ -100,18 +92,18 @@ mod tests {
     #[test]
     fn a_score_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(draw_score(folder.path(), Drawing::Everything).is_err(), "there is none yet");
+        assert!(draw_score(folder.path(), Artifacts::Full).is_err(), "there is none yet");
         let score = Score::of(setup("<script>", "modelled"), &trials());
         write_score(folder.path(), &score).unwrap();
-        let drawn = draw_score(folder.path(), Drawing::Everything).unwrap();
+        let drawn = draw_score(folder.path(), Artifacts::Full).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
         assert!(page.contains("Signatures are modelled") && !page.contains("<script>"));
         assert!(page.contains(&crate::escape::html(&score.recommendation)) && page.matches("<svg").count() == 2);
         let markdown = std::fs::read_to_string(folder.path().join(SCORE_MARKDOWN)).unwrap();
         assert!(markdown.contains("Signatures are modelled") && !markdown.contains("<script>"));
-        assert_eq!(draw_score(folder.path(), Drawing::Everything).unwrap(), drawn, "and again the same");
+        assert_eq!(draw_score(folder.path(), Artifacts::Full).unwrap(), drawn, "and again the same");
         std::fs::write(folder.path().join(SCORE), "{}").unwrap();
-        assert!(draw_score(folder.path(), Drawing::Everything).unwrap_err().to_string().contains("score.json, line 1"));
+        assert!(draw_score(folder.path(), Artifacts::Full).unwrap_err().to_string().contains("score.json, line 1"));
     }
 
     #[test]
@@ -122,7 +114,7 @@ mod tests {
         json.as_object_mut().unwrap().remove("trials_per_cell");
         json["policies"][0]["cells"][0].as_object_mut().unwrap().remove("detection_p95_s");
         std::fs::write(folder.path().join(SCORE), json.to_string()).unwrap();
-        draw_score(folder.path(), Drawing::Everything).unwrap();
+        draw_score(folder.path(), Artifacts::Full).unwrap();
     }
 
     #[test]
@@ -130,7 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join(SCORE)).unwrap();
         file.set_len(crate::bounded::FILE_BYTES_MAX + 1).unwrap(); // a hole, which takes no room on the disk
-        let error = draw_score(folder.path(), Drawing::Everything).unwrap_err().to_string();
+        let error = draw_score(folder.path(), Artifacts::Full).unwrap_err().to_string();
         assert!(error.contains("it is larger than 256 MiB"), "{error}");
     }
 }

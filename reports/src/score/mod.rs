@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, Difference};
-pub use folder::{Drawing, draw_score, read_score, read_trials, write_lines, write_request, write_score};
+pub use folder::{draw_score, read_score, read_trials, write_lines, write_request, write_score};
 pub use interval::limits;
 pub(crate) use paired::mean_difference;
 pub use trial::{Trial, TrialOutcome, TrialRollout};

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use super::{SWEEP, SWEEP_CSV, SWEEP_FORMAT, SWEEP_PAGE, Sweep, csv, page};
 use crate::{
-    Drawn,
+    Artifacts, Drawn,
     error::ReportError,
     files,
     page::draw_page,
     plot::{self, Figure},
-    score::Drawing,
 };
 
 /// Writes a sweep into a folder.
@@ -24,12 +23,12 @@ pub fn write_sweep(dir: &Path, sweep: &Sweep) -> Result<(), ReportError> {
 ///
 /// # Errors
 /// It is missing, damaged or too large, or the folder can't be written.
-pub fn draw_sweep(dir: &Path, drawing: Drawing) -> Result<Drawn, ReportError> {
+pub fn draw_sweep(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     let sweep = &read_sweep(dir)?;
     let charts = plot::OF_SWEEP.into_iter().filter_map(|(name, chart)| Some((name, chart(sweep)?)));
     let table = csv::csv(sweep);
     let page = (SWEEP_PAGE, |figures: &[Figure]| page::page(sweep, figures));
-    draw_page(dir, charts, drawing, Some((SWEEP_CSV, &table)), page)
+    draw_page(dir, charts, artifacts, Some((SWEEP_CSV, &table)), page)
 }
 
 /// Reads the sweep of a folder.
@@ -48,17 +47,17 @@ mod tests {
     #[test]
     fn a_sweep_is_drawn_from_its_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(draw_sweep(folder.path(), Drawing::Everything).is_err(), "there is none yet");
+        assert!(draw_sweep(folder.path(), Artifacts::Full).is_err(), "there is none yet");
         let sweep = sample::sweep();
         write_sweep(folder.path(), &sweep).unwrap();
         let read = read_sweep(folder.path()).unwrap(); // but for the last bit of a fraction
         assert_eq!((&read.setup, &read.recommendation), (&sweep.setup, &sweep.recommendation));
         assert_eq!(read.tried.len(), sweep.tried.len());
-        let drawn = draw_sweep(folder.path(), Drawing::Everything).unwrap();
+        let drawn = draw_sweep(folder.path(), Artifacts::Full).unwrap();
         let page = std::fs::read_to_string(&drawn.report).unwrap();
         assert!(page.contains("A=8") && !page.contains("<script>") && page.matches("<svg").count() == 2, "{page}");
         assert!(page.contains("expected a number from 1"), "why the server refuses one");
-        assert_eq!(draw_sweep(folder.path(), Drawing::Everything).unwrap(), drawn, "and again the same");
+        assert_eq!(draw_sweep(folder.path(), Artifacts::Full).unwrap(), drawn, "and again the same");
         std::fs::write(folder.path().join(SWEEP), "{\"format\": 9}").unwrap();
         assert!(matches!(read_sweep(folder.path()), Err(ReportError::Newer { .. })));
     }

@@ -164,7 +164,7 @@ pub(super) fn conclude(
         let shown = show(summary, options); // before anything is written: a full disk must not hide the verdict
         folder.conclude(summary).map(|()| shown) // a standard output that can't be written must not prevent the report
     })?;
-    let report = folder.report()?;
+    let report = folder.report(options.artifacts())?;
     if !options.quiet {
         complain(&format!("  report: {}", report.display()));
     }

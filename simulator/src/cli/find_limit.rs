@@ -7,8 +7,8 @@ use std::{
 
 use ks_protocol::{duration, number::within};
 use ks_reports::{
+    Artifacts,
     load_limit::{LoadLimit, answer, draw_load_limit, step_line, write_load_limit},
-    score::Drawing,
 };
 use ks_server::clock::{Clock, SystemClock};
 
@@ -188,7 +188,7 @@ fn run_of_step(path: &Path, options: &Options, target: Option<&Target>) -> Strin
 /// Prints the step that was made, and keeps the folder up to date: whatever happens next, it is not lost.
 fn show_step(so_far: &LoadLimit, folder: &RunFolder, quiet: bool) -> Result<(), Failure> {
     write_load_limit(folder.path(), so_far)?;
-    draw_load_limit(folder.path(), Drawing::PageOnly)?;
+    draw_load_limit(folder.path(), Artifacts::Light)?;
     if let Some(step) = so_far.steps.last().filter(|_| !quiet) {
         clear_line();
         complain(&step_line(step));
@@ -212,7 +212,7 @@ fn conclude(found: &LoadLimit, folder: &RunFolder, concluded: &ConcludedRun, opt
         write_load_limit(folder.path(), found)?;
         Ok(shown)
     })?;
-    let drawn = draw_load_limit(folder.path(), Drawing::Everything)?;
+    let drawn = draw_load_limit(folder.path(), options.artifacts())?;
     if !options.quiet || found.exit_code != 0 {
         let word = match found.exit_code {
             0 => "FOUND",

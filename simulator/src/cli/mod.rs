@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use ks_protocol::{
     duration,
     number::{canonical, within},
@@ -17,10 +20,9 @@ use ks_protocol::{
     time::UnixMs,
 };
 use ks_reports::{
-    Drawn,
+    Artifacts, Drawn,
     load_limit::{draw_load_limit, is_load_limit},
     run_folder::EventsKept,
-    score::Drawing,
 };
 use ks_server::clock::{Clock, SystemClock};
 
@@ -182,6 +184,9 @@ struct Options {
     /// Which events the event log has: `all`; `decisions`, without ordinary heartbeats; or `none`, for no log [default: all]
     #[arg(long, value_name = "WHICH", value_parser = events::kept())]
     events: Option<EventsKept>,
+    /// What is drawn: `full`; or `light`, the page with its plots inside, without a file for each plot [default: full]
+    #[arg(long, value_name = "WHICH", value_parser = artifacts())]
+    artifacts: Option<Artifacts>,
     /// Write the summary as JSON to standard output
     #[arg(long)]
     json: bool,
@@ -228,6 +233,17 @@ impl Options {
     fn events(&self) -> EventsKept {
         self.events.unwrap_or_default()
     }
+
+    fn artifacts(&self) -> Artifacts {
+        self.artifacts.unwrap_or_default()
+    }
+}
+
+/// Reads the value of `--artifacts`.
+fn artifacts() -> impl TypedValueParser<Value = Artifacts> {
+    let all = [Artifacts::Full, Artifacts::Light];
+    PossibleValuesParser::new(all.map(Artifacts::as_str))
+        .map(move |word| all.into_iter().find(|which| which.as_str() == word).unwrap_or_default())
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -380,19 +396,19 @@ fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
     let has = |name: &str| folder.join(name).exists();
     let mut drawn = Vec::new();
     if has(ks_reports::score::SCORE) {
-        drawn.push(ks_reports::score::draw_score(folder, Drawing::Everything)?);
+        drawn.push(ks_reports::score::draw_score(folder, Artifacts::Full)?);
     }
     if has(ks_reports::sweep::SWEEP) {
-        drawn.push(ks_reports::sweep::draw_sweep(folder, Drawing::Everything)?);
+        drawn.push(ks_reports::sweep::draw_sweep(folder, Artifacts::Full)?);
     }
     if has(ks_reports::advice::ADVICE) {
         drawn.insert(0, ks_reports::advice::draw_advice(folder)?);
     }
     if drawn.is_empty() && is_load_limit(folder) {
-        drawn.push(draw_load_limit(folder, Drawing::Everything)?);
+        drawn.push(draw_load_limit(folder, Artifacts::Full)?);
     }
     if drawn.is_empty() {
-        drawn.push(ks_reports::draw(folder)?);
+        drawn.push(ks_reports::draw(folder, Artifacts::Full)?);
     }
     Ok(drawn)
 }

@@ -10,6 +10,7 @@ use std::{
 
 use ks_protocol::time::UnixMs;
 use ks_reports::{
+    Artifacts,
     advice::ADVICE,
     run_folder::{EVENTS, SUMMARY, Summary, TICKS},
     score::{SCORE, TRIALS, TRIALS_REQUEST},
@@ -189,8 +190,8 @@ impl RunFolder {
     }
 
     /// Draws the report of a concluded run; returns its path.
-    pub fn report(&self) -> Result<PathBuf, Failure> {
-        Ok(ks_reports::draw(&self.path)?.report)
+    pub fn report(&self, artifacts: Artifacts) -> Result<PathBuf, Failure> {
+        Ok(ks_reports::draw(&self.path, artifacts)?.report)
     }
 }
 

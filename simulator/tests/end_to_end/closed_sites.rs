@@ -66,7 +66,8 @@ fn rehearsed(folder: &Path, name: &str, text: &str, seed: &str) -> std::path::Pa
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
     let out = format!("{name}-{seed}");
-    let args = ["rehearse", &file, "--signatures", "modelled", "--quiet", "--seed", seed, "--out", &out];
+    let args =
+        ["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--seed", seed, "--out", &out];
     let run = fleet_in(folder, &args);
     assert!(run.status.code().is_some_and(|code| code == 0 || code == 99), "{}", stderr_of(&run));
     folder.join(out)

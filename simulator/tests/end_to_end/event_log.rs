@@ -48,7 +48,7 @@ equals = 1
 /// Rehearses it with these options, into a folder of that name.
 fn rehearse(folder: &Path, out: &str, options: &[&str]) -> Value {
     write_scenario(folder, "canary", CANARY);
-    let common = ["rehearse", "canary.toml", "--signatures", "modelled", "--quiet", "--out", out];
+    let common = ["rehearse", "canary.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", out];
     let output = fleet_in(folder, &[&common, options].concat());
     assert!(output.status.success(), "{}", stderr_of(&output));
     summary_in(&folder.join(out))

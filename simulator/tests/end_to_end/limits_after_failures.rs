@@ -10,7 +10,7 @@ use crate::support::{fleet_in, stderr_of, summary_in, write_scenario};
 fn verdicts(text: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "s", text);
-    let args = ["rehearse", "s.toml", "--signatures", "modelled", "--quiet", "--out", "run"];
+    let args = ["rehearse", "s.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"];
     let run = fleet_in(folder.path(), &args);
     assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
     summary_in(&folder.path().join("run"))["limit_verdicts"].clone()
@@ -86,7 +86,7 @@ fn a_run_that_is_mostly_undecidable_is_inconclusive_unless_that_is_meant() {
     for (bound, code) in [("", 4), (meant, 0)] {
         let folder = tempfile::tempdir().unwrap();
         write_scenario(folder.path(), "s", &(impatient(stalled) + bound));
-        let args = ["rehearse", "s.toml", "--signatures", "modelled", "--quiet", "--out", "run"];
+        let args = ["rehearse", "s.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"];
         let run = fleet_in(folder.path(), &args);
         let said = stderr_of(&run);
         assert_eq!(run.status.code(), Some(code), "{said}");

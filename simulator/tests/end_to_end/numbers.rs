@@ -50,7 +50,7 @@ fn died_and_aborted_s(run: &Path) -> (f64, f64) {
 fn the_time_to_find_a_bug_counts_from_the_moment_it_broke_a_device() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "detect", DETECT);
-    let common = ["rehearse", "detect.toml", "--signatures", "modelled", "--quiet", "--duration"];
+    let common = ["rehearse", "detect.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--duration"];
     let mut found = Vec::new();
     for duration in ["1d", "10d"] {
         fleet_in(folder.path(), &[common.as_slice(), &[duration, "--out", duration]].concat());
@@ -148,7 +148,10 @@ fn percent(part: u64, whole: u64) -> String {
 fn shares_and_rates_are_those_of_the_raw_files() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "one", ONE_MODEL);
-    fleet_in(folder.path(), &["rehearse", "one.toml", "--signatures", "modelled", "--quiet", "--out", "run"]);
+    fleet_in(
+        folder.path(),
+        &["rehearse", "one.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"],
+    );
     let run = folder.path().join("run");
     let (events, ticks, summary) = (events_in(&run), lines_in(&run, "ticks.ndjson"), summary_in(&run));
     let text = |name| std::fs::read_to_string(run.join(name)).unwrap().replace('\u{a0}', " ");
@@ -254,6 +257,7 @@ during = "after"
 "#;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pace.toml"), text).unwrap();
-    let output = fleet_in(folder.path(), &["rehearse", "pace.toml", "--signatures", "modelled", "--quiet"]);
+    let output =
+        fleet_in(folder.path(), &["rehearse", "pace.toml", "--signatures", "modelled", "--artifacts=light", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -48,7 +48,8 @@ fn scenario() -> String {
 
 fn rehearse(folder: &Path, out: &str) -> Value {
     write_scenario(folder, "refused", &scenario());
-    let options = ["rehearse", "refused.toml", "--signatures", "modelled", "--quiet", "--out", out];
+    let options =
+        ["rehearse", "refused.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", out];
     let output = fleet_in(folder, &options);
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     summary_in(&folder.join(out))

@@ -277,7 +277,7 @@ fn rehearse(folder: &Path, scenario: &Path, flags: &[&str], surroundings: &[(&st
     let output = command
         .arg("rehearse")
         .arg(scenario)
-        .args(["--quiet", "--json"])
+        .args(["--artifacts=light", "--quiet", "--json"])
         .args(flags)
         .arg("--out")
         .arg(folder.join("run"))

@@ -54,7 +54,7 @@ max = 0
 fn rehearsed(folder: &Path, name: &str, text: &str, more: &[&str]) -> PathBuf {
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
-    let common = ["rehearse", &file, "--signatures", "modelled", "--quiet", "--out", name];
+    let common = ["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", name];
     let run = fleet_in(folder, &[common.as_slice(), more].concat());
     assert!(run.status.success(), "{}", stderr_of(&run));
     folder.join(name)

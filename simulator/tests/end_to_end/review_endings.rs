@@ -61,7 +61,10 @@ fn order(at: &str, order: &str) -> String {
 /// Rehearses a scenario; gives its folder and the review of its first rollout.
 fn rehearsed(folder: &Path, text: &str) -> (PathBuf, Value) {
     write_scenario(folder, "ending", text);
-    let run = fleet_in(folder, &["rehearse", "ending.toml", "--signatures", "modelled", "--quiet", "--out", "run"]);
+    let run = fleet_in(
+        folder,
+        &["rehearse", "ending.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"],
+    );
     assert!(run.status.success(), "{}", stderr_of(&run));
     let run = folder.join("run");
     let review: Value = serde_json::from_slice(&std::fs::read(run.join("review.json")).unwrap()).unwrap();

@@ -12,7 +12,10 @@ use serde_json::Value;
 fn rehearsed(folder: &Path, name: &str, text: &str) -> PathBuf {
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
-    let run = fleet_in(folder, &["rehearse", &file, "--signatures", "modelled", "--quiet", "--out", name]);
+    let run = fleet_in(
+        folder,
+        &["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", name],
+    );
     assert!(run.status.success(), "{}", stderr_of(&run));
     folder.join(name)
 }

@@ -7,8 +7,9 @@ use std::{
 
 use ks_protocol::{duration, number::within};
 use ks_reports::{
+    Artifacts,
     run_folder::Verdict,
-    score::{Drawing, State},
+    score::State,
     sweep::{SWEEP_PAGE, Sweep, SweepSetup, SweepTrial, VariedSetting, draw_sweep, made, table, write_sweep},
 };
 use ks_server::clock::{Clock, SystemClock, ms};
@@ -298,7 +299,7 @@ fn make(
     let stop = interruptible()?;
     let draw = |record: &Record<SweepTrial>| -> Result<(), Failure> {
         write_sweep(folder.path(), &sweep_of(sweep, record, State::Running, folder.path()))?;
-        draw_sweep(folder.path(), Drawing::PageOnly)?;
+        draw_sweep(folder.path(), Artifacts::Light)?;
         Ok(())
     };
     let page = folder.path().join(SWEEP_PAGE);
@@ -312,7 +313,7 @@ fn make(
 fn conclude(result: &Sweep, folder: &RunFolder, name: &str, options: &Options, confirmed: u8) -> Result<u8, Failure> {
     let shown = if options.json { say_json(result, false) } else { say(&table(result)) };
     write_sweep(folder.path(), result)?;
-    let drawn = draw_sweep(folder.path(), Drawing::Everything)?;
+    let drawn = draw_sweep(folder.path(), options.artifacts())?;
     let (code, doubts) = verdict(result, confirmed);
     let verdict = match code {
         0 => Verdict::Pass,

@@ -4,9 +4,9 @@ use std::{path::Path, time::Duration};
 
 use ks_protocol::duration;
 use ks_reports::{
-    JudgedCase,
+    Artifacts, JudgedCase,
     run_folder::Verdict,
-    score::{self, Drawing, Score, State, Trial},
+    score::{self, Score, State, Trial},
 };
 use ks_server::clock::{Clock, SystemClock};
 use serde_json::json;
@@ -38,7 +38,7 @@ pub(super) fn score_of(trials: &Trials<'_>, record: &Record<Trial>, state: State
 /// Draws the page of running trials.
 pub(super) fn draw_page(folder: &Path, score: &Score) -> Result<(), Failure> {
     score::write_score(folder, score)?;
-    score::draw_score(folder, Drawing::PageOnly)?;
+    score::draw_score(folder, Artifacts::Light)?;
     Ok(())
 }
 
@@ -82,7 +82,7 @@ pub(super) fn conclude(
     };
     record.put_in_order()?;
     score::write_score(folder.path(), score)?;
-    let drawn = score::draw_score(folder.path(), Drawing::Everything)?;
+    let drawn = score::draw_score(folder.path(), options.artifacts())?;
     let cases = cases(score, &trials, doubt.as_deref());
     ks_reports::write_trials(folder.path(), name, &SystemClock.now().to_string(), &cases)?;
     shown?; // only now: a standard output that can't be written must not prevent the files

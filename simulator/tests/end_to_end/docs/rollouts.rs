@@ -143,7 +143,7 @@ fn rehearsed_plans_take_as_long_as_the_page_says() {
         let at = plan.timeline[0].at;
         let planned = scenario::planned_rollout(&plan, &devices, &plan.firmware[0], &request, at).unwrap().unwrap().0;
         write_scenario(folder.path(), &name, &text);
-        let flags = ["--signatures", "modelled", "--quiet", "--events", "none", "--out", &name];
+        let flags = ["--signatures", "modelled", "--artifacts=light", "--quiet", "--events", "none", "--out", &name];
         let ran = fleet_in(folder.path(), &[&["rehearse", &format!("{name}.toml")][..], &flags].concat());
         assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), stderr_of(&ran));
         let rollout = &summary_in(&folder.path().join(&name))["rollout"];

@@ -7,15 +7,16 @@ import { useRouterState } from "@tanstack/react-router";
 import { type RefObject, useEffect, useRef } from "react";
 
 /** An element with all that hold it, the innermost first. */
-export function pathOf(element: Element | null): Element[] {
+function pathOf(element: Element | null): Element[] {
   const path: Element[] = [];
   for (let at = element; at; at = at.parentElement) path.push(at);
   return path;
 }
 
-/** The innermost of these that is still there and takes the focus. */
-export function stillThere(path: readonly Element[]): HTMLElement | undefined {
-  return path.find((element) => element.isConnected && element.hasAttribute("tabindex")) as HTMLElement | undefined;
+/** What had the focus, if it is still there, or the innermost thing around it that is and takes the focus. */
+function stillThere(path: readonly Element[]): HTMLElement | undefined {
+  const takesFocus = (element: Element, depth: number) => depth === 0 || element.hasAttribute("tabindex");
+  return path.find((element, depth) => element.isConnected && takesFocus(element, depth)) as HTMLElement | undefined;
 }
 
 export function useKeptFocus(main: RefObject<HTMLElement | null>): void {

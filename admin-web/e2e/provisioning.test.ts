@@ -120,6 +120,36 @@ it("makes a token that is shown once, as text and QR code, and a device register
   await expect.poll(() => page.getByRole("row", { name: /KS-000001/ }).textContent()).not.toContain("whitelisted");
 });
 
+it("gives a device a new key: the old one is refused, and it registers again", async () => {
+  const { page } = tab;
+  await page.getByRole("link", { name: "KS-000001" }).click();
+  await page.getByRole("button", { name: "New key…" }).click();
+  const dialog = page.getByRole("alertdialog", { name: "Give KS-000001 a new key" });
+  const act = dialog.getByRole("button", { name: "Give it the key" });
+  await dialog.getByLabel("Reason").fill("board replaced");
+  await dialog.getByLabel("Type KS-000001 to confirm").fill("KS-000001");
+  await dialog.getByLabel("New public key").fill("no key");
+  await dialog.getByText(/^This is no Ed25519 public key/).waitFor();
+  await dialog.getByLabel("New public key").fill(first.publicKey);
+  await dialog.getByText("This is the key that it has now.").waitFor();
+  expect(await act.getAttribute("aria-disabled")).toBe("true");
+  await dialog.getByLabel("New public key").fill(second.publicKey);
+  await act.click();
+  await dialog.getByRole("alert").getByText(/key/).waitFor();
+  await expectAccessible(tab);
+  const replaced = new TestDevice(server, "KS-000001");
+  await dialog.getByLabel("New public key").fill(replaced.publicKey);
+  await act.click();
+  await dialog.waitFor({ state: "detached" });
+  await page.getByText("whitelisted", { exact: true }).waitFor();
+  await page.getByText(replaced.publicKey).waitFor();
+  expect(await first.send("/heartbeat", "heartbeat", TestDevice.beat())).not.toContain("type: ");
+  const { tokens } = await server.call<{ tokens: string[] }>("POST", "/otrts", { count: 1, ttl_s: 600, device_id: "KS-000001" });
+  await replaced.registers({ otrt: tokens[0] ?? "" });
+  await replaced.beats();
+  expect((await server.call<Details>("GET", "/devices/KS-000001")).status).toBe("REGISTERED");
+});
+
 it("keeps what was typed in a form when the session ends, and goes on after the next login", async () => {
   const { page } = tab;
   await page.getByRole("link", { name: "Provisioning" }).click();

@@ -96,7 +96,7 @@ it("shows a plan before anything happens", async () => {
   await fill("Share, %", "10", "Stage 2");
   await page.getByRole("button", { name: "Plan it" }).click();
   // Shares only grow, and the server says so.
-  await page.getByRole("alert").getByText(/stages\[1\]\.share_bp/).waitFor();
+  await page.getByRole("alert").getByText("Stage 2, Share, %: expected more than 15 %, the share of the stage before, got 10 %").waitFor();
   await expectAccessible(tab);
   await fillSmallPolicy();
   await page.getByText("Roll back to").waitFor();

@@ -24,6 +24,7 @@ export interface PageLink {
 const READ: readonly Role[] = ["viewer", "operator", "release_manager", "admin"];
 const OPERATE: readonly Role[] = ["operator", "release_manager", "admin"];
 const RELEASE: readonly Role[] = ["release_manager", "admin"];
+const PROVISION: readonly Role[] = ["factory", "admin"];
 const ADMINISTER: readonly Role[] = ["admin"];
 
 export const PAGES: readonly PageLink[] = [
@@ -34,7 +35,7 @@ export const PAGES: readonly PageLink[] = [
   { path: "/commands", name: (texts) => texts.pages.commands, roles: READ },
   { path: "/punches", name: (texts) => texts.pages.attendance, roles: READ },
   { path: "/revocation", name: (texts) => texts.pages.revocation, roles: OPERATE },
-  { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: ["factory", "admin"] },
+  { path: "/provisioning", name: (texts) => texts.provisioning.title, roles: PROVISION },
   { path: "/server-keys", name: (texts) => texts.keys.title, roles: READ },
   { path: "/limits", name: (texts) => texts.limits.title, roles: READ },
   { path: "/users", name: (texts) => texts.accounts.title, roles: ADMINISTER },
@@ -74,4 +75,9 @@ export function mayOperate(role: Role | null | undefined): boolean {
 /** Whether a role may release firmware: all about releases, and what lets a rollout go on. */
 export function mayRelease(role: Role | null | undefined): boolean {
   return role ? RELEASE.includes(role) : false;
+}
+
+/** Whether a role may bring devices into the fleet, and give them new keys. */
+export function mayProvision(role: Role | null | undefined): boolean {
+  return role ? PROVISION.includes(role) : false;
 }

@@ -8,6 +8,7 @@ import { followEvents } from "../api/events";
 import { PageHead } from "../components/page-head";
 import icon from "../styles/icon.svg";
 import { LANGUAGES, type Language, useLanguage } from "../texts/language";
+import { useKeptFocus } from "./kept-focus";
 import { mayRead, maySee, type PageLink, pagesOf } from "./pages";
 import { logOut, useMe, userName, useSession } from "./session-gate";
 import { Stale } from "./stale";
@@ -18,6 +19,8 @@ export function Shell() {
   const languageId = useId();
   const queryClient = useQueryClient();
   const route: string = useMatches({ select: (matches) => matches.at(-1)?.fullPath ?? "" });
+  const main = useRef<HTMLElement>(null);
+  useKeptFocus(main);
   const isFollowing = useSession().state === "active" && mayRead(me.role);
   useEffect(() => (isFollowing ? followEvents(queryClient) : undefined), [isFollowing, queryClient]);
   return (
@@ -59,7 +62,7 @@ export function Shell() {
           ))}
         </ul>
       </nav>
-      <main className="main" id="main" tabIndex={-1}>
+      <main ref={main} className="main" id="main" tabIndex={-1}>
         <Stale />
         {maySee(me.role, route) ? <Outlet /> : <NotAllowed />}
       </main>

@@ -60,7 +60,11 @@ export function PagedList<Row>({ query, ...list }: Omit<ListProps<Row>, "rows"> 
           <List {...list} rows={pages.flatMap((page) => page.items)} />
           {query.hasNextPage && (
             <div>
-              <button type="button" disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+              <button
+                type="button"
+                aria-disabled={query.isFetchingNextPage}
+                onClick={() => !query.isFetchingNextPage && void query.fetchNextPage()}
+              >
                 {texts.more}
               </button>
             </div>

@@ -3,7 +3,7 @@
 import { type ReactNode, useState } from "react";
 
 import type { DeviceDetails, Investigation } from "../../api/types";
-import { mayOperate } from "../../app/pages";
+import { mayOperate, mayProvision } from "../../app/pages";
 import { useMe } from "../../app/session-gate";
 import { Moment, useNow } from "../../components/time";
 import { quantity } from "../../format/number";
@@ -11,6 +11,7 @@ import { duration } from "../../format/time";
 import type { Texts } from "../../texts/en";
 import { useLanguage } from "../../texts/language";
 import { EditDialog } from "./edit-dialog";
+import { ReprovisionDialog } from "./reprovision-dialog";
 
 interface IdentityProps {
   readonly device: DeviceDetails;
@@ -20,19 +21,25 @@ interface IdentityProps {
 export function Identity({ device, about }: IdentityProps) {
   const { texts, locale } = useLanguage();
   const me = useMe();
-  const [isEditing, setEditing] = useState(false);
+  const [asked, setAsked] = useState<"edit" | "reprovision">();
+  const close = () => setAsked(undefined);
   const facts = [...identity(device, texts), ...(about ? condition(about, texts, locale) : [])];
   return (
     <section className="panel" aria-labelledby="identity">
       <div className="page-head">
         <h2 id="identity">{texts.device.facts}</h2>
-        {mayOperate(me.role) && (
-          <span className="aside">
-            <button type="button" onClick={() => setEditing(true)}>
+        <span className="aside row">
+          {mayOperate(me.role) && (
+            <button type="button" onClick={() => setAsked("edit")}>
               {texts.device.edit}
             </button>
-          </span>
-        )}
+          )}
+          {mayProvision(me.role) && (
+            <button type="button" onClick={() => setAsked("reprovision")}>
+              {texts.device.reprovision.open}
+            </button>
+          )}
+        </span>
       </div>
       <dl className="facts">
         {facts.map(([name, value]) => (
@@ -42,7 +49,8 @@ export function Identity({ device, about }: IdentityProps) {
           </div>
         ))}
       </dl>
-      {isEditing && <EditDialog device={device} close={() => setEditing(false)} />}
+      {asked === "edit" && <EditDialog device={device} close={close} />}
+      {asked === "reprovision" && <ReprovisionDialog device={device} close={close} />}
     </section>
   );
 }

@@ -68,7 +68,7 @@ function InForce({ status }: { status: LimitsStatus }) {
   const facts: [string, ReactNode][] = [
     [texts.version, status.version === 0 ? texts.bySettings : String(status.version)],
     [texts.since, <Moment key="since" at={status.since} />],
-    [texts.appliedBy, status.applied_by ?? texts.nobody],
+    ...(status.version === 0 ? [] : [[texts.appliedBy, status.applied_by ?? all.unknown] as [string, ReactNode]]),
     [texts.counting, <span key="counting" title={texts.countingHelp}><Moment at={status.counting_since} /></span>],
   ];
   return (

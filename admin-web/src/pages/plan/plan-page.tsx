@@ -10,17 +10,19 @@ import type { DeviceSelector, Policy, RolloutSpec } from "../../api/types";
 import { AreaField, CheckField, ChoiceField, ReasonField, TextField } from "../../components/fields";
 import { PageHead } from "../../components/page-head";
 import { Problem } from "../../components/states";
-import { useTexts } from "../../texts/language";
+import { useLanguage, useTexts } from "../../texts/language";
 import { type PolicyDraft, policyOf, type Preset, PRESET_NAMES, PRESETS, selectorOf, type WhoDraft } from "./draft";
 import { PlanView } from "./plan-view";
 import { PolicyForm } from "./policy-form";
+import { refusal } from "./refusal";
 import { Rehearsal } from "./rehearsal";
 import { Start } from "./start";
 
 const route = getRouteApi("/rollouts/plan");
 
 export function PlanPage() {
-  const texts = useTexts().plan;
+  const { texts: all, locale } = useLanguage();
+  const texts = all.plan;
   const search = route.useSearch();
   const isHotfix = search.policy === "hotfix";
   const releases = useQuery(releasesQuery);
@@ -106,7 +108,7 @@ export function PlanPage() {
         </section>
         <div role="alert" className="quiet">
           {wrong !== "" && <p className="notice bad">{wrong}</p>}
-          {wrong === "" && plan.error ? <Problem error={plan.error} /> : null}
+          {wrong === "" && plan.error ? <Problem error={refusal(plan.error, texts, locale)} /> : null}
         </div>
         <div className="row">
           <button type="submit" className="primary" aria-disabled={plan.isPending}>

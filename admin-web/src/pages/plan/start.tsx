@@ -26,7 +26,7 @@ export function Start({ spec, plan, isOutdated }: StartProps) {
   const { rollout_id: rolloutId, release_id: release } = spec;
   return (
     <>
-      <button type="button" className="primary" disabled={isOutdated} onClick={() => setAsked(true)}>
+      <button type="button" className="primary" aria-disabled={isOutdated} onClick={() => !isOutdated && setAsked(true)}>
         {words.start}
       </button>
       {isAsked && (

@@ -106,7 +106,10 @@ const UNPRINTABLE = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u
 const ID = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
 const ROUNDED = /^\d+(?:[.,]\d+)*[Ee]\+\d+$/;
 /** 32 bytes in base64, without unused bits. */
-const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+const KEY_FORM = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+
+/** Whether a text can be a public key in base64; whether it is a point of its curve, the server says. */
+export const isPublicKey = (text: string) => KEY_FORM.test(text);
 const utf8 = new TextEncoder();
 
 const PLAIN = /^[!-~](?:[ -~]{0,126}[!-~])?$/;
@@ -130,7 +133,7 @@ function deviceOf({ line, fields }: Row, { at, count }: Columns): PreviewDevice 
   for (const column of ["serial", "manufacturer", "model", "site"] as const) check(column, "text", isField(device[column]));
   if (ID.test(device.device_id)) check("device_id", "reserved", !RESERVED_IDS.includes(device.device_id));
   else check("device_id", "id", false);
-  check("public_key", "key", KEY.test(device.public_key));
+  check("public_key", "key", isPublicKey(device.public_key));
   return faults.length > 0 ? faults : device;
 }
 

@@ -6,10 +6,9 @@ import { words } from "./words";
 export const limits: Texts["limits"] = {
   title: "Ratenlimits",
   version: "Version",
-  bySettings: "die Einstellungen",
+  bySettings: "keine: die Limits der Einstellungen",
   since: "In Kraft seit",
   appliedBy: "Angewendet von",
-  nobody: "niemandem: Es gelten die Limits der Einstellungen",
   counting: "Gezählt seit",
   countingHelp: "Gezählt hat der Server, der antwortet, seit seinem Start.",
   neverFired: "Haben nie etwas abgelehnt",

@@ -5,10 +5,9 @@ const plural = new Intl.PluralRules("en");
 export const limits = {
   title: "Rate limits",
   version: "Version",
-  bySettings: "the settings",
+  bySettings: "none: the limits of the settings",
   since: "In force since",
   appliedBy: "Applied by",
-  nobody: "nobody: these are the limits of the settings",
   counting: "Counts since",
   countingHelp: "Counts are of the server that answers, since it started.",
   neverFired: "Never refused anything",

@@ -7,7 +7,10 @@ use ks_server::config::{LIMITS_FILE, LimitsDocument, SETTINGS};
 
 use super::reaction;
 use crate::{
-    scenario::{ServerSettings, problem::closest},
+    scenario::{
+        ServerSettings,
+        problem::{closest, nearest_first},
+    },
     scenario_settings::ScenarioSettings,
 };
 
@@ -19,6 +22,9 @@ const LIMIT: &str = "RATE_LIMIT";
 const OTHER_LIMITS: [&str; 3] = ["OVERLOAD_TARGET_MS", "ARTIFACT_DOWNLOADS_MAX", "ARTIFACT_BYTES_PER_S_MAX"];
 /// How fast a server stores, which decides when it is overloaded. No limits: a scenario sets them to model a slow store.
 const STORE: [&str; 2] = ["STORE_QUEUE_MAX", "COMMIT_GROUP_MAX"];
+
+/// Most limits that are named instead of an unknown one.
+const NEAR_MAX: usize = 3;
 
 /// Whether a setting of the server is a limit.
 pub(super) fn is_limit(name: &str) -> bool {
@@ -67,8 +73,13 @@ fn check_name(name: &str) -> Result<(), String> {
     let near = closest(name, names.iter().copied());
     let meant = near.map_or_else(
         || {
-            let limits = names.iter().copied().filter(|name| is_limit(name));
-            format!("the limits are {}", limits.collect::<Vec<_>>().join(", "))
+            let limits = nearest_first(name, names.iter().copied().filter(|name| is_limit(name)));
+            let (near, others) = limits.split_at(limits.len().min(NEAR_MAX));
+            format!(
+                "of its limits, {} are the nearest; docs/configuration.md has {} more",
+                near.join(", "),
+                others.len()
+            )
         },
         |near| format!("did you mean {near}?"),
     );
@@ -265,7 +276,7 @@ mod tests {
             ("RATE_LIMIT_DEVICE_PER_MIN=2,,3", "an empty value"),
             ("RATE_LIMIT_DEVICE_PER_MIN=2,3,2", "has 2 twice"),
             ("PORT=1..5", "decided by the run itself"),
-            ("xyz=1", "the limits are ARTIFACT_DOWNLOADS_MAX, ARTIFACT_BYTES_PER_S_MAX, RATE_LIMIT_"),
+            ("RATE_LIMIT_PUNCHES=1", "of its limits, RATE_LIMIT_DEVICE_PUNCHES_"),
         ] {
             let why = varied(given, 5).unwrap_err();
             assert!(why.contains(said), "{given}: {why}");

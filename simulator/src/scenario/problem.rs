@@ -1,5 +1,7 @@
 //! Problems that the reader and the checks find, by byte range, before they become diagnostics; and suggestions for typos.
 
+use std::cmp::Reverse;
+
 use super::diagnostic::Diagnostic;
 use super::limits::PROBLEMS_SHOWN_MAX;
 use super::source::Place;
@@ -128,6 +130,19 @@ pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
     near.or_else(|| by_words(&given, &candidates)).or_else(|| by_beginning(&given, &candidates))
 }
 
+/// All candidates, first those that share most words with what is given, of these the most similar ones.
+pub(crate) fn nearest_first<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let given: String = plain(given).chars().take(QUOTED_CHARS_MAX).collect();
+    let distance = |candidate: &str| {
+        let candidate = plain(candidate);
+        let shared = candidate.split('_').filter(|word| given.split('_').any(|given| given == *word)).count();
+        (Reverse(shared), strsim::damerau_levenshtein(&given, &candidate))
+    };
+    let mut candidates: Vec<&str> = candidates.into_iter().collect();
+    candidates.sort_by_cached_key(|candidate| distance(candidate));
+    candidates
+}
+
 /// As `closest`, in the quotes of a TOML string.
 pub(crate) fn closest_value<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(given, candidates).map(|near| format!("\"{near}\""))
@@ -190,6 +205,13 @@ mod tests {
         ] {
             assert_eq!(closest(given, names), meant, "{given}");
         }
+    }
+
+    #[test]
+    fn names_that_share_words_are_nearer_than_those_of_similar_letters() {
+        let names = ["ARTIFACT_SIZE", "DEVIL_SEND_BITE", "DEVICE_BURST", "DEVICE_LOG_BYTES_MODE"];
+        let nearest = ["DEVICE_LOG_BYTES_MODE", "DEVICE_BURST", "DEVIL_SEND_BITE", "ARTIFACT_SIZE"];
+        assert_eq!(nearest_first("device-bytes", names), nearest);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use crate::support::{Server, TOKEN, fleet, proxy, stderr_of};
 use serde_json::{Value, json};
 
 /// Limits that are used up and come back within seconds.
-const LIMITS: [(&str, &str); 4] = [
+const LIMITS: [(&str, &str); 6] = [
     ("RATE_LIMIT_DEVICE_PER_MIN", "60"),
     ("RATE_LIMIT_DEVICE_BURST", "5"),
     ("RATE_LIMIT_ADDRESS_FAILURES_PER_MIN", "90"),
     ("RATE_LIMIT_ADDRESS_FAILURES_BURST", "8"),
+    ("RATE_LIMIT_ADDRESS_UNSIGNED_PER_MIN", "120"),
+    ("RATE_LIMIT_ADDRESS_UNSIGNED_BURST", "6"),
 ];
 
 fn probing(target: SocketAddr, flags: &[&str]) -> Command {
@@ -55,12 +57,17 @@ fn statuses(server: &Server) -> Vec<String> {
 fn limits_that_do_what_they_declare_are_found_to_do_so() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &LIMITS);
-    let (code, found) = probe(server.address, &[]);
+    let (code, mut found) = probe(server.address, &[]);
     assert_eq!(code, Some(0), "{found:#?}");
-    let [device, address] = &found[..] else { panic!("{found:#?}") };
-    for (of, name, subject, burst, per_min) in
-        [(device, "device_requests", "device", 5, 60.0), (address, "address_failures", "address", 8, 90.0)]
-    {
+    let (code, asked_for) = probe(server.address, &["--limit", "address_unsigned"]);
+    assert_eq!(code, Some(0), "{asked_for:#?}");
+    found.extend(asked_for);
+    let [device, address, unsigned] = &found[..] else { panic!("{found:#?}") };
+    for (of, name, subject, burst, per_min) in [
+        (device, "device_requests", "device", 5, 60.0),
+        (address, "address_failures", "address", 8, 90.0),
+        (unsigned, "address_unsigned", "address", 6, 120.0),
+    ] {
         assert_eq!((&of["limit"], &of["subject"]), (&json!(name), &json!(subject)), "{of:#}");
         let shape = &of["measured"]["shape"];
         let [least, most] = ["per_min_least", "per_min_most"].map(|bound| shape[bound].as_f64().unwrap());
@@ -69,7 +76,9 @@ fn limits_that_do_what_they_declare_are_found_to_do_so() {
         assert!(least <= burst && burst <= most && most <= least + 3, "{of:#}");
         assert_eq!(of["comparison"]["differences"], json!([]));
     }
-    assert_eq!(address["honest_device_is_served"], json!(true));
+    for of_address in [address, unsigned] {
+        assert_eq!(of_address["honest_device_is_served"], json!(true));
+    }
 }
 
 /// Goal: a limit in front of the server, with a window of its own and of all devices, is found in one run.

@@ -12,18 +12,20 @@ use crate::{
         target::TargetOptions,
     },
     failure::Failure,
-    limits::probe::{Edge, Findings, PROBED, ProbeBounds, Probed, Secrets, Shape, probe, range},
+    limits::probe::{BY_DEFAULT, Edge, Findings, PROBED, ProbeBounds, Probed, Secrets, Shape, probe, range},
 };
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   ADMIN_TOKEN=... ks-fleet limits probe --target http://127.0.0.1:3000
   ADMIN_TOKEN=... ks-fleet limits probe --target http://127.0.0.1:3000 --limit device_requests --budget 5m --json
+  ADMIN_TOKEN=... ks-fleet limits probe --target http://127.0.0.1:3000 --limit address_unsigned --calls 100000
 
 Two devices are whitelisted and registered with keys from the operating system's randomness, and revoked at the end, also after Ctrl-C or
 an error; if that is not possible, it says how to revoke them. They stay in the inventory as revoked. To probe address_failures, failing
 requests are sent: to a server on this machine from an address that nobody else has, otherwise from this machine's address, where
-strangers are refused meanwhile; registered devices are not.
+strangers are refused meanwhile; registered devices are not. To probe address_unsigned, which 20,000 calls at once use up by default,
+so many requests for a path that does not exist are sent in the same way.
 
 A range is every value that explains what was seen, whatever the delays between this machine and the server. A limit differs only if
 what it declares is not among them.
@@ -54,18 +56,18 @@ pub(in crate::cli) struct ProbeOptions {
 }
 
 fn probed_limit(name: &str) -> Result<Limit, String> {
-    let names = || PROBED.map(|limit| limit.spec().name).join(" or ");
+    let names = || PROBED.map(|limit| limit.spec().name).join(", ");
     match Limit::from_name(name) {
         Some(limit) if PROBED.contains(&limit) => Ok(limit),
-        Some(_) => Err(format!("it can't be probed without harm to others; expected {}", names())),
-        None => Err(format!("there is no such limit; expected {}", names())),
+        Some(_) => Err(format!("it can't be probed without harm to others; expected one of {}", names())),
+        None => Err(format!("there is no such limit; expected one of {}", names())),
     }
 }
 
 pub(super) fn run(options: ProbeOptions) -> Result<u8, Failure> {
     let without = || Failure::BadRequest("give the server to probe: --target http://HOST:PORT".to_owned());
     let target = options.target.target()?.ok_or_else(without)?.reached()?;
-    let mut limits = if options.limit.is_empty() { PROBED.to_vec() } else { options.limit };
+    let mut limits = if options.limit.is_empty() { BY_DEFAULT.to_vec() } else { options.limit };
     limits.sort_unstable();
     limits.dedup();
     let calls_max = usize::try_from(options.calls).unwrap_or(usize::MAX);

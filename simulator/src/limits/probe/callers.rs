@@ -28,6 +28,8 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What no device sends: it fails before anything is asked about a device.
 const NO_DOCUMENT: &str = "probe";
+/// A path that no server has: whoever asks for it needs no signature.
+const NO_ENDPOINT: &str = "/probe";
 /// The limits of the server by what their refusals say.
 const LIMITS_BY_MESSAGE: [(&str, Limit); 9] = [
     ("too many requests by this device", Limit::DeviceRequests),
@@ -250,16 +252,19 @@ pub(super) struct Calls<'c, 'a> {
 }
 
 impl Calls<'_, '_> {
-    /// A request that fails, from an address.
-    async fn failing(link: &dyn Link, keys: &ServerKeys) -> Result<Outcome, String> {
-        let answer = answer(link, post("/heartbeat", NO_DOCUMENT)).await?;
+    /// A request without a device, from an address: one that fails, or one that needs no signature.
+    async fn of_address(link: &dyn Link, keys: &ServerKeys, limit: Limit) -> Result<Outcome, String> {
+        let (path, admitted) = match limit {
+            Limit::AddressUnsigned => (NO_ENDPOINT, RefusalCode::NotFound),
+            _ => ("/heartbeat", RefusalCode::Malformed),
+        };
+        let answer = answer(link, post(path, NO_DOCUMENT)).await?;
         let opened = open_response::<IgnoredAny>(&keys.keys, answer.status, NO_SIG_DEV, &answer.body);
         let refused = opened.map(|reply| match reply {
             Reply::Refused(refusal) => Some(refusal.code),
             Reply::Answer(_) => None,
         });
-        let malformed = Some(RefusalCode::Malformed);
-        outcome(&answer, refused.map_err(|error| error.to_string()), malformed, Limit::AddressFailures)
+        outcome(&answer, refused.map_err(|error| error.to_string()), Some(admitted), limit)
     }
 }
 
@@ -278,7 +283,7 @@ impl Caller for Calls<'_, '_> {
                 let kind = if is_new { MessageType::Register } else { MessageType::Heartbeat };
                 device.send(kind, link, server).await
             }
-            _ => Self::failing(&**link.unwrap_or(own), &server.keys).await,
+            (_, limit) => Self::of_address(&**link.unwrap_or(own), &server.keys, limit).await,
         }
     }
 

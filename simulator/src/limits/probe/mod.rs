@@ -57,7 +57,9 @@ pub struct Edge<'a> {
 }
 
 /// Limits that a probe can use up without harm to others.
-pub const PROBED: [Limit; 2] = [Limit::DeviceRequests, Limit::AddressFailures];
+pub const PROBED: [Limit; 3] = [Limit::DeviceRequests, Limit::AddressFailures, Limit::AddressUnsigned];
+/// Those that it probes unless it is asked for others: by default the third takes more than 20,000 calls.
+pub const BY_DEFAULT: [Limit; 2] = [Limit::DeviceRequests, Limit::AddressFailures];
 
 /// How long a one-time token of the probe is valid if its device never uses it.
 const TOKEN_TTL: Duration = Duration::from_mins(5);
@@ -104,8 +106,8 @@ pub struct Probed {
     pub mode: String,
     pub measured: Measured,
     pub subject: Subject,
-    /// Of [`Limit::AddressFailures`]: whether a registered device at the address is still served; none if it was not tried, or a limit of
-    /// its own refused it.
+    /// Of a limit of addresses: whether a registered device at the address is still served; none if it was not tried, or a limit of its
+    /// own refused it.
     pub honest_device_is_served: Option<bool>,
     pub comparison: Comparison,
 }
@@ -335,7 +337,7 @@ fn judged(attempts: &[Attempt], known: &DeclaredLimits, mode: &str) -> Probed {
         mode: mode.to_owned(),
         measured,
         subject,
-        honest_device_is_served: served.filter(|_| was_used_up && known.limit == Limit::AddressFailures),
+        honest_device_is_served: served.filter(|_| was_used_up && known.limit != Limit::DeviceRequests),
         comparison,
     }
 }

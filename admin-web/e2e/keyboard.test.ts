@@ -26,6 +26,8 @@ beforeAll(async () => {
   await released(server, "2.0.0", 11);
   browser = await launch();
   tab = await open(browser);
+  // Nothing is looked at on its way to its place.
+  await tab.page.emulateMedia({ reducedMotion: "reduce" });
   keyboard = new Keyboard(tab.page);
 });
 

@@ -28,7 +28,7 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What no device sends: it fails before anything is asked about a device.
 const NO_DOCUMENT: &str = "probe";
-/// A path that no server has: whoever asks for it needs no signature.
+/// A path that no server has: a request for it needs no signature.
 const NO_ENDPOINT: &str = "/probe";
 /// The limits of the server by what their refusals say.
 const LIMITS_BY_MESSAGE: [(&str, Limit); 9] = [

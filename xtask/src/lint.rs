@@ -12,6 +12,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let mut steps = Steps::default();
     steps.run("format", || cargo(&["fmt", "--all", "--check"]))?;
     steps.run("tidy", tidy::run)?;
+    steps.run("admin web: client of the API", web::check_client)?;
     // Before the server, which embeds it.
     steps.run("admin web: build", web::build)?;
     // npm waits for the network and the disk, and clippy for one long crate after the other.

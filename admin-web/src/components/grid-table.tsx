@@ -1,7 +1,7 @@
 /** A table of very many rows: a table by its roles, of which only the rows in view exist. */
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef } from "react";
+import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 
 export interface Column<Row> {
   readonly name: string;
@@ -35,15 +35,14 @@ function rowHeight(): number {
 export function GridTable<Row>(props: GridTableProps<Row>) {
   const { name, columns, layout, rows, rowKey, isBusy, busyText, loadMore } = props;
   const scroller = useRef<HTMLDivElement>(null);
+  // Both are asked for each of the rows, not only for those in view: the height is read once, and rows are known by their number, since
+  // a function that changes would place 100,000 rows again at each step of a scroll.
+  const [height] = useState(rowHeight);
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroller.current,
-    estimateSize: rowHeight,
+    estimateSize: () => height,
     overscan: BEYOND,
-    getItemKey: (index) => {
-      const row = rows[index];
-      return row === undefined ? index : rowKey(row);
-    },
   });
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
@@ -75,21 +74,7 @@ export function GridTable<Row>(props: GridTableProps<Row>) {
           {items.map((item) => {
             const row = rows[item.index];
             if (row === undefined) return null;
-            return (
-              <div
-                role="row"
-                className="grid-row"
-                key={item.key}
-                aria-rowindex={item.index + 2}
-                style={{ transform: `translateY(${item.start}px)` }}
-              >
-                {columns.map((column) => (
-                  <div role="cell" className="grid-cell" key={column.name}>
-                    {column.cell(row)}
-                  </div>
-                ))}
-              </div>
-            );
+            return <GridRow key={rowKey(row)} row={row} columns={columns} index={item.index} start={item.start} />;
           })}
         </div>
       </div>
@@ -99,3 +84,24 @@ export function GridTable<Row>(props: GridTableProps<Row>) {
     </>
   );
 }
+
+interface GridRowProps<Row> {
+  readonly row: Row;
+  readonly columns: readonly Column<Row>[];
+  readonly index: number;
+  /** Where it begins, in pixels. */
+  readonly start: number;
+}
+
+/** A row, which stays as it is while others come into view. */
+const GridRow = memo(function GridRow<Row>({ row, columns, index, start }: GridRowProps<Row>) {
+  return (
+    <div role="row" className="grid-row" aria-rowindex={index + 2} style={{ transform: `translateY(${start}px)` }}>
+      {columns.map((column) => (
+        <div role="cell" className="grid-cell" key={column.name}>
+          {column.cell(row)}
+        </div>
+      ))}
+    </div>
+  );
+}) as <Row>(props: GridRowProps<Row>) => ReactNode;

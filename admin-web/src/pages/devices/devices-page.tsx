@@ -2,7 +2,7 @@
 
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useEffect } from "react";
+import { useEffect, useMemo } from "react";
 
 import { devicesQuery } from "../../api/queries";
 import { PageHead } from "../../components/page-head";
@@ -20,7 +20,7 @@ export function DevicesPage() {
   const { data, error, hasNextPage, isFetchingNextPage, isPlaceholderData, fetchNextPage, refetch } = useInfiniteQuery(
     devicesQuery(filter),
   );
-  const devices = data?.pages.flatMap((page) => page.items) ?? [];
+  const devices = useMemo(() => data?.pages.flatMap((page) => page.items) ?? [], [data]);
 
   // A page of a filter that the server applies while it scans may be empty: then the next one has the answer.
   const isSearching = devices.length === 0 && hasNextPage;

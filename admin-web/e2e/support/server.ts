@@ -56,6 +56,7 @@ export class Server {
         PORT: this.#port,
         ADMIN_TOKEN,
         DATABASE_URL: "file:./ks.sqlite",
+        OVERLOAD_TARGET_MS: "0", // a slow machine is no overload: only a full queue is
         STORE_SYNCHRONOUS: "off",
         HEARTBEAT_INTERVAL_MS: "1000",
         ...this.settings,

@@ -29,7 +29,8 @@ fn line() -> LogLine {
 
 #[tokio::test]
 async fn while_writes_wait_log_lines_and_heartbeats_are_refused_and_the_rest_is_not() {
-    let mut server = start_server(&[("COMMIT_GROUP_MAX", "8")]); // the limit falls as far as to 16
+    // The limit falls as far as to 16.
+    let mut server = start_server(&[("COMMIT_GROUP_MAX", "8"), ("OVERLOAD_TARGET_MS", "100")]);
     let mut awaited = server.registered("KS-awaited").await;
     server.enqueue(&awaited, "reboot", "").await;
     server.kill_9();

@@ -137,8 +137,8 @@ pub fn write_verdict(dir: &Path, summary: &run_folder::Summary) -> Result<(), Re
 /// Draws the report of the run in `dir` from its `summary.json`, `ticks.ndjson` and `latency.hlog` alone, and from its
 /// `rollouts.ndjson`, `decisions.ndjson` and `review.json` where there are any.
 ///
-/// Writes each plot that has something to show as `.svg` and `.png` unless they are only wanted inside the page, then `summary.md`, `junit.xml` and `report.html`; each under a temporary name
-/// and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
+/// Writes each plot that has something to show as `.svg` and `.png` unless only the page is wanted, then `summary.md`, `junit.xml` and
+/// `report.html`; each under a temporary name and then renamed, so that a reader sees the old file or the new one. Drawing again gives the same bytes.
 ///
 /// Errors: the folder holds no finished run, a file is damaged or of a newer format, or the folder cannot be written.
 pub fn draw(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
@@ -148,10 +148,7 @@ pub fn draw(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     for plot in plot::ALL.iter().filter(|plot| plot.is_drawn(&run)) {
         let undrawable = |cause| ReportError::Undrawable { file: dir.join(plot.name), cause };
         let figure = plot.draw(&run).map_err(undrawable)?;
-        if artifacts == Artifacts::Full {
-            files.push(files::replace(dir, &format!("{}.svg", plot.name), figure.svg.as_bytes())?);
-            files.push(files::replace(dir, &format!("{}.png", plot.name), &figure.png().map_err(undrawable)?)?);
-        }
+        files.extend(page::picture_files(dir, plot.name, &figure, artifacts)?);
         figures.push(figure);
     }
     files.push(files::replace(dir, MARKDOWN, markdown::summary(&run.summary, run.review.as_ref()).as_bytes())?);

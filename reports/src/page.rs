@@ -29,6 +29,21 @@ impl Artifacts {
     }
 }
 
+/// Writes a picture as files of its own, unless only the page is wanted.
+pub(crate) fn picture_files(
+    dir: &Path,
+    name: &str,
+    figure: &Figure,
+    artifacts: Artifacts,
+) -> Result<Vec<PathBuf>, ReportError> {
+    if artifacts == Artifacts::Light {
+        return Ok(Vec::new());
+    }
+    let png = figure.png().map_err(|cause| ReportError::Undrawable { file: dir.join(name), cause })?;
+    let svg = files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?;
+    Ok(vec![svg, files::replace(dir, &format!("{name}.png"), &png)?])
+}
+
 /// Draws the charts, and the page that shows them all. Unless only the page is wanted, each picture is a file of its own too.
 /// `beside` is the name and the text of another file.
 pub(crate) fn draw_page(
@@ -42,10 +57,7 @@ pub(crate) fn draw_page(
     for (name, chart) in charts {
         let undrawable = |cause| ReportError::Undrawable { file: dir.join(name), cause };
         let figure = plot::figure(name, chart, false).map_err(undrawable)?;
-        if artifacts == Artifacts::Full {
-            files.push(files::replace(dir, &format!("{name}.svg"), figure.svg.as_bytes())?);
-            files.push(files::replace(dir, &format!("{name}.png"), &figure.png().map_err(undrawable)?)?);
-        }
+        files.extend(picture_files(dir, name, &figure, artifacts)?);
         figures.push(figure);
     }
     if let Some((name, text)) = beside {

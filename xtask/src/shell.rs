@@ -68,9 +68,15 @@ fn ended(command: &mut Command, program: &str, arguments: &[&str]) -> Result<(),
     }
 }
 
-/// Runs the cargo that runs this program.
+/// The cargo that built this program.
+const CARGO: &str = match option_env!("CARGO") {
+    Some(cargo) => cargo,
+    None => "cargo",
+};
+
+/// Runs cargo.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Failed> {
-    run(option_env!("CARGO").unwrap_or("cargo"), arguments)
+    run(CARGO, arguments)
 }
 
 /// The variable that names a program which compiles the workspace in place of rustc.
@@ -80,8 +86,7 @@ pub(crate) const WRAPPER: &str = "RUSTC_WORKSPACE_WRAPPER";
 pub(crate) fn install(program: &str) -> Result<(), Failed> {
     // Unoptimised: it builds in half the time and runs in a second either way.
     let arguments = ["install", "--locked", "--debug", program];
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    ended(command.env_remove(WRAPPER), "cargo", &arguments)
+    ended(Command::new(CARGO).env_remove(WRAPPER), CARGO, &arguments)
 }
 
 /// Builds every program and test; no benchmarks, because cargo would run each as a test, in full. Always the whole workspace: for a

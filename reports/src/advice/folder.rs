@@ -41,10 +41,10 @@ pub fn read_advice<P: DeserializeOwned>(dir: &Path) -> Result<Advice<P>, ReportE
 ///
 /// # Errors
 /// The advice is missing, damaged or too large, or the folder can't be written.
-pub fn draw_advice(dir: &Path) -> Result<Drawn, ReportError> {
+pub fn draw_advice(dir: &Path, artifacts: Artifacts) -> Result<Drawn, ReportError> {
     let advice: Advice = read_advice(dir)?;
     let charts = plot::OF_ADVICE.into_iter().map(|(name, chart)| (name, chart(&advice)));
     let has_trials = dir.join(SCORE_PAGE).exists();
     let page = (ADVICE_PAGE, |figures: &[Figure]| page::page(&advice, figures, has_trials));
-    draw_page(dir, charts, Artifacts::Full, None, page)
+    draw_page(dir, charts, artifacts, None, page)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use ks_protocol::{duration, number::within};
 use ks_reports::{
-    ReportError,
+    Artifacts, ReportError,
     advice::{ADVICE, ADVICE_PAGE, Commands, Rehearsed, draw_advice, read_advice, write_advice},
     run_folder::Verdict,
     score::{State, read_score, read_trials},
@@ -188,10 +188,10 @@ pub(super) fn run(
     };
     let mut new = None;
     let folder = RunFolder::requested_or_new(folder, &mut new, &name, SystemClock.now())?;
-    let is_json = options.json;
+    let (is_json, artifacts) = (options.json, options.artifacts());
     let lasts = lasts_at_least(&plan, &advice);
     advice.commands = asked.commands(path, &options, (&question.group, lasts), folder.path(), &advice);
-    let policies = write(folder.path(), &advice)?;
+    let policies = write(folder.path(), &advice, artifacts)?;
     if asked.trials == 0 {
         conclude(folder, &name, Verdict::Pass, "")?;
         show(&advice, folder.path(), is_json)?;
@@ -206,7 +206,7 @@ pub(super) fn run(
     let mut requested = trials.requested(Some(path), Some(asked.signatures), options)?;
     requested.is_printed = false;
     let code = check_and_run(requested, Some(folder))?;
-    let state = add_trials(folder.path(), &mut advice)?;
+    let state = add_trials(folder.path(), &mut advice, artifacts)?;
     show(&advice, folder.path(), is_json)?;
     // Fewer trials than wanted are an answer too, which says how many; those that a person ended are not.
     Ok(if code == 4 && state == State::OutOfTime { 0 } else { code })
@@ -223,10 +223,10 @@ fn show(advice: &Advice, folder: &Path, is_json: bool) -> Result<(), Failure> {
 }
 
 /// Adds what the trials of a folder showed to its advice; returns how they ended.
-fn add_trials(folder: &Path, advice: &mut Advice) -> Result<State, Failure> {
+fn add_trials(folder: &Path, advice: &mut Advice, artifacts: Artifacts) -> Result<State, Failure> {
     let (score, trials) = (read_score(folder)?, read_trials(folder)?);
     advice.rehearsed = Some(Rehearsed::of(advice, &score, &trials));
-    write_answer(folder, advice).map(|()| score.state)
+    write_answer(folder, advice, artifacts).map(|()| score.state)
 }
 
 /// The advice in the folder of trials that are continued; none if they are of no advice.
@@ -257,9 +257,9 @@ pub(super) fn remove_outdated(folder: &Path, is_quiet: bool) -> Result<(), Failu
 }
 
 /// Adds what the trials that were continued showed to the advice that they are of.
-pub(super) fn complete(folder: &Path, mut advice: Advice, is_quiet: bool) -> Result<(), Failure> {
-    add_trials(folder, &mut advice)?;
-    if !is_quiet {
+pub(super) fn complete(folder: &Path, mut advice: Advice, options: &Options) -> Result<(), Failure> {
+    add_trials(folder, &mut advice, options.artifacts())?;
+    if !options.quiet {
         complain(&format!("advice: {}", folder.join(ADVICE_PAGE).display()));
     }
     Ok(())
@@ -291,8 +291,8 @@ fn lasts_at_least(plan: &Plan, advice: &Advice) -> Duration {
 }
 
 /// Writes the advice, and each policy into a file of its own; returns the policies' paths.
-fn write(folder: &Path, advice: &Advice) -> Result<Vec<PathBuf>, Failure> {
-    write_answer(folder, advice)?;
+fn write(folder: &Path, advice: &Advice, artifacts: Artifacts) -> Result<Vec<PathBuf>, Failure> {
+    write_answer(folder, advice, artifacts)?;
     let policy = |of: &AdvisedPolicy| {
         put(policy_path(folder, of), &format!("# {}\n\n{}", sentence(of), policy_text(&of.policy)))
     };
@@ -314,10 +314,10 @@ fn policy_text(policy: &Policy) -> String {
 }
 
 /// Writes the advice as numbers, as text and as a page.
-fn write_answer(folder: &Path, advice: &Advice) -> Result<(), Failure> {
+fn write_answer(folder: &Path, advice: &Advice, artifacts: Artifacts) -> Result<(), Failure> {
     write_advice(folder, advice)?;
     put(folder.join(ADVICE_TEXT), &(text(advice) + "\n"))?;
-    draw_advice(folder)?;
+    draw_advice(folder, artifacts)?;
     Ok(())
 }
 

@@ -1,9 +1,7 @@
-//! `ks-fleet events`: the event log of a run on standard output, one JSON object a line; and `--events`, which says what it has.
+//! `ks-fleet events`: the event log of a run on standard output, one JSON object a line.
 
 use std::path::Path;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ks_reports::run_folder::EventsKept;
 use serde_json::{Map, Value};
 
 use super::output::{complain, print};
@@ -14,13 +12,6 @@ use crate::{
 
 /// Lines are printed in pieces of about this size, in bytes.
 const PIECE_BYTES: usize = 1 << 16;
-
-/// Reads the value of `--events`.
-pub(super) fn kept() -> impl TypedValueParser<Value = EventsKept> {
-    let all = [EventsKept::All, EventsKept::Decisions, EventsKept::None];
-    PossibleValuesParser::new(all.map(EventsKept::as_str))
-        .map(move |word| all.into_iter().find(|kept| kept.as_str() == word).unwrap_or_default())
-}
 
 /// Prints all events, or those of one device.
 pub(super) fn run(folder: &Path, device_id: Option<&str>) -> Result<u8, Failure> {

@@ -47,7 +47,7 @@ pub(super) struct MergeOptions {
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Wait at most this long until every segment has finished; their folders must be new [default: do not wait]
-    #[arg(long, value_name = "D", value_parser = super::parse_duration)]
+    #[arg(long, value_name = "D", value_parser = super::values::duration)]
     wait: Option<Duration>,
     /// Write the summary as JSON to standard output
     #[arg(long)]

@@ -9,16 +9,8 @@ use std::{
     time::Duration,
 };
 
-use clap::{
-    Args, Parser, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
-use ks_protocol::{
-    duration,
-    number::{canonical, within},
-    text::printable,
-    time::UnixMs,
-};
+use clap::{Args, Parser, Subcommand};
+use ks_protocol::{number::within, text::printable, time::UnixMs};
 use ks_reports::{
     Artifacts, Drawn,
     load_limit::{draw_load_limit, is_load_limit},
@@ -38,6 +30,7 @@ mod merge;
 mod output;
 mod target;
 mod trials;
+mod values;
 
 use advise::AdviseOptions;
 use execute::{read, red_without_verdict, run_one};
@@ -84,7 +77,7 @@ enum Command {
         generator: GeneratorOptions,
         /// Simulate only this part of the fleet, such as 2/4 for the second of four, against the --target; `ks-fleet merge` makes one run
         /// of all parts. In an Indexed Job of Kubernetes: job/4
-        #[arg(long, value_name = "I/N", value_parser = one_segment, requires = "target")]
+        #[arg(long, value_name = "I/N", value_parser = values::segment, requires = "target")]
         segment: Option<Segment>,
         /// Start at this time by the target's clock, the same for all segments: 2026-11-30T12:00:00Z, or seconds since 1970
         #[arg(long, value_name = "TIME", value_parser = segment::start::parse, requires = "segment")]
@@ -170,7 +163,7 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = within(0..=u32::MAX))]
     devices: Option<u32>,
     /// Duration, replacing the scenario's: 30s, 5m, 48h
-    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    #[arg(long, value_name = "D", value_parser = values::duration)]
     duration: Option<Duration>,
     /// Root seed, replacing the scenario's
     #[arg(long, value_name = "S", value_parser = within(0..=u64::MAX))]
@@ -182,10 +175,10 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Which events the event log has: `all`; `decisions`, without ordinary heartbeats; or `none`, for no log [default: all]
-    #[arg(long, value_name = "WHICH", value_parser = events::kept())]
+    #[arg(long, value_name = "WHICH", value_parser = values::events())]
     events: Option<EventsKept>,
     /// What is drawn: `full`; or `light`, the page with its plots inside, without a file for each plot [default: full]
-    #[arg(long, value_name = "WHICH", value_parser = artifacts())]
+    #[arg(long, value_name = "WHICH", value_parser = values::artifacts())]
     artifacts: Option<Artifacts>,
     /// Write the summary as JSON to standard output
     #[arg(long)]
@@ -214,11 +207,11 @@ struct Options {
 #[derive(Debug, Default, Args)]
 struct GeneratorOptions {
     /// While a load run goes on, serve its own metrics here for Prometheus: http://ADDRESS/metrics
-    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address)]
     metrics_listen: Option<SocketAddr>,
     /// Verify the signatures of all answers, or of this share, drawn at random: `10%`. More load for the same CPU; refusals are
     /// always verified, and the report says how many answers were not [default: all]
-    #[arg(long, value_name = "SHARE", value_parser = verified_share)]
+    #[arg(long, value_name = "SHARE", value_parser = values::verified_share)]
     verify: Option<u8>,
 }
 
@@ -237,41 +230,6 @@ impl Options {
     fn artifacts(&self) -> Artifacts {
         self.artifacts.unwrap_or_default()
     }
-}
-
-/// Reads the value of `--artifacts`.
-fn artifacts() -> impl TypedValueParser<Value = Artifacts> {
-    let all = [Artifacts::Full, Artifacts::Light];
-    PossibleValuesParser::new(all.map(Artifacts::as_str))
-        .map(move |word| all.into_iter().find(|which| which.as_str() == word).unwrap_or_default())
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9900 or [::1]:9900".to_owned())
-}
-
-/// `I/N`; `job/N` takes the number from the environment, as an Indexed Job of Kubernetes sets it, counting from 0.
-fn one_segment(text: &str) -> Result<Segment, String> {
-    const INDEX: &str = "JOB_COMPLETION_INDEX";
-    let Some(of) = text.strip_prefix("job/") else { return text.parse() };
-    let index = ks_server::edge::environment(INDEX).ok_or_else(|| {
-        format!("{INDEX} is not set, which an Indexed Job of Kubernetes sets; expected I/N elsewhere")
-    })?;
-    let number = canonical::<u32>(&index).and_then(|index| index.checked_add(1));
-    let number = number.ok_or_else(|| format!("{INDEX} is `{index}`, expected a whole number from 0"))?;
-    format!("{number}/{of}")
-        .parse()
-        .map_err(|why| format!("{INDEX} is {index}, which counts from 0, so this is segment {number}/{of}: {why}"))
-}
-
-/// `all`, or a share in percent.
-fn verified_share(text: &str) -> Result<u8, String> {
-    let percent = if text == "all" { Some(100) } else { text.strip_suffix('%').and_then(canonical::<u8>) };
-    percent.filter(|percent| (1..=100).contains(percent)).ok_or_else(|| "expected `all` or 1% to 100%".to_owned())
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|error| format!("{error}; expected a duration such as 30s, 5m or 48h"))
 }
 
 /// Runs `ks-fleet` with these arguments, the program's name first.
@@ -402,7 +360,7 @@ fn redraw(folder: &Path) -> Result<Vec<Drawn>, Failure> {
         drawn.push(ks_reports::sweep::draw_sweep(folder, Artifacts::Full)?);
     }
     if has(ks_reports::advice::ADVICE) {
-        drawn.insert(0, ks_reports::advice::draw_advice(folder)?);
+        drawn.insert(0, ks_reports::advice::draw_advice(folder, Artifacts::Full)?);
     }
     if drawn.is_empty() && is_load_limit(folder) {
         drawn.push(draw_load_limit(folder, Artifacts::Full)?);

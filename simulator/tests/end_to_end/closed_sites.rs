@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{fleet_in, rehearse, stderr_of, summary_in, write_scenario};
 
 /// Kiosks close at night; half of the devices are there. The rollout begins half an hour after `start`. The release bricks some at the office at any time, and some
 /// anywhere between these hours.
@@ -66,9 +66,7 @@ fn rehearsed(folder: &Path, name: &str, text: &str, seed: &str) -> std::path::Pa
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
     let out = format!("{name}-{seed}");
-    let args =
-        ["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--seed", seed, "--out", &out];
-    let run = fleet_in(folder, &args);
+    let run = rehearse(folder, &file, &out, &["--seed", seed]);
     assert!(run.status.code().is_some_and(|code| code == 0 || code == 99), "{}", stderr_of(&run));
     folder.join(out)
 }

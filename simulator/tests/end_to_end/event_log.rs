@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{self, events_in, fleet_in, stderr_of, summary_in, write_scenario};
 use ks_protocol::text::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -48,8 +48,7 @@ equals = 1
 /// Rehearses it with these options, into a folder of that name.
 fn rehearse(folder: &Path, out: &str, options: &[&str]) -> Value {
     write_scenario(folder, "canary", CANARY);
-    let common = ["rehearse", "canary.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", out];
-    let output = fleet_in(folder, &[&common, options].concat());
+    let output = support::rehearse(folder, "canary.toml", out, options);
     assert!(output.status.success(), "{}", stderr_of(&output));
     summary_in(&folder.join(out))
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::support::{events_in, fleet_in, lines_in, stderr_of, summary_in, write_scenario};
+use crate::support::{events_in, fleet_in, lines_in, rehearse, stderr_of, summary_in, write_scenario};
 use serde_json::Value;
 
 /// Twenty devices with a heartbeat every 10 s, whatever they are refused, and a forger.
@@ -57,8 +57,7 @@ fn each_limit_has_refused_what_the_oracle_says() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{scenario}.toml"));
-        let args = ["rehearse", path.to_str().unwrap(), "--signatures", "modelled", "--quiet", "--out", "run"];
-        let run = fleet_in(folder.path(), &args);
+        let run = rehearse(folder.path(), path.to_str().unwrap(), "run", &[]);
         assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
         let summary = summary_in(&folder.path().join("run"));
         let counted: BTreeMap<&str, u64> = summary["limits"]
@@ -125,8 +124,8 @@ fn the_figures_are_those_of_the_event_log() {
     scenario(folder.path(), &format!("{others}\n{}", own.join("\n")));
     for trial in &trials {
         let seed = trial["seed"].to_string();
-        let flags = ["rehearse", "small.toml", "--signatures", "modelled", "--quiet", "--out", "r", "--seed", &seed];
-        assert_eq!(fleet_in(folder.path(), &flags).status.code(), Some(0));
+        let run = rehearse(folder.path(), "small.toml", "r", &["--seed", &seed]);
+        assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
         let events = events_in(&folder.path().join("r"));
         let is_honest = |event: &&Value| ["register", "heartbeat"].iter().any(|kind| event["event"] == *kind);
         let honest = |code: &str| events.iter().filter(is_honest).filter(|event| event["code"] == code).count();

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{fleet_in, rehearse, stderr_of, summary_in, write_scenario};
 
 fn verdicts(text: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "s", text);
-    let args = ["rehearse", "s.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"];
-    let run = fleet_in(folder.path(), &args);
+    let run = rehearse(folder.path(), "s.toml", "run", &[]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr_of(&run));
     summary_in(&folder.path().join("run"))["limit_verdicts"].clone()
 }
@@ -86,8 +85,7 @@ fn a_run_that_is_mostly_undecidable_is_inconclusive_unless_that_is_meant() {
     for (bound, code) in [("", 4), (meant, 0)] {
         let folder = tempfile::tempdir().unwrap();
         write_scenario(folder.path(), "s", &(impatient(stalled) + bound));
-        let args = ["rehearse", "s.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"];
-        let run = fleet_in(folder.path(), &args);
+        let run = rehearse(folder.path(), "s.toml", "run", &[]);
         let said = stderr_of(&run);
         assert_eq!(run.status.code(), Some(code), "{said}");
         let is_named = said.contains("verdicts of limits could not be judged, so the run does not show that limits do");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
-use crate::support::{events_in, fleet_in, lines_in, stderr_of, summary_in, write_scenario};
+use crate::support::{self, events_in, fleet_in, lines_in, stderr_of, summary_in, write_scenario};
 
 /// A scenario that is shipped, with a part of its text replaced.
 fn shipped(folder: &Path, name: &str, (from, to): (&str, &str)) {
@@ -16,8 +16,7 @@ fn shipped(folder: &Path, name: &str, (from, to): (&str, &str)) {
 }
 
 fn rehearse(folder: &Path, name: &str, code: i32) -> Value {
-    let args = ["rehearse", &format!("{name}.toml"), "--signatures", "modelled", "--quiet", "--out", "run"];
-    let run = fleet_in(folder, &args);
+    let run = support::rehearse(folder, &format!("{name}.toml"), "run", &[]);
     assert_eq!(run.status.code(), Some(code), "{}", stderr_of(&run));
     summary_in(&folder.join("run"))
 }

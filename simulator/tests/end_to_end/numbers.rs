@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use crate::support::{events_in, fleet_in, json_lines, lines_in, summary_in, write_scenario};
+use crate::support::{events_in, fleet_in, json_lines, lines_in, rehearse, summary_in, write_scenario};
 use serde_json::Value;
 
 /// Firmware that kills a tenth of forty devices after six hours, and a gate that notices.
@@ -50,10 +50,9 @@ fn died_and_aborted_s(run: &Path) -> (f64, f64) {
 fn the_time_to_find_a_bug_counts_from_the_moment_it_broke_a_device() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "detect", DETECT);
-    let common = ["rehearse", "detect.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--duration"];
     let mut found = Vec::new();
     for duration in ["1d", "10d"] {
-        fleet_in(folder.path(), &[common.as_slice(), &[duration, "--out", duration]].concat());
+        rehearse(folder.path(), "detect.toml", duration, &["--duration", duration]);
         let run = folder.path().join(duration);
         let (died_s, aborted_s) = died_and_aborted_s(&run);
         let summary = summary_in(&run);
@@ -66,8 +65,8 @@ fn the_time_to_find_a_bug_counts_from_the_moment_it_broke_a_device() {
         found.push((died_s, aborted_s));
     }
     assert_eq!(found[0], found[1]);
-    let trial = ["--trials", "1", "--bug-rates", "10", "--out", "trials"];
-    fleet_in(folder.path(), &[common.as_slice(), &["1d"], &trial].concat());
+    let trial = ["--duration", "1d", "--trials", "1", "--bug-rates", "10"];
+    rehearse(folder.path(), "detect.toml", "trials", &trial);
     let trial = lines_in(&folder.path().join("trials"), "trials.ndjson").remove(0);
     let times = ["first_broken_at_s", "detected_at_s"].map(|name| trial[name].as_f64().unwrap());
     assert_eq!((times[0], times[1], trial["started_at_s"].as_f64().unwrap()), (found[0].0, found[0].1, 3_600.0));
@@ -148,10 +147,7 @@ fn percent(part: u64, whole: u64) -> String {
 fn shares_and_rates_are_those_of_the_raw_files() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "one", ONE_MODEL);
-    fleet_in(
-        folder.path(),
-        &["rehearse", "one.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"],
-    );
+    rehearse(folder.path(), "one.toml", "run", &[]);
     let run = folder.path().join("run");
     let (events, ticks, summary) = (events_in(&run), lines_in(&run, "ticks.ndjson"), summary_in(&run));
     let text = |name| std::fs::read_to_string(run.join(name)).unwrap().replace('\u{a0}', " ");
@@ -257,7 +253,6 @@ during = "after"
 "#;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pace.toml"), text).unwrap();
-    let output =
-        fleet_in(folder.path(), &["rehearse", "pace.toml", "--signatures", "modelled", "--artifacts=light", "--quiet"]);
+    let output = rehearse(folder.path(), "pace.toml", "run", &[]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use crate::support::{fleet_in, summary_in, write_scenario};
+use crate::support::{rehearse, summary_in, write_scenario};
 use ks_fleet::{
     scenario::{self, ChurnTime, Hours},
     scenario_settings::ScenarioSettings,
@@ -220,8 +220,7 @@ fn a_written_scenario_begins_when_its_sites_are_open() {
     assert!(refused[0].message.contains("no device"), "devices that never had power are no targets: {refused:?}");
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "planned", &text);
-    let flags = ["--signatures", "modelled", "--artifacts=light", "--quiet", "--events", "none", "--out", "run"];
-    let ran = fleet_in(folder.path(), &[&["rehearse", "planned.toml"][..], &flags].concat());
+    let ran = rehearse(folder.path(), "planned.toml", "run", &["--events", "none"]);
     assert!(summary_in(&folder.path().join("run"))["rollout"]["targets"] == 100, "{}", crate::support::stderr_of(&ran));
 }
 
@@ -312,10 +311,7 @@ fn a_rehearsal_takes_about_as_long_as_its_plan_expects() {
         planned(&POLICY.replace("abort_and_roll_back", "abort").replace("roll_back_to = \"r-8\"", "watch_s = 0"));
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "planned", &written(&request, &plan, &Err(NotMeasured::TooShort)));
-    let ran = fleet_in(
-        folder.path(),
-        &["rehearse", "planned.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"],
-    );
+    let ran = rehearse(folder.path(), "planned.toml", "run", &[]);
     assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), crate::support::stderr_of(&ran));
     let rollout = &summary_in(&folder.path().join("run"))["rollout"];
     let took_s = rollout["completed_at_s"].as_f64().unwrap() - rollout["started_at_s"].as_f64().unwrap();
@@ -404,18 +400,7 @@ fn measured(database: &Path, limits: background::Limits, now: UnixMs) -> Backgro
 fn what_is_measured_is_what_was_declared() {
     let folder = tempfile::tempdir().unwrap();
     write_scenario(folder.path(), "declared", DECLARED);
-    let flags = [
-        "--signatures",
-        "modelled",
-        "--artifacts=light",
-        "--quiet",
-        "--events",
-        "none",
-        "--keep-database",
-        "--out",
-        "run",
-    ];
-    let ran = fleet_in(folder.path(), &[&["rehearse", "declared.toml"][..], &flags].concat());
+    let ran = rehearse(folder.path(), "declared.toml", "run", &["--events", "none", "--keep-database"]);
     assert!(ran.status.success(), "{}", crate::support::stderr_of(&ran));
     let limits = background::Limits { interval: Duration::from_mins(20), lost_after: Duration::from_hours(5) };
     let end = UnixMs(1_767_225_600_000) + Duration::from_hours(10 * 24);

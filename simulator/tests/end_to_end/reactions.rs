@@ -1,7 +1,7 @@
 //! How devices react to refusals, against what the event log says they did.
 use std::{collections::BTreeMap, path::Path};
 
-use crate::support::{events_in, fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{self, events_in, fleet_in, stderr_of, summary_in, write_scenario};
 use serde_json::Value;
 
 /// Twelve heartbeats a minute where six are allowed; the model of a device is its cohort.
@@ -48,9 +48,7 @@ fn scenario() -> String {
 
 fn rehearse(folder: &Path, out: &str) -> Value {
     write_scenario(folder, "refused", &scenario());
-    let options =
-        ["rehearse", "refused.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", out];
-    let output = fleet_in(folder, &options);
+    let output = support::rehearse(folder, "refused.toml", out, &[]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     summary_in(&folder.join(out))
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{events_in, fleet_in, lines_in, stderr_of, write_scenario};
+use crate::support::{events_in, lines_in, rehearse, stderr_of, write_scenario};
 use serde_json::Value;
 
 /// A fleet of two models at three sites, and a release with this behaviour under a gate with this threshold and scope.
@@ -54,8 +54,7 @@ max = 0
 fn rehearsed(folder: &Path, name: &str, text: &str, more: &[&str]) -> PathBuf {
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
-    let common = ["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", name];
-    let run = fleet_in(folder, &[common.as_slice(), more].concat());
+    let run = rehearse(folder, &file, name, more);
     assert!(run.status.success(), "{}", stderr_of(&run));
     folder.join(name)
 }

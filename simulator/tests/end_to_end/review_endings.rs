@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{events_in, fleet_in, lines_in, stderr_of, summary_in, write_scenario};
+use crate::support::{events_in, fleet_in, lines_in, rehearse, stderr_of, summary_in, write_scenario};
 use serde_json::Value;
 
 /// 200 devices, and a policy of two stages with one gate; `more` is put at the end.
@@ -61,10 +61,7 @@ fn order(at: &str, order: &str) -> String {
 /// Rehearses a scenario; gives its folder and the review of its first rollout.
 fn rehearsed(folder: &Path, text: &str) -> (PathBuf, Value) {
     write_scenario(folder, "ending", text);
-    let run = fleet_in(
-        folder,
-        &["rehearse", "ending.toml", "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", "run"],
-    );
+    let run = rehearse(folder, "ending.toml", "run", &[]);
     assert!(run.status.success(), "{}", stderr_of(&run));
     let run = folder.join("run");
     let review: Value = serde_json::from_slice(&std::fs::read(run.join("review.json")).unwrap()).unwrap();

@@ -5,17 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{events_in, fleet_in, stderr_of, write_scenario};
+use crate::support::{events_in, rehearse, stderr_of, write_scenario};
 use serde_json::Value;
 
 /// Rehearses a scenario; gives its folder.
 fn rehearsed(folder: &Path, name: &str, text: &str) -> PathBuf {
     write_scenario(folder, name, text);
     let file = format!("{name}.toml");
-    let run = fleet_in(
-        folder,
-        &["rehearse", &file, "--signatures", "modelled", "--artifacts=light", "--quiet", "--out", name],
-    );
+    let run = rehearse(folder, &file, name, &[]);
     assert!(run.status.success(), "{}", stderr_of(&run));
     folder.join(name)
 }

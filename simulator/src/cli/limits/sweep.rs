@@ -22,8 +22,8 @@ use crate::{
         interrupt::interruptible,
         live::{Live, LiveTrials},
         output::{complain, say, say_json},
-        parse_duration,
         trials::BUDGET_MAX,
+        values,
     },
     drive::rehearse::Signatures,
     failure::{Failure, LIMITS_SWEEP},
@@ -60,7 +60,7 @@ pub(in crate::cli) enum Confirmation {
 }
 
 fn confirmation(text: &str) -> Result<Confirmation, String> {
-    if text == "scenario" { Ok(Confirmation::AsScenario) } else { parse_duration(text).map(Confirmation::For) }
+    if text == "scenario" { Ok(Confirmation::AsScenario) } else { values::duration(text).map(Confirmation::For) }
 }
 
 /// Options of `limits sweep`.

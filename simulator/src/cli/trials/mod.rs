@@ -97,7 +97,7 @@ fn run(
     let score = score_of(&trials, &record, state, folder.path());
     let code = conclude(&score, &record, (folder, &plan.name), (&options, budget, is_printed))?;
     match advice {
-        Some(advice) => advise::complete(folder.path(), advice, options.quiet)?,
+        Some(advice) => advise::complete(folder.path(), advice, &options)?,
         None if resumed.is_some() => advise::remove_outdated(folder.path(), options.quiet)?,
         None => {}
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Shell, check_in};
-use crate::support::{fleet_in, stderr_of, summary_in, write_scenario};
+use crate::support::{fleet_in, rehearse, stderr_of, summary_in, write_scenario};
 use ks_fleet::{scenario, scenario_settings::ScenarioSettings, seed};
 use ks_protocol::key::PrivateKey;
 use ks_server::rollout::plan::RolloutRequest;
@@ -143,8 +143,7 @@ fn rehearsed_plans_take_as_long_as_the_page_says() {
         let at = plan.timeline[0].at;
         let planned = scenario::planned_rollout(&plan, &devices, &plan.firmware[0], &request, at).unwrap().unwrap().0;
         write_scenario(folder.path(), &name, &text);
-        let flags = ["--signatures", "modelled", "--artifacts=light", "--quiet", "--events", "none", "--out", &name];
-        let ran = fleet_in(folder.path(), &[&["rehearse", &format!("{name}.toml")][..], &flags].concat());
+        let ran = rehearse(folder.path(), &format!("{name}.toml"), &name, &["--events", "none"]);
         assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), stderr_of(&ran));
         let rollout = &summary_in(&folder.path().join(&name))["rollout"];
         let took_s = rollout["completed_at_s"].as_f64().unwrap() - rollout["started_at_s"].as_f64().unwrap();

@@ -27,6 +27,12 @@ pub(crate) fn fleet_in(folder: &Path, arguments: &[&str]) -> Output {
     fleet().env("ADMIN_TOKEN", TOKEN).args(arguments).current_dir(folder).output().unwrap()
 }
 
+/// Rehearses a scenario in `folder` into its folder `out`, with modelled signatures and no files of pictures.
+pub(crate) fn rehearse(folder: &Path, file: &str, out: &str, more: &[&str]) -> Output {
+    let flags = ["rehearse", file, "--signatures", "modelled", "--artifacts", "light", "--quiet", "--out", out];
+    fleet_in(folder, &[flags.as_slice(), more].concat())
+}
+
 /// Writes a scenario into `folder`; gives its path.
 pub(crate) fn write_scenario(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(format!("{name}.toml"));
